@@ -1,8 +1,21 @@
 /** wgmon(8): the man page, made of the settings table as --help is. `bun deploy/manpage.ts | man -l -` shows it. */
 
 import { formatList } from "../src/base/redact.ts";
-import { meaning } from "../src/cli/help.ts";
-import { commands, keyOf, type Setting, table, variableOf } from "../src/config/settings-table.ts";
+import { argumentOf, commandFlagRow, meaning, settingsOf, usage } from "../src/cli/help.ts";
+import {
+  COMMAND_NAMES,
+  COMMAND_SECTIONS,
+  type CommandName,
+  commandOf,
+} from "../src/config/commands-table.ts";
+import {
+  keyOf,
+  SETTING_SECTIONS,
+  type SettingName,
+  settingOf,
+  type SettingSection,
+  variableOf,
+} from "../src/config/settings-table.ts";
 import { ADDRESSES, targetOptions } from "../src/config/targets.ts";
 
 export interface ManPage {
@@ -35,17 +48,23 @@ The service has both. Never give the file itself capabilities, as
 does:
 every user who can run it would then have them for any program.
 .SH COMMANDS
-${Object.entries(commands)
-  .map(([name, { summary, subcommands, flags }]) => {
-    const term = subcommands.length === 0 ? name : `${name} [${subcommands.join("|")}]`;
-    return command(term, summary, flags);
+${Object.entries(COMMAND_SECTIONS)
+  .map(([section, title]) => {
+    const names = COMMAND_NAMES.filter((name) => commandOf(name).section === section);
+    return [`.SS ${quoted(title)}`, ...names.map(command)].join("\n");
   })
   .join("\n")}
 .SH FLAGS
 Each is also a variable and a key of the settings file; a flag overrides a variable, and a variable
 overrides the file. A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
-${settings().map(setting).join("\n")}
-${item("--version, --licenses", "print the versions of wgmon and its components, and their licences")}
+${Object.entries(SETTING_SECTIONS)
+  .map(([section, title]) => {
+    const names = settingsOf(section as SettingSection);
+    return [`.SS ${quoted(title)}`, ...names.map(setting)].join("\n");
+  })
+  .join("\n")}
+.SS "Other flags"
+${item("-V, --version, --licenses", "print the versions of wgmon and its components, and their licences")}
 .SH SETTINGS FILE
 TOML. Beside the keys above it can name peers, and describe targets one by one:
 .PP
@@ -99,29 +118,25 @@ const SIGNALS = [
   ["SIGHUP", "it reads the settings again; what needs a restart is named in a warning"],
 ] as const;
 
-function settings(): [string, Setting<unknown>][] {
-  return Object.entries(table);
+function setting(name: SettingName): string {
+  const entry = settingOf(name);
+  const key = entry.flagOnly === true ? "" : `, key ${keyOf(name)}`;
+  return item(usage(name, entry), `${meaning(entry)}. Variable ${variableOf(name)}${key}.`);
 }
 
-function setting([name, setting]: readonly [string, Setting<unknown>]): string {
-  const key = setting.flagOnly === true ? "" : `, key ${keyOf(name)}`;
-  return item(usage(name, setting), `${meaning(setting)}. Variable ${variableOf(name)}${key}.`);
-}
-
-function command(
-  name: string,
-  summary: string,
-  flags: Readonly<Record<string, Setting<unknown>>>,
-): string {
-  const own = Object.entries(flags).map(([flag, each]) =>
-    item(each.placeholder === null ? `--${flag}` : usage(flag, each), meaning(each)),
-  );
-  const details = own.length === 0 ? [] : [".RS", ...own, ".RE"];
-  return [item(name, summary), ...details].join("\n");
-}
-
-function usage(name: string, { placeholder }: Setting<unknown>): string {
-  return placeholder === null ? `--[no-]${name}` : `--${name} ${placeholder}`;
+function command(name: CommandName): string {
+  const { summary, subcommands, argument, flags, examples } = commandOf(name);
+  // The words of help are the names of all commands.
+  const choice = name === "help" ? "COMMAND" : subcommands.join("|");
+  const words = [name, choice === "" ? "" : `[${choice}]`, argumentOf(name)];
+  const own = Object.entries(flags).map(([flag, each]) => item(...commandFlagRow(flag, each)));
+  const parts = [
+    ...(argument === undefined ? [] : [item(argument.placeholder, argument.description)]),
+    ...own,
+    ...examples.map(([line, purpose]) => item(`wgmon ${line}`, `Example: ${purpose}.`)),
+  ];
+  const details = parts.length === 0 ? [] : [".RS", ...parts, ".RE"];
+  return [item(words.filter((word) => word !== "").join(" "), summary), ...details].join("\n");
 }
 
 function item(term: string, what: string): string {

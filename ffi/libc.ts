@@ -28,12 +28,9 @@ export const libc = lazyLibrary({
     open: { args: ["cstring", "i32", "u32"], returns: "i32" },
     // int flock(int fd, int operation);
     flock: { args: ["i32", "i32"], returns: "i32" },
-    // DIR *opendir(const char *name);
-    opendir: { args: ["cstring"], returns: "ptr" },
-    // struct dirent *readdir(DIR *dirp);
-    readdir: { args: ["ptr"], returns: "ptr" },
-    // int closedir(DIR *dirp);
-    closedir: { args: ["ptr"], returns: "i32" },
+    // long syscall(long number, ...); called as getdents64(int fd, void *dirp, size_t count): glibc has getdents64() only
+    // since version 2.30. readdir() distinguishes an error from the end only by errno, which must be cleared before.
+    syscall: { args: ["i64", "i32", "buffer", "u64"], returns: FFIType.i64_fast },
     // ssize_t read(int fd, void *buf, size_t count);
     read: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
     // int poll(struct pollfd *fds, nfds_t nfds, int timeout);

@@ -3,8 +3,9 @@
  *
  *   packet -> handshake watch -> scan -> tracker -> event -> store -> log, outbox -> channel
  *
- * To follow one packet, read PacketIntake.packetReceived, App.#onScan and Reporter.report. stages.ts connects the
- * stages; daemon.ts opens the inputs before this file is loaded.
+ * To follow one packet, read PacketIntake.packetReceived, HandshakeWatchDriver.#advance (a timer runs it when a scan is
+ * due), ScanLoop.scanPorts, App.#onScan and Reporter.report. stages.ts connects the stages; daemon.ts opens the inputs
+ * before this file is loaded.
  */
 
 import type { Settings } from "./config/config.ts";
@@ -65,8 +66,9 @@ export class App {
   }
 
   #applySettings(): void {
-    const { names, outbox } = this.stages;
+    const { endpointNames, names, outbox } = this.stages;
     names.setSources(this.#settings);
+    endpointNames.setEnabled(this.#settings.resolveEndpoints);
     outbox.setTargets(this.#options.makeTargets(this.#settings));
   }
 
@@ -80,12 +82,22 @@ export class App {
 
   /** Shuts down. Pending events are tried once more within DRAIN_MS; firewall rules are removed at the same time. */
   async stop(): Promise<void> {
-    const { clockSteps, inputs, intake, maintenance, names, outbox, recorder } = this.stages;
-    const { scanLoop, store, tracker, traffic, unknown, wakeUpWatch } = this.stages;
-    for (const stage of [scanLoop, maintenance, intake, wakeUpWatch, unknown, clockSteps]) {
-      stage.stop();
-    }
+    const { clockSteps, endpointNames, inputs, intake, maintenance, names } = this.stages;
+    const {
+      outbox,
+      recorder,
+      scanLoop,
+      store,
+      tracker,
+      traffic,
+      unknown,
+      viewerScans,
+      wakeUpWatch,
+    } = this.stages;
+    const stages = [viewerScans, scanLoop, maintenance, intake, wakeUpWatch, unknown, clockSteps];
+    for (const stage of stages) stage.stop();
     names[Symbol.dispose]();
+    endpointNames[Symbol.dispose]();
     inputs.close();
     await Promise.all([outbox.drain(DRAIN_MS), this.#options.firewall?.close()]);
     recorder.saveAll(tracker);
@@ -111,7 +123,8 @@ export class App {
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
       // No packet woke wgmon for this handshake.
-      if (change.type === "peer.connected" && isPeriodic(reason)) void wakeUpWatch.explain(change);
+      if (change.type === "peer.connected" && isPeriodic(reason))
+        void wakeUpWatch.warnOfMissingPackets(change);
     }
     if (isPeriodic(reason)) rates.recordAll(tracker.sessions, now.monotonicMs);
     setPorts(devices);

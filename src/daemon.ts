@@ -16,6 +16,7 @@ import { lockInstance } from "./platform/instance-lock.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
 import { hostname } from "./platform/machine-names.ts";
 import { protectMemory } from "./platform/process.ts";
+import { reverseLookup } from "./platform/reverse-dns.ts";
 import { runtimeDirOf } from "./platform/socket-path.ts";
 import { isTerminal } from "./platform/standard-streams.ts";
 import type { Notifier } from "./platform/systemd-notify.ts";
@@ -31,67 +32,97 @@ interface Source {
   readonly readCommand: () => { readonly command: Command; readonly files: FilesRead };
 }
 
+/** The parts that a signal stops or reloads; null: not started yet. */
+interface Parts {
+  app: App | null;
+  http: HttpServer | null;
+  notifier: Notifier | null;
+  /** Whether SIGHUP was received before there was an app. */
+  isReloadPending: boolean;
+}
+
 /** Resolves when the daemon is running; a signal ends the process. */
 export async function runDaemon(
   { settings, warnings }: RunCommand,
   { files, readCommand }: Source,
 ): Promise<void> {
-  const format = chooseFormat(settings.logFormat, {
-    env: process.env,
-    isTerminal: isTerminal(STDERR),
-  });
+  const log = openLog(settings);
+  for (const warning of warnings) log.warn(warning);
+  const parts: Parts = { app: null, http: null, notifier: null, isReloadPending: false };
+  handleSignals(parts, readCommand, log);
+
+  const runtimeDir = runtimeDirOf(process.env);
+  const locks = lockInstance(settings.stateDir, runtimeDir);
+  const inputs = await openInputs(settings, systemClock);
+  logReady(settings, inputs, log);
+  // From here on the JIT works as usual. build.ts delays it, because compiling makes the start slower.
+  Bun.unsafe.setJITPolicy(1);
+  protectMemory();
+  const notifier = await notifierOf(process.env, log);
+  parts.notifier = notifier;
+  notifier?.ready();
+
+  const app = await createApp(settings, { inputs, refusal: locks.stateDir, log });
+  parts.app = app;
+  app.start();
+  if (notifier !== null) publishStatus(notifier, app);
+  if (parts.isReloadPending) reload(readCommand, { app, log, notifier });
+  await warnOfSecrets(files, settings, log);
+  parts.http = await startHttp(app, { runtimeDir, refusal: locks.socket, log });
+}
+
+function openLog(settings: Settings): LeveledLog {
+  const { env } = process;
+  const format = chooseFormat(settings.logFormat, { env, isTerminal: isTerminal(STDERR) });
   const log = createLog({ format, level: settings.logLevel });
   log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
-  for (const warning of warnings) log.warn(warning);
+  return log;
+}
 
-  const clock = systemClock;
-  let app: App | null = null;
-  let http: HttpServer | null = null;
-  let notifier: Notifier | null = null;
-  let stopping = false;
+/** SIGTERM and SIGINT stop the daemon; SIGHUP reloads the settings. */
+function handleSignals(parts: Parts, readCommand: Source["readCommand"], log: LeveledLog): void {
+  let isStopping = false;
   const stop = async (signal: NodeJS.Signals) => {
-    if (stopping) return;
-    stopping = true;
+    if (isStopping) return;
+    isStopping = true;
     log.info("stopping", { signal });
-    notifier?.stopping();
-    await Promise.all([http?.stop(), app?.stop()]);
+    parts.notifier?.stopping();
+    await Promise.all([parts.http?.stop(), parts.app?.stop()]);
     process.exit(0);
   };
   process.on("SIGTERM", (signal) => void stop(signal));
   process.on("SIGINT", (signal) => void stop(signal));
   const onTerminal = isTerminal(STDERR);
-  const pendingReloads: NodeJS.Signals[] = [];
   process.on("SIGHUP", (signal) => {
+    const { app, notifier } = parts;
     // The terminal that wgmon was started on was closed, so the daemon must not continue as root.
     if (onTerminal && !isTerminal(STDERR)) void stop(signal);
-    else if (app === null) pendingReloads.push(signal);
+    else if (app === null) parts.isReloadPending = true;
     else reload(readCommand, { app, log, notifier });
   });
-  const runtimeDir = runtimeDirOf(process.env);
-  const locks = lockInstance(settings.stateDir, runtimeDir);
-  const inputs = await openInputs(settings, clock);
-  logReady(settings, inputs, log);
-  // From here on the JIT works as usual. build.ts delays it, because compiling makes the start slower.
-  Bun.unsafe.setJITPolicy(1);
-  protectMemory();
-  notifier = await notifierOf(process.env, log);
-  notifier?.ready();
+}
+
+async function createApp(
+  settings: Settings,
+  { inputs, refusal, log }: { inputs: Inputs; refusal: SystemError | null; log: Log },
+): Promise<App> {
   // Loaded after "ready", because loading takes a millisecond.
   const [{ App }, { Store }, { makeTargets }] = await Promise.all([
     import("./app.ts"),
     import("./store/store.ts"),
     import("./channels/create-targets.ts"),
   ]);
+  const clock = systemClock;
   const machine = thisMachine();
   const store = await Store.open({
     directory: settings.stateDir,
-    refusal: locks.stateDir,
+    refusal,
     boot: machine.bootId,
     clock,
     log,
   });
   const keyOf = (address: string) => store.targetKey(address);
-  app = new App(settings, {
+  return new App(settings, {
     clock,
     machine,
     log,
@@ -99,25 +130,29 @@ export async function runDaemon(
     store,
     firewall: await firewallManagerOf(settings, inputs, log),
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock, keyOf }),
+    reverseLookup,
   });
-  app.start();
-  if (notifier !== null) publishStatus(notifier, app);
-  if (pendingReloads.length > 0) reload(readCommand, { app, log, notifier });
-  await warnOfSecrets(files, settings, log);
+}
+
+async function startHttp(
+  app: App,
+  { runtimeDir, refusal, log }: { runtimeDir: string; refusal: SystemError | null; log: Log },
+): Promise<HttpServer> {
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { DaemonReadModel }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel }, { makePageActions }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
+    import("./http/page-actions.ts"),
   ]);
-  const running = app;
-  http = await HttpServer.start({
+  return await HttpServer.start({
     loadPage,
-    source: new DaemonReadModel(version, running.stages),
-    settings: () => running.settings,
+    source: new DaemonReadModel(version, app.stages),
+    actions: makePageActions(app.stages),
+    settings: () => app.settings,
     runtimeDir,
-    refusal: locks.socket,
+    refusal,
     log,
-    clock,
+    clock: systemClock,
   });
 }
 

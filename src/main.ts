@@ -5,7 +5,7 @@
  */
 
 import { LibraryError } from "../ffi/errors.ts";
-import { AlreadyRunning, ConfigError, SystemError } from "./base/errors.ts";
+import { AlreadyRunning, ConfigError, NotFound, SystemError } from "./base/errors.ts";
 import { hasUrl } from "./base/redact.ts";
 import { printError } from "./cli/print.ts";
 import { type Command, parseCommand } from "./config/config.ts";
@@ -71,6 +71,10 @@ try {
   if (error instanceof ConfigError) {
     printError(...error.errors.map((problem) => `wgmon: ${problem}`), error.nextStep);
     process.exit(2);
+  }
+  if (error instanceof NotFound) {
+    printError(`wgmon: ${error.message}`, error.nextStep);
+    process.exit(1);
   }
   if (
     error instanceof SystemError ||

@@ -9,12 +9,14 @@ import { Reporter } from "./delivery/reporter.ts";
 import type { Target } from "./delivery/target.ts";
 import type { FirewallManager } from "./firewall/firewall-manager.ts";
 import type { ScanResult } from "./kernel/devices.ts";
+import { EndpointNames, type ReverseLookup } from "./names/endpoint-names.ts";
 import { PeerNames } from "./names/peer-names.ts";
 import type { Log } from "./platform/log.ts";
 import type { Inputs } from "./scan/inputs.ts";
 import { PacketIntake } from "./scan/packet-intake.ts";
 import { ScanLoop, type ScanReason } from "./scan/scan-loop.ts";
-import { hasValidMac1 } from "./sessions/mac1.ts";
+import { ViewerScans } from "./scan/viewer-scans.ts";
+import { mac1Check } from "./sessions/load-mac1.ts";
 import { Tracker, type TrackerOptions } from "./sessions/tracker.ts";
 import { UnknownHandshakes } from "./sessions/unknown-handshakes.ts";
 import { Metrics } from "./stats/counters.ts";
@@ -24,7 +26,7 @@ import { Maintenance } from "./store/maintenance.ts";
 import { StateRecorder } from "./store/state-recorder.ts";
 import type { Store } from "./store/store.ts";
 import { TrafficRecorder } from "./store/traffic-recorder.ts";
-import { WakeUpWatch } from "./wakeup/watch.ts";
+import { WakeUpWatch } from "./wakeup/wake-up-watch.ts";
 
 export interface AppOptions {
   readonly clock: Clock;
@@ -35,6 +37,7 @@ export interface AppOptions {
   /** null: wgmon does not manage firewall rules. */
   readonly firewall: FirewallManager | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
+  readonly reverseLookup: ReverseLookup;
 }
 
 /** The callbacks of App that the stages use. */
@@ -64,7 +67,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   }
   const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
     tracker.handshakeAtMs(address, port, listenPort);
-  const traffic = new TrafficRecorder(store.traffic, clock, tracker.sessions);
+  const traffic = new TrafficRecorder(store, clock, tracker.sessions);
   const outbox = new Outbox({
     clock,
     log,
@@ -90,11 +93,12 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     settings,
     onScan,
   });
+  const viewerScans = new ViewerScans({ clock, scan: () => scanLoop.scanForViewer() });
   const unknown = new UnknownHandshakes({
     clock,
     deviceAt: (port) => devices.lastScanned.find((each) => each.listenPort === port) ?? null,
     handshakeAtMs,
-    hasValidMac1,
+    mac1Check,
     nameOf,
     report: (found) => reporter.report(found, null),
   });
@@ -112,13 +116,13 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
   const maintenance = new Maintenance({
     clock,
-    save() {
+    saveDue() {
       clockSteps.read();
       outbox.refresh();
-      recorder.saveIfDue(tracker);
-      traffic.flushIfDue(tracker.sessions);
+      // Together, because a restart takes the saved counters of a session for those whose traffic was written.
+      if (traffic.flushIfDue(tracker.sessions)) recorder.saveChanged(tracker);
     },
-    check: () => firewall?.check(),
+    everyMinute: () => firewall?.check(),
     trim() {
       const { keepMs, maxStoreBytes } = settings();
       return recorder.trim({ keepMs, maxBytes: maxStoreBytes });
@@ -138,6 +142,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   return {
     clock,
     clockSteps,
+    endpointNames: new EndpointNames({ clock, lookUp: options.reverseLookup }),
     inputs,
     intake,
     maintenance,
@@ -154,6 +159,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     tracker,
     traffic,
     unknown,
+    viewerScans,
     wakeUpWatch,
   };
 }

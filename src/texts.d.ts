@@ -21,6 +21,16 @@ declare module "*/client.js" {
   export default text;
 }
 
+declare module "*/chart-values.js" {
+  const text: string;
+  export default text;
+}
+
+declare module "*.svg" {
+  const text: string;
+  export default text;
+}
+
 declare module "*.css" {
   const text: string;
   export default text;

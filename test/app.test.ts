@@ -1,6 +1,6 @@
 /** All stages together, with fake inputs: names, mute peers, failed scans, floods, steps of the clock. */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ import type { Nft } from "../src/firewall/nft.ts";
 import { DaemonReadModel } from "../src/http/daemon-read-model.ts";
 import { exposition } from "../src/http/metrics.ts";
 import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
-import type { ScanResult } from "../src/kernel/devices.ts";
+import type { ScanResult, ScanScope } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/platform/log.ts";
 import type { InputHandler, Inputs } from "../src/scan/inputs.ts";
 import { Store } from "../src/store/store.ts";
@@ -41,10 +41,12 @@ let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 let warned: string[];
 /** The scan of the fake devices, except the first one. */
-let scan: (names: ReadonlySet<string> | null) => Promise<ScanResult>;
+let scan: (scope: ScanScope) => Promise<ScanResult>;
 let port: number;
 /** The handler of sampled packets; null: opening the sample fails with EPERM. */
 let sampled: ((packet: Uint8Array) => void) | null;
+/** The addresses that were looked up. */
+let lookedUp: string[];
 /** The result of all delivery attempts. */
 let verdict: DeliveryResult;
 
@@ -61,6 +63,7 @@ beforeEach(() => {
   port = WG0.listenPort;
   verdict = { type: "delivered" };
   sampled = null;
+  lookedUp = [];
 });
 
 afterEach(async () => {
@@ -131,7 +134,7 @@ async function start(
       count: () => 2,
       needsNewDump: () => false,
       peers: () => connectedPeers(),
-      scan: (names: ReadonlySet<string> | null) => scan(names),
+      scan: (scope: ScanScope) => scan(scope),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {}, select() {} },
@@ -169,6 +172,10 @@ async function start(
     store,
     firewall: rules,
     makeTargets: () => [target],
+    reverseLookup(address) {
+      lookedUp.push(address);
+      return Promise.resolve(["host.example.net"]);
+    },
   });
   app.start();
   await settled();
@@ -179,6 +186,28 @@ async function start(
 async function settled(): Promise<void> {
   for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
 }
+
+test("endpoints are looked up only while the setting is on and a client requests them", async () => {
+  const running = await start("");
+  const source = new DaemonReadModel("1.2.3", running.stages);
+  const view = async () => {
+    const names = () =>
+      source.peers("wg0").map((each) => viewPeer(source, "wg0", each).endpointName);
+    names();
+    await pass(1000, 100);
+    return names();
+  };
+  expect(await view()).toEqual([null, null]);
+  running.reload(settings("resolve_endpoints = true"));
+  await pass(10_000, 1000);
+  expect(lookedUp).toEqual([]);
+  expect(await view()).toEqual(["host.example.net", "host.example.net"]);
+  expect(lookedUp).toEqual(["192.0.2.1"]);
+  running.reload(settings(""));
+  expect(await view()).toEqual([null, null]);
+  expect(lookedUp).toEqual(["192.0.2.1"]);
+  expect(JSON.stringify([sent, logged])).not.toContain("host.example");
+});
 
 test("names come from the device's file, tags from the settings, and both are in the event and the log", async () => {
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);
@@ -354,14 +383,14 @@ test.each<[Monitor, string, number]>([
     await pass(60_000, 50);
     expect(sentTypes()).toEqual([]);
 
-    const scans: (ReadonlySet<string> | null)[] = [];
+    const scans: ScanScope[] = [];
     const lastHandshakeMs = startMs - 1000;
     const back = [
       peer({ lastHandshakeMs, rxBytes: 96 }),
       peer({ publicKey: BOB, lastHandshakeMs }),
     ];
-    scan = (names: ReadonlySet<string> | null) => {
-      scans.push(names);
+    scan = (scope: ScanScope) => {
+      scans.push(scope);
       const present = new Set([WG0.name]);
       return Promise.resolve({ ...scanMaker.scan([WG0, back]), present, problems: [] });
     };
@@ -370,7 +399,7 @@ test.each<[Monitor, string, number]>([
     expect(clock.now().monotonicMs - beforeMs).toBeLessThanOrEqual(tickMs + 100);
     expect(sentTypes()).toEqual(["peer.connected"]);
     // Only the device that has the peers is scanned.
-    expect(scans).toEqual([monitor === "poll" ? null : new Set([WG0.name])]);
+    expect(scans).toEqual([monitor === "poll" ? "list" : new Set([WG0.name])]);
     expect(warned).toEqual([]);
 
     // The keys of both peers have expired and no peer is connected: no scans at ticks.
@@ -558,4 +587,127 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
   expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
   const types = running.stages.store.events.query(oldest).map(({ event }) => event.type);
   expect(types.filter((type) => type === "peer.connected")).toHaveLength(2);
+});
+
+describe("while there is a viewer", () => {
+  /** Bytes that Alice has sent. */
+  let rxBytes: number;
+  /** The devices of each scan, except the warm-up. */
+  let scans: ScanScope[];
+  let source: DaemonReadModel;
+
+  async function startTalking(given = 'tick = "10s"\nidle_timeout = "20s"\nreconcile = 0') {
+    const running = await start(given, null, "nflog");
+    source = new DaemonReadModel("1.2.3", running.stages);
+    await pass(1000, 25);
+    rxBytes = 0;
+    scans = [];
+    scan = (scope: ScanScope) => {
+      scans.push(scope);
+      const lastHandshakeMs = startMs - 1000;
+      const now = [
+        peer({ publicKey: ALICE, lastHandshakeMs, rxBytes }),
+        peer({ publicKey: BOB, lastHandshakeMs }),
+      ];
+      const present = scope === "list" ? new Set([WG0.name]) : null;
+      return Promise.resolve({ ...scanMaker.scan([WG0, now]), present, problems: [] });
+    };
+    return running;
+  }
+
+  /** Alice sends 96 kB in each second. */
+  async function talk(seconds: number): Promise<void> {
+    for (let passedMs = 0; passedMs < seconds * 1000; passedMs += 20) {
+      rxBytes += 1920;
+      await pass(20, 20);
+    }
+  }
+
+  const rateOf = (key: PublicKey) => source.rates("wg0", key)?.rxBytesPerSecond ?? null;
+  const seenMs = (key: PublicKey) =>
+    clock.now().wallMs - source.session("wg0", key)!.lastActivity.wallMs;
+  const scansFor = (reason: string) =>
+    Number(
+      new RegExp(`scans_total\\{reason="${reason}"\\} (\\d+)`).exec(metricsOf(source))?.[1] ?? 0,
+    );
+
+  test("rates and the last activity are at most a second old, and the scans have a reason of their own", async () => {
+    await startTalking();
+    const leave = source.watch();
+    await talk(3);
+    for (let second = 0; second < 6; second++) {
+      await talk(1);
+      expect(rateOf(ALICE)).toBe(96_000);
+      expect(rateOf(BOB)).toBe(0);
+      expect(seenMs(ALICE)).toBeLessThanOrEqual(1020);
+    }
+    expect(scansFor("viewer")).toBe(10);
+    expect(scansFor("packet")).toBe(0);
+    // The list of the devices is not read again.
+    for (const scope of scans) expect(scope).toEqual(new Set(["wg0"]));
+
+    const { waiting } = clock;
+    leave();
+    expect(clock.waiting).toBe(waiting - 1);
+    scans = [];
+    await talk(30);
+    expect(scansFor("viewer")).toBe(10);
+    // The ticks.
+    expect(scans).toHaveLength(3);
+  });
+
+  test("a program that repeats its request is served like a page, and a single request causes no scan", async () => {
+    await startTalking();
+    source.countersRequested("/v1/peers");
+    await talk(5);
+    expect(scansFor("viewer")).toBe(0);
+    for (let second = 0; second < 4; second++) {
+      source.countersRequested("/v1/peers");
+      await talk(1);
+    }
+    expect(rateOf(ALICE)).toBe(96_000);
+    await talk(3);
+    const before = scansFor("viewer");
+    await talk(30);
+    expect(scansFor("viewer")).toBe(before);
+  });
+
+  test("the events are the same as without a viewer, and nothing is written to the store for a scan", async () => {
+    const stories = [];
+    for (const isWatched of [false, true]) {
+      const running = await startTalking();
+      const from = sent.length;
+      const leave = isWatched ? source.watch() : () => {};
+      const { store } = running.stages;
+      const writes = spyOn(store, "record");
+      await talk(15);
+      expect(writes).not.toHaveBeenCalled();
+      writes.mockRestore();
+      await pass(40_000, 50);
+      leave();
+      const events = sent.slice(from).flatMap((message) => message.events);
+      stories.push(
+        events.map((event) => describeEvent(event)).map((text) => text.replace(/after .*/, "")),
+      );
+      await running.stop();
+      app = null;
+      rmSync(join(folder, "state"), { recursive: true });
+      mkdirSync(join(folder, "state"));
+      scan = () => Promise.resolve(found());
+      scanMaker = new ScanMaker();
+      startMs = clock.now().wallMs;
+    }
+    expect(stories[0]!.filter((text) => text.includes("disconnected"))).toHaveLength(2);
+    expect(stories[1]!.toSorted()).toEqual(stories[0]!.toSorted());
+  });
+
+  test("a scan for a packet is not later than without viewers", async () => {
+    await startTalking();
+    source.watch();
+    await talk(5);
+    const before = scansFor("packet");
+    handler.packetReceived(ipv4(response(), { destinationPort: WG0.listenPort }));
+    await pass(1, 1);
+    expect(scansFor("packet")).toBe(before + 1);
+  });
 });

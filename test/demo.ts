@@ -1,15 +1,31 @@
 /**
  * `npm run demo`: a peer connects, roams and disconnects at a real WireGuard gateway, and ./wgmon
  * reports it to its log and to a webhook. Everything runs in temporary network namespaces, or in the virtual machine
- * if this kernel has no WireGuard.
+ * if there is neither a kernel with WireGuard nor wireguard-go. With --stay, the gateway, its peers and the web page
+ * stay until Ctrl-C.
  */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type ListenOptions,
+  type NetConnectOpts,
+  type Server,
+} from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { Event } from "../src/events/event-schema.ts";
-import { whyNoWireguard } from "./support/kernel.ts";
+import { whyNoUserspaceWireguard, whyNoWireguard } from "./support/kernel.ts";
 import { type Client, Lab } from "./support/lab.ts";
 import { Receiver } from "./support/receiver.ts";
 import { ownFolders } from "./support/state.ts";
@@ -19,6 +35,25 @@ const ROOT = join(import.meta.dir, "..");
 const WGMON = join(ROOT, "wgmon");
 /** The argument with which this program starts itself in the namespace. */
 const INSIDE = "--inside";
+/** The machine's own network namespace. */
+const OUTSIDE = "WGMON_DEMO_OUTSIDE";
+/** The argument that makes it use wireguard-go. */
+const USERSPACE = "--userspace";
+/** The user's argument: keep everything running. */
+const STAY = "--stay";
+/** The folder for the socket of wgmon's page and for wgmon's own socket; both processes know it. */
+const SHARED_FOLDER = "WGMON_DEMO_FOLDER";
+/** The address of the page, outside. */
+const PAGE_URL = "WGMON_DEMO_PAGE";
+/** The Unix socket through which the page leaves the namespace, in the shared folder. */
+const PAGE_SOCKET = "page.sock";
+/** Gives this process's mount namespace a folder of its own for wireguard-go's sockets. */
+const OWN_SOCKET_FOLDER =
+  "[ -d /run/wireguard ] || { mount -t tmpfs tmpfs /run && mkdir /run/wireguard; }; mount -t tmpfs tmpfs /run/wireguard";
+/** Pause between the packets of the peer that stays. */
+const STAY_PAUSE_MS = 3000;
+/** The port of the page, in the namespace and outside. If it is taken outside, the page has another one there. */
+const PAGE_PORT = 9586;
 const PROGRAMS = ["ip", "wg", "nft", "ping", "unshare", "nsenter", "setpriv"];
 
 /** Timeout of each step, generous for emulated processors. */
@@ -46,22 +81,45 @@ async function outside(): Promise<number> {
       `it needs ${missing.join(", ")}; node deploy/setup.mjs --demo installs it.`,
     );
   }
-  const again = ["unshare", "--net", process.execPath, import.meta.path, INSIDE];
+  const unknown = process.argv.slice(2).find((word) => word !== STAY);
+  if (unknown !== undefined) throw new DemoError(`it takes ${STAY}, not ${unknown}.`);
+  const stays = process.argv.includes(STAY);
+  const self = [process.execPath, import.meta.path, INSIDE, ...(stays ? [STAY] : [])];
   const notHere = whyNoWireguard();
-  if (notHere === null) return await spawn(again);
+  const noUserspace = notHere === null ? null : whyNoUserspaceWireguard();
+  if (notHere === null) return await spawn(["unshare", "--net", ...self]);
+  // wireguard-go's sockets are in a folder, which must not be that of this machine's own devices.
+  if (noUserspace === null) return await spawn(["unshare", "--net", "--mount", ...self, USERSPACE]);
   const noVm = whyNoVm();
   if (noVm !== null) {
-    throw new DemoError(`it needs root and WireGuard, or a virtual machine: ${notHere}; ${noVm}.`);
+    throw new DemoError(
+      `it needs root and WireGuard, wireguard-go or a virtual machine: ${notHere}; ${noUserspace}; ${noVm}.`,
+    );
+  }
+  if (stays) {
+    throw new DemoError(
+      `${STAY} needs a kernel with WireGuard, or wireguard-go, because the page in a virtual machine cannot be reached: ${notHere}; ${noUserspace}.`,
+    );
   }
   console.log(`The demo starts in a virtual machine, because here: ${notHere}.\n`);
-  const { exitCode } = await runInVm(again, { timeoutMs: VM_LIMIT_MS, cwd: ROOT });
+  const command = ["unshare", "--net", ...self];
+  const { exitCode } = await runInVm(command, { timeoutMs: VM_LIMIT_MS, cwd: ROOT });
   return exitCode;
 }
 
 async function spawn(command: readonly string[]): Promise<number> {
+  using stack = new DisposableStack();
+  const folder = temporaryFolder(stack);
+  const page = command.includes(STAY) ? stack.use(await pageOutside(folder)) : null;
   // The child ends with this process for any reason.
   const child = Bun.spawn(["setpriv", "--pdeathsig", "TERM", ...command], {
     stdio: ["ignore", "inherit", "inherit"],
+    env: {
+      ...process.env,
+      [SHARED_FOLDER]: folder,
+      [PAGE_URL]: page?.url,
+      [OUTSIDE]: readlinkSync("/proc/self/ns/net"),
+    },
   });
   const interrupted: number[] = [];
   for (const [signal, exitCode] of Object.entries(signals)) {
@@ -84,16 +142,23 @@ async function inside(): Promise<number> {
     });
   }
 
-  const lab = stack.use(await Lab.create());
+  const stays = process.argv.includes(STAY);
+  const isUserspace = process.argv.includes(USERSPACE);
+  if (isUserspace) Bun.spawnSync(["sh", "-c", OWN_SOCKET_FOLDER]);
+  const lab = stack.use(await Lab.create({ isUserspace, outside: process.env[OUTSIDE] }));
   const wg0 = await lab.device("wg0", { port: PORT });
   const alice = await wg0.client("alice");
+  const others = stays ? await wg0.clients(["bob", "carol"]) : [];
   await lab.addPlainRule(PORT, GROUP);
 
-  const folder = stack.adopt(mkdtempSync(join(tmpdir(), "wgmon-demo-")), (path) =>
-    rmSync(path, { recursive: true, force: true }),
-  );
+  // In the virtual machine, there is no process outside.
+  const folder = process.env[SHARED_FOLDER] ?? temporaryFolder(stack);
   const file = join(folder, "wgmon.toml");
-  writeFileSync(file, `[peers."${alice.publicKey}"]\nname = "alice"\n`);
+  const named = [alice, ...others].map(
+    (client) => `[peers."${client.publicKey}"]\nname = "${client.name}"\n`,
+  );
+  writeFileSync(file, named.join(""));
+  if (stays) stack.use(await pageInside(folder));
 
   console.log(
     `A gateway with WireGuard on port ${PORT}, a firewall rule that logs that port to NFLOG group ` +
@@ -101,8 +166,10 @@ async function inside(): Promise<number> {
   );
   const receiver = stack.use(new Receiver());
   const settings = `--config ${file} --host gw1 --idle-timeout ${IDLE_SECONDS}s --tick 1s`;
-  const command = `./wgmon --webhook ${receiver.url("/")} ${settings}`;
-  const wgmon = stack.use(new Terminal(command.split(" ")));
+  const listen = stays ? ` --listen 127.0.0.1:${PAGE_PORT}` : "";
+  const command = `./wgmon --webhook ${receiver.url("/")}${listen} ${settings}`;
+  const runtime = join(folder, "run");
+  const wgmon = stack.use(new Terminal(command.split(" "), runtime));
   await wgmon.waitFor("ready");
   await Bun.sleep(READ_MS);
 
@@ -146,11 +213,76 @@ async function inside(): Promise<number> {
   if (types.join() !== "peer.connected,peer.roamed,peer.disconnected") {
     throw new DemoError(`these events were reported: ${types.join(", ")}.`);
   }
+  if (stays) await stay(others[0]!, runtime);
   tell("wgmon is asked to stop.");
   const exitCode = await wgmon.stop();
   if (exitCode !== 0) throw new DemoError(`wgmon exited with ${exitCode}.`);
-  tell("End of the demo; all of it is removed. On your own gateway: npm start");
+  tell("End of the demo; all of it is removed. Next:");
+  console.log(`  npm run demo -- ${STAY}   keeps it running, with the web page at ${pageUrl()}
+  npm start                watches the WireGuard devices of this machine
+  ./wgmon --help           lists the commands`);
   return 0;
+}
+
+/** Lets bob use his tunnel until a signal ends this process. */
+async function stay(bob: Client, runtime: string): Promise<never> {
+  tell(`The gateway stays until Ctrl-C. Its web page: ${pageUrl()}`);
+  console.log(`  In another terminal, as root:
+  export RUNTIME_DIRECTORY=${runtime}
+  ./wgmon status           who is connected
+  ./wgmon peer bob         everything about one peer
+  ./wgmon top              the same, live
+  ./wgmon events -f        events as they happen`);
+  for (;;) {
+    await bob.ping(5);
+    await Bun.sleep(STAY_PAUSE_MS);
+  }
+}
+
+function pageUrl(): string {
+  return process.env[PAGE_URL] ?? `http://127.0.0.1:${PAGE_PORT}/`;
+}
+
+/** Removed with the stack. */
+function temporaryFolder(stack: DisposableStack): string {
+  return stack.adopt(mkdtempSync(join(tmpdir(), "wgmon-demo-")), (path) =>
+    rmSync(path, { recursive: true, force: true }),
+  );
+}
+
+/** Serves the page outside the namespace: passes connections on to the socket of `pageInside`. */
+async function pageOutside(folder: string): Promise<Disposable & { readonly url: string }> {
+  const to = { path: join(folder, PAGE_SOCKET) };
+  const listen = (port: number) => forward({ host: "127.0.0.1", port }, to);
+  const server = await listen(PAGE_PORT).catch(() => listen(0));
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}/`, [Symbol.dispose]: () => void server.close() };
+}
+
+/** Passes connections to a Unix socket, which can be reached from outside the namespace, on to wgmon's page. */
+async function pageInside(folder: string): Promise<Disposable> {
+  const to = { host: "127.0.0.1", port: PAGE_PORT };
+  const server = await forward({ path: join(folder, PAGE_SOCKET) }, to);
+  return { [Symbol.dispose]: () => void server.close() };
+}
+
+/** Passes the bytes of each connection on, in both directions. @throws if it cannot listen. */
+async function forward(from: ListenOptions, to: NetConnectOpts): Promise<Server> {
+  const server = createServer((near) => {
+    const far = connect(to);
+    near.pipe(far).pipe(near);
+    for (const [socket, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      socket.on("error", () => other.destroy());
+      socket.on("close", () => other.destroy());
+    }
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject).listen(from, resolve);
+  await promise;
+  return server;
 }
 
 /** Sends a packet into the tunnel. Resolves with the time of its arrival at the gateway, by performance.now(). */
@@ -181,13 +313,15 @@ class Terminal implements Disposable {
   #shown = 0;
   #wake = Promise.withResolvers<void>();
 
-  constructor(command: readonly string[]) {
+  /** @param runtime the folder of wgmon's socket. */
+  constructor(command: readonly string[], runtime: string) {
     console.log(`$ ${command.join(" ")}`);
     this.#process = Bun.spawn(["setpriv", "--pdeathsig", "KILL", ...command], {
       cwd: ROOT,
       env: {
         PATH: process.env["PATH"],
         ...ownFolders(),
+        RUNTIME_DIRECTORY: runtime,
         ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }),
       },
       terminal: { cols: 100, data: (_terminal, bytes) => this.#print(bytes) },

@@ -260,7 +260,7 @@ fuzz("a device", dumps, (bytes, random) => {
 
 const large = readGolden("wg-dump-100-32k.bin");
 test(
-  "a device of 100 peers: the same, for large answers",
+  "damaged bytes of large answers, for a device of 100 peers, parse or cause a ParseError",
   () => {
     for (let run = 0; run < Math.ceil(RUNS / 500); run++) {
       const random = randomFrom(SEED + run);

@@ -46,9 +46,21 @@ export class ConfigError extends Error {
   /** The line to print after the problems. */
   readonly nextStep: string;
 
-  constructor(problems: readonly string[], nextStep = "wgmon --help lists all settings.") {
+  constructor(problems: readonly string[], nextStep = "wgmon run --help lists all settings.") {
     super(problems.join("\n"));
     this.errors = problems;
+    this.nextStep = nextStep;
+  }
+}
+
+/** The user's word names no peer, or several. The process ends with exit code 1. */
+export class NotFound extends Error {
+  override readonly name = "NotFound";
+  /** The line to print after the message. */
+  readonly nextStep: string;
+
+  constructor(problem: string, nextStep: string) {
+    super(problem);
     this.nextStep = nextStep;
   }
 }

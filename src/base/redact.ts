@@ -59,9 +59,17 @@ export function hasUrl(text: string): boolean {
   return /^[^#\n]*https?:\/\//m.test(text);
 }
 
-/** `--peer: there is no peer "alcie"; did you mean alice?`: the error for a name that does not exist. */
+/**
+ * `--peer: there is no peer "alcie"; did you mean alice?`: the error for a name that does not exist.
+ *
+ * @param flag null: the name is not the value of a flag.
+ */
 export function noSuch(
-  { flag, what, word }: { readonly flag: string; readonly what: string; readonly word: string },
+  {
+    flag,
+    what,
+    word,
+  }: { readonly flag: string | null; readonly what: string; readonly word: string },
   known: readonly string[],
 ): string {
   const areFew = known.length > 0 && known.length <= NAMES_MAX;
@@ -73,5 +81,6 @@ export function noSuch(
     word,
     known.filter((name) => !/^\d+$/.test(name)),
   );
-  return `--${flag}: there is no ${what} ${quoteSafely(word)}${suggestion || existing}`;
+  const where = flag === null ? "" : `--${flag}: `;
+  return `${where}there is no ${what} ${quoteSafely(word)}${suggestion || existing}`;
 }

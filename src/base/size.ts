@@ -1,4 +1,4 @@
-/** Sizes as people write them: `256MB`, `1GiB`. Pure. */
+/** Sizes as people write them, `256MB`, `1GiB`, and as wgmon shows them, `1.2 MiB`. Pure. */
 
 /** MB as for disks, MiB as for memory; the smallest units are last. */
 const UNITS = [
@@ -26,4 +26,19 @@ export function formatSize(bytes: number): string {
     ([unit, unitBytes]) => `${bytes / unitBytes}${unit}`,
   );
   return texts.reduce((best, text) => (text.length < best.length ? text : best));
+}
+
+const SHOWN_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
+
+/** `0 B`, `999 B`, `1.2 KiB`, `340 MiB`: the one unit system of the commands and the page. */
+export function showBytes(count: number): string {
+  let value = Math.max(0, count);
+  let unit = 0;
+  // A value that rounds up to 1024 is shown in the next unit.
+  while (value >= 1023.5 && unit < SHOWN_UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const digits = unit > 0 && value < 9.95 ? value.toFixed(1) : String(Math.round(value));
+  return `${digits} ${SHOWN_UNITS[unit]}`;
 }

@@ -1,4 +1,4 @@
-/** Text that people read: cleaned of control characters, cut to a length, numbers with their nouns. Pure. */
+/** Text that people read: cleaned of control characters, cut to a length, numbers with their nouns or units. Pure. */
 
 /**
  * Maximum length of a name, in UTF-16 units: the settings allow 64 characters, of two units each. So one line of a
@@ -51,9 +51,29 @@ export function truncate(text: string, max: number): string {
   return `${prefix.replace(/[\ud800-\udbff]$/, "")}\u2026`;
 }
 
+/** Longest text that a search of peers takes, in UTF-16 units. */
+export const SEARCH_MAX = 100;
+
+/** The first `max` items, and `3 more` if there are three more. */
+export function firstOf(items: readonly string[], max: number): string[] {
+  const more = items.length - max;
+  return [...items.slice(0, max), ...(more > 0 ? [`${more} more`] : [])];
+}
+
 /** `1 peer`, `2 peers` */
-export function counted(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+export function counted(
+  number: number,
+  noun: string,
+  format: (number: number) => string = String,
+): string {
+  return `${format(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** `99.7 %`; `0 %` only for exactly 0, `100 %` only for exactly 1. */
+export function percent(fraction: number): string {
+  if (fraction <= 0) return "0 %";
+  if (fraction >= 1) return "100 %";
+  return `${Math.min(99.9, Math.max(0.1, fraction * 100)).toFixed(1)} %`;
 }
 
 /** Shortens a name and keeps it on one line; empty if it has no visible character. */

@@ -131,6 +131,9 @@ const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
   [IF_EQUAL, 0, then, otherwise],
 ];
 
+/** Drops every packet. */
+export const DROP_ALL: Uint8Array = assemble(DROP);
+
 /**
  * For the socket of an NFLOG group: passes initiations, responses and first data messages, like `handshakeExpression`.
  * Also passes all IPv6 packets with extension headers, which the program does not parse.

@@ -10,7 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { ConfigError, SystemError } from "../base/errors.ts";
 import type { LinkEvent } from "../kernel/links.ts";
 import { interfaceIndex } from "../platform/machine-names.ts";
-import { handshakeExpression, indexFilter } from "./bpf-program.ts";
+import { DROP_ALL, handshakeExpression, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import {
   attachFilter,
@@ -29,8 +29,6 @@ const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 const SNAPLEN = 256;
 /** Holds a burst of about 2,500 packets. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
-/** `ret #0`: drops every packet. */
-const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 
 /** The name that means all interfaces. */
 const ANY = "any";

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { handshakeExpression } from "./bpf-program.ts";
+import { DROP_ALL, handshakeExpression } from "./bpf-program.ts";
 import { compileExpression } from "./bpf.ts";
 import {
   attachFilter,
@@ -21,7 +21,7 @@ const READ_MAX = 50;
 const RECEIVE_BUFFER_BYTES = 32 * 1024;
 
 export interface HandshakeSample {
-  /** Sets the ports on which WireGuard listens. @throws SystemError */
+  /** Sets the ports on which WireGuard listens; empty: nothing is sampled. @throws SystemError */
   setPorts(ports: readonly number[]): void;
   close(): void;
 }
@@ -41,7 +41,8 @@ export function openHandshakeSample(
     includesOutgoing: false,
   });
   let isBound = false;
-  let current = "";
+  /** The attached filter; null: nothing is sampled. */
+  let current: string | null = null;
   let cancel = () => {};
   const read = (): void => {
     for (const packet of readQueued(descriptor, READ_MAX)) onPacket(packet);
@@ -50,13 +51,15 @@ export function openHandshakeSample(
   return {
     setPorts(ports) {
       const expression = handshakeExpression(ports);
-      if (expression === null || expression === current) return;
-      attachFilter(descriptor, compileExpression(expression));
+      if (expression === current) return;
+      attachFilter(descriptor, expression === null ? DROP_ALL : compileExpression(expression));
+      if (!isBound) {
+        bindPacketSocket(descriptor, 0, "bind a packet socket");
+        isBound = true;
+        read();
+      }
+      // After an error, the next call tries again.
       current = expression;
-      if (isBound) return;
-      bindPacketSocket(descriptor, 0, "bind a packet socket");
-      isBound = true;
-      read();
     },
     close() {
       cancel();

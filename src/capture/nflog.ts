@@ -167,7 +167,7 @@ function explainBindError(
       "this kernel has no NFLOG; modprobe nfnetlink_log",
     );
   }
-  if (error.code !== "EPERM" || !mayConfigure(socket, group)) return error;
+  if (error.code !== "EPERM" || !mayConfigure(socket)) return error;
   const owner = describeOwner(group);
   return new SystemError(
     operation,
@@ -177,11 +177,20 @@ function explainBindError(
   );
 }
 
-/** Whether this process may configure NFLOG groups. Tests it with a group that is probably unused. */
-function mayConfigure(socket: NetlinkSocket, group: number): boolean {
-  const unused = group === 0xffff ? 0xfffe : 0xffff;
+/**
+ * Whether this process may configure NFLOG groups. Tests it with a message that names no group, because every group may
+ * have an owner: the kernel checks the capability before it finds that programs do not send such messages.
+ */
+function mayConfigure(socket: NetlinkSocket): boolean {
+  const probe = encodeMessage({
+    type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET,
+    flags: 0,
+    sequence: 0,
+    header: new Uint8Array(NFGENMSG_BYTES),
+    attributes: [],
+  });
   try {
-    socket.acknowledge("probe NFLOG", thresholdMessage(unused, 1));
+    socket.acknowledge("probe NFLOG", probe);
     return true;
   } catch (error) {
     return error instanceof SystemError && error.code !== "EPERM";

@@ -27,9 +27,9 @@ import { redactUrl } from "../base/redact.ts";
 import { sanitize, truncate } from "../base/text.ts";
 import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
 import { withoutAmbientCapabilities } from "../platform/process.ts";
+import { Deadline } from "./deadline.ts";
 import { json } from "./formats/json.ts";
 import { formatLines, truncateLines } from "./formats/message-text.ts";
-import { Deadline } from "./webhook.ts";
 
 /** sysexits.h: the input is wrong. A retry would send the same input. */
 const EX_DATAERR = 65;

@@ -30,10 +30,6 @@ const MEMBERS = [
   "reason",
 ] as const;
 
-/** Parts of a webhook's path that are the same for all users of a service. */
-const PUBLIC_PARTS =
-  /^(api|v\d+|webhooks?|services|sendMessage|messages?(\.json)?|notify|workflows|triggers|manual|paths|invoke|spaces|hooks)$/i;
-
 /** A run of characters that may contain a secret or a part of one. */
 const RUN = /[\w.~+/=:%@-]{6,}/g;
 /** A run is hidden if it has this many consecutive characters of a secret. */
@@ -43,10 +39,17 @@ const SHARED_MIN = 6;
  * The receiver's explanation in the body of a response, on one line; null: the body has no readable explanation.
  *
  * @param url the webhook's URL. The parts of it that may be secrets are removed from the explanation.
+ * @param publicParts see Format.
  */
-export function explanationIn(body: string, url: URL): string | null {
+export function explanationIn(
+  body: string,
+  url: URL,
+  publicParts: readonly string[],
+): string | null {
   const explanation = sanitize(findText(body) ?? "");
-  return explanation === "" ? null : truncate(withoutSecrets(explanation, url), EXPLANATION_MAX);
+  if (explanation === "") return null;
+  const secrets = secretsOf(url, publicParts).toSorted((a, b) => b.length - a.length);
+  return truncate(withoutSecrets(explanation, secrets), EXPLANATION_MAX);
 }
 
 function findText(body: string): string | null {
@@ -84,16 +87,18 @@ function isObject(value: unknown): boolean {
   return typeof value === "object" && value !== null;
 }
 
-function withoutSecrets(text: string, url: URL): string {
-  const secrets = secretsOf(url).toSorted((a, b) => b.length - a.length);
+/** @param secrets in lower case, the longest first. */
+function withoutSecrets(text: string, secrets: readonly string[]): string {
   const pattern = secrets.map((secret) => secret.replace(/[^\w\s]/g, "\\$&")).join("|");
   const rest = pattern === "" ? text : text.replace(new RegExp(pattern, "gi"), "(hidden)");
   return rest.replace(RUN, (run) => (hasPartOf(run.toLowerCase(), secrets) ? "(hidden)" : run));
 }
 
 /** The parts of the URL that may be secrets, in lower case, because some receivers change the case. */
-function secretsOf({ username, password, pathname, search, searchParams, hash }: URL): string[] {
-  const parts = pathname.split("/").filter((part) => !PUBLIC_PARTS.test(part));
+function secretsOf(url: URL, publicParts: readonly string[]): string[] {
+  const { username, password, pathname, search, searchParams, hash } = url;
+  const known = new Set(publicParts.map((part) => part.toLowerCase()));
+  const parts = pathname.split("/").filter((part) => !isPublic(part.toLowerCase(), known));
   // The names of parameters are not secrets, except of a parameter without a value: ?SECRET.
   const values = search
     .slice(1)
@@ -116,6 +121,11 @@ function secretsOf({ username, password, pathname, search, searchParams, hash }:
   return [...encoded, ...decoded, basic]
     .filter((secret) => secret.length >= 3)
     .map((secret) => secret.toLowerCase());
+}
+
+/** A version in the path (`v10`) is public, too. */
+function isPublic(part: string, known: ReadonlySet<string>): boolean {
+  return known.has(part) || /^v\d+$/.test(part);
 }
 
 function hasPartOf(run: string, secrets: readonly string[]): boolean {

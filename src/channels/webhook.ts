@@ -3,6 +3,7 @@
 import type { Clock } from "../base/clock.ts";
 import { PAUSE_MAX_MS } from "../delivery/backoff.ts";
 import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
+import { Deadline } from "./deadline.ts";
 import type { Format } from "./formats/format.ts";
 import { type Proxy, proxyFor } from "./proxy.ts";
 import { explanationIn } from "./refusal.ts";
@@ -98,7 +99,10 @@ export function createWebhook(options: WebhookOptions): Channel {
     if (formatResult !== null || !isRefused) return formatResult ?? result;
     return {
       type: "drop",
-      reason: refusalReason(status, { explanation: explanationIn(text, url), proxy }),
+      reason: refusalReason(status, {
+        explanation: explanationIn(text, url, format.publicParts ?? []),
+        proxy,
+      }),
     };
   }
 
@@ -182,43 +186,6 @@ async function readPrefix(body: ReadableStream<Uint8Array> | null): Promise<stri
   }
   reader.cancel().catch(() => {});
   return text;
-}
-
-/**
- * A signal that aborts when `outer` aborts or after `timeoutMs`. When disposed, it releases its timer and its listener.
- * AbortSignal.timeout would stay in memory until its timeout, and AbortSignal.any as long as `outer`, which exists
- * until the process ends.
- */
-export class Deadline implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #outer: AbortSignal;
-  readonly #timer: NodeJS.Timeout;
-  #hasExpired = false;
-  readonly #abort = () => this.#controller.abort(this.#outer.reason);
-
-  constructor(outer: AbortSignal, timeoutMs: number) {
-    this.#outer = outer;
-    this.#timer = setTimeout(() => {
-      this.#hasExpired = true;
-      this.#controller.abort(new DOMException("the request timed out", "TimeoutError"));
-    }, timeoutMs);
-    outer.addEventListener("abort", this.#abort);
-    if (outer.aborted) this.#abort();
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** Whether `timeoutMs` has passed. */
-  get hasExpired(): boolean {
-    return this.#hasExpired;
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.#outer.removeEventListener("abort", this.#abort);
-  }
 }
 
 interface ResponseContext {

@@ -2,8 +2,9 @@
 
 import { version } from "../../package.json";
 import { systemClock } from "../base/clock.ts";
-import { type Command, DEFAULT_STATE_DIR, type Settings, targetAt } from "../config/config.ts";
+import { type Command, DEFAULT_STATE_DIR, type Settings } from "../config/config.ts";
 import type { FilesRead } from "../config/secret-files.ts";
+import { targetAt } from "../config/targets.ts";
 import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
@@ -42,6 +43,7 @@ export async function runCommand(
       await extractNames();
       return 0;
     case "status":
+    case "peer":
     case "sessions":
     case "events":
     case "top":
@@ -136,7 +138,7 @@ async function receiveEvents(command: Extract<Command, { type: "receive" }>): Pr
 }
 
 async function query(
-  command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
+  command: Extract<Command, { type: "status" | "peer" | "sessions" | "events" | "top" }>,
 ): Promise<number> {
   const { runQuery } = await import("./query-commands.ts");
   const warn = (line: string) => printError(`wgmon: ${line}`);

@@ -6,14 +6,8 @@
 import { SystemError } from "../base/errors.ts";
 import { findFlag, isCommand, splitArguments } from "../config/argv.ts";
 import type { Shell } from "../config/command-requests.ts";
-import {
-  COMMAND_NAMES,
-  type CommandName,
-  commandOf,
-  type Setting,
-  SETTING_NAMES,
-  settingOf,
-} from "../config/settings-table.ts";
+import { COMMAND_NAMES, type CommandName, commandOf } from "../config/commands-table.ts";
+import { type Setting, SETTING_NAMES, settingOf } from "../config/settings-table.ts";
 import { listFolder } from "../platform/files.ts";
 import bash from "./completion/wgmon.bash" with { type: "text" };
 import fish from "./completion/wgmon.fish" with { type: "text" };

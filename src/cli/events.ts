@@ -1,6 +1,9 @@
 /** `wgmon events`: prints past events, the latest last, and with --follow also new ones. */
 
+import { createParser, type EventSourceMessage } from "eventsource-parser";
+
 import type { Clock } from "../base/clock.ts";
+import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/command-requests.ts";
@@ -9,10 +12,11 @@ import type { Event } from "../events/event-schema.ts";
 import type { StoredEventView } from "../http/schemas.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
-import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
-import { MessageReader } from "./sse.ts";
+import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import { json, localTime, type Output } from "./text.ts";
 
+/** Width of the column of tunnel addresses: that of an IPv4 address and `+1`. */
+const ADDRESS_COLUMNS = 15;
 /** Delay before each attempt to reconnect. */
 const RECONNECT_MS = 500;
 
@@ -43,7 +47,9 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   const [type] = request.types;
   const { limit } = request;
   const query = {
-    since: sinceOf(request, clock.now().wallMs),
+    ...periodOf(request, clock.now().wallMs, "events"),
+    // The API filters by one device; several are filtered here.
+    device: options.devices.length === 1 ? options.devices[0]! : null,
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
     // A name is not resolved to a key, because it selects the events that were reported with this name.
     peer: keys.length === 1 && !isName ? keys[0]! : null,
@@ -62,6 +68,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   if (!isName) await checkPeer();
   const write = (events: readonly StoredEventView[]) =>
     print(events.map(({ event }) => lineOf(event, options)).join(""));
+  const noteIfNone = () => hasFound || request.json || request.follow || print("no events\n");
 
   let latest = 0;
   if (limit === null) {
@@ -71,7 +78,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
       if (!write(page.items.filter(isWanted))) return null;
     }
     await checkPeer();
-    return latest;
+    return noteIfNone() ? latest : null;
   }
   const found: StoredEventView[] = [];
   const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE_SIZE)}` };
@@ -84,7 +91,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
     if (found.length === limit) break;
   }
   await checkPeer();
-  return write(found.toReversed()) ? latest : null;
+  return write(found.toReversed()) && noteIfNone() ? latest : null;
 }
 
 /**
@@ -105,12 +112,14 @@ export async function followEvents(
   while (hasReader()) {
     try {
       selection ??= await selectionOf(daemon, options);
-      const reader = new MessageReader();
+      const messages: EventSourceMessage[] = [];
+      const parser = createParser({ onEvent: (message) => messages.push(message) });
       for await (const chunk of daemon.follow(`/v1/stream?after=${position}`)) {
         if (isLost) warn("connected to wgmon again");
         isLost = false;
-        for (const { type, id, data } of reader.read(chunk)) {
-          position = Number(id);
+        parser.feed(chunk);
+        for (const { event: type, id, data } of messages.splice(0)) {
+          if (id !== undefined) position = Number(id);
           if (type === "gap") {
             warn("some events were deleted before they could be printed");
             continue;
@@ -143,5 +152,12 @@ async function selectionOf(
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${visible(describeShort(event))}\n`;
+  const address = addressOf(event).padEnd(ADDRESS_COLUMNS);
+  const time = paint("dim", localTime(event.timestamp));
+  return `${time} ${visible(`${address} ${describeShort(event)}`)}\n`;
+}
+
+/** The tunnel address of the event's peer; empty if it has none. */
+function addressOf({ data }: Event): string {
+  return "peer" in data ? shortTunnelAddress(data.peer.allowedIps) : "";
 }

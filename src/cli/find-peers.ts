@@ -5,10 +5,12 @@
 
 import { ConfigError } from "../base/errors.ts";
 import { noSuch } from "../base/redact.ts";
-import { shortName } from "../base/text.ts";
+import { SEARCH_MAX, shortName } from "../base/text.ts";
+import { isAddress, longestPrefixLength } from "../base/tunnel-address.ts";
 import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
-import { type Settings, targetAt, targetWords } from "../config/config.ts";
+import type { Settings } from "../config/config.ts";
+import { targetAt, targetWords } from "../config/targets.ts";
 import type {
   DeviceView,
   PastPeerView,
@@ -33,13 +35,14 @@ export interface NamedPeers {
   readonly isName: boolean;
 }
 
-/** The peers that a word names: by a name, a public key, or the prefix of a key as status and top show it. */
+/** The peers that a word names: by a name, a public key, the prefix of a key, an endpoint or a tunnel address. */
 export async function findPeers(api: ApiReader, word: string): Promise<NamedPeers> {
   if (isPublicKey(word)) {
     return { keys: (await isKnownKey(api, word)) ? [word] : [], isName: false };
   }
   const present = new Set<string>();
-  for await (const { name, publicKey } of listPeers(api, { search: word })) {
+  const hits = await searchPeers(api, word);
+  for (const { name, publicKey } of hits) {
     if (name === word) present.add(publicKey);
   }
   if (present.size > 0) return { keys: [...present], isName: true };
@@ -51,8 +54,52 @@ export async function findPeers(api: ApiReader, word: string): Promise<NamedPeer
   };
   if (prefix !== null) for await (const peer of listPeers(api, { search: prefix })) add(peer);
   for await (const peer of listPastPeers(api)) add(peer);
+  if (byName.size === 0 && byKey.size === 0) {
+    const at = await peersAt(api, word, hits);
+    const keys = new Set(at.map(({ publicKey }) => publicKey));
+    if (keys.size > 0) return { keys: [...keys], isName: false };
+  }
   const isName = byName.size > 0 || byKey.size === 0;
   return { keys: [...(isName ? byName : byKey)], isName };
+}
+
+/** The peers with this text in their name, tags, key or addresses; none if the text is too long. */
+export async function searchPeers(api: ApiReader, search: string): Promise<readonly PeerView[]> {
+  const found: PeerView[] = [];
+  if (search === "" || search.length > SEARCH_MAX) return found;
+  for await (const peer of listPeers(api, { search })) found.push(peer);
+  return found;
+}
+
+/** The peers with this endpoint, or those whose tunnel addresses contain this one: where WireGuard sends its packets. */
+export async function peersAt(
+  api: ApiReader,
+  word: string,
+  hits: readonly PeerView[],
+): Promise<readonly PeerView[]> {
+  const byEndpoint = hits.filter(
+    ({ endpoint }) =>
+      endpoint !== null &&
+      [endpoint, endpoint.replace(/:\d+$/, ""), hostOf(endpoint)].includes(word),
+  );
+  if (byEndpoint.length > 0) return byEndpoint;
+  if (!isAddress(word)) return [];
+  let longest = -1;
+  let found: PeerView[] = [];
+  // A prefix that contains the address need not contain its text.
+  for await (const peer of listPeers(api, {})) {
+    const length = longestPrefixLength(peer.allowedIps, word);
+    if (length === null || length < longest) continue;
+    if (length > longest) found = [];
+    longest = length;
+    found.push(peer);
+  }
+  return found;
+}
+
+/** `2001:db8::1` of `[2001:db8::1]:51820` */
+function hostOf(endpoint: string): string {
+  return endpoint.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 }
 
 async function isKnownKey(api: ApiReader, key: string): Promise<boolean> {
@@ -76,10 +123,15 @@ async function* listPastPeers(api: ApiReader): AsyncGenerator<PastPeerView, void
 
 /** The error for a --peer that `findPeers` did not find. */
 export async function peerNotFound(api: ApiReader, word: string): Promise<ConfigError> {
+  return notFound("peer", word, await knownNames(api), "wgmon status lists the peers.");
+}
+
+/** The names of all peers, also of those that were removed. */
+export async function knownNames(api: ApiReader): Promise<readonly string[]> {
   const names = new Set<string>();
   for await (const { name } of listPeers(api, {})) if (name !== null) names.add(name);
   for await (const { name } of listPastPeers(api)) if (name !== null) names.add(name);
-  return notFound("peer", word, [...names], "wgmon status lists the peers.");
+  return [...names].map(shortName).filter((name) => name !== "");
 }
 
 /**

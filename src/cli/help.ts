@@ -2,11 +2,20 @@
 
 import { formatList } from "../base/redact.ts";
 import {
+  COMMAND_NAMES,
+  COMMAND_SECTIONS,
   type CommandName,
   commandOf,
   commands,
+} from "../config/commands-table.ts";
+import {
   keyOf,
   type Setting,
+  SETTING_NAMES,
+  SETTING_SECTIONS,
+  type SettingName,
+  settingOf,
+  type SettingSection,
   table,
   variableOf,
 } from "../config/settings-table.ts";
@@ -14,34 +23,76 @@ import { ADDRESSES, targetOptions } from "../config/targets.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;
-const SUMMARY_COLUMN = 21;
+const SUMMARY_COLUMN = 22;
 
 const HELP_FLAG = ["-h, --help", "print this help"] as const;
+const VERSION_FLAG = ["-V, --version", commands.version.summary] as const;
 
-/** The output of `wgmon --help` and `wgmon COMMAND --help`, with a newline at the end. null: the general help. */
+type Row = readonly [term: string, meaning: string];
+
+/** The output of `wgmon --help` and `wgmon COMMAND --help`, with a newline at the end. null: the short help. */
 export function helpText(command: CommandName | null = null): string {
-  return command === null ? generalHelp() : commandHelp(command);
+  if (command === null) return shortHelp();
+  return command === "run" ? runHelp() : commandHelp(command);
 }
 
-function generalHelp(): string {
-  const flags = [
-    ...settings().map(([name, setting]) => [usage(name, setting), meaning(setting)] as const),
-    HELP_FLAG,
-    ["--version", commands.version.summary] as const,
-    ["--licenses", "print the licences of wgmon and its components"] as const,
-  ];
+/** The commands, the flags that are used most, and examples. */
+function shortHelp(): string {
+  const flags = SETTING_NAMES.filter((name) => settingOf(name).isCommon === true).map(
+    (name) => [usage(name, settingOf(name)), shortMeaning(settingOf(name))] as const,
+  );
+  const commandLists = Object.entries(COMMAND_SECTIONS).map(([section, title]) => {
+    const names = COMMAND_NAMES.filter((name) => commandOf(name).section === section);
+    return list(
+      title,
+      names.map((name) => [termOf(name), commandOf(name).summary]),
+      SUMMARY_COLUMN,
+    );
+  });
+  const examples = (["run", "events", "peer"] as const)
+    .flatMap((name) => commandOf(name).examples.slice(0, 1))
+    .map(([line, purpose]) => [`wgmon ${line}`, purpose] as const);
   return `wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
+Usage: wgmon [COMMAND] [flags]
+
+${commandLists.join("\n\n")}
+
+${list("Flags of wgmon run that are used most", [...flags, HELP_FLAG, ["-V, --version", "print the version"]], MEANING_COLUMN)}
+
+${list("Examples", examples, exampleColumn(examples))}
+
+wgmon COMMAND --help lists the flags of a command, wgmon help --all all flags.
+More: man 8 wgmon, and docs/README.md of the source.
+`;
+}
+
+/** All settings, in groups. */
+function runHelp(): string {
+  const sections = Object.entries(SETTING_SECTIONS).map(([section, title]) =>
+    list(
+      title,
+      settingsOf(section as SettingSection).map((name) => [
+        usage(name, settingOf(name)),
+        meaning(settingOf(name)),
+      ]),
+      MEANING_COLUMN,
+    ),
+  );
+  const others: readonly Row[] = [
+    HELP_FLAG,
+    VERSION_FLAG,
+    ["--licenses", "print the licences of wgmon and its components"],
+  ];
+  return `wgmon run: ${commands.run.summary}
+
 Usage: wgmon [run] [flags]
-       wgmon COMMAND [flags]
 
-Commands:
-${Object.entries(commands)
-  .map(([name, { summary }]) => entry(name, summary, SUMMARY_COLUMN))
-  .join("\n")}
+${examplesOf("run")}
 
-Flags:
-${flags.map(([flag, text]) => entry(flag, text, MEANING_COLUMN)).join("\n")}
+${sections.join("\n\n")}
+
+${list("Other flags", others, MEANING_COLUMN)}
 
 A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 
@@ -70,26 +121,84 @@ function targetKeys(): string {
 }
 
 function commandHelp(command: CommandName): string {
-  const { summary, subcommands, flags, takesSettings } = commandOf(command);
-  // Switches of commands are off by default, so the default is not shown.
-  const own = Object.entries(flags).map(([name, setting]) =>
-    setting.placeholder === null
-      ? ([`${short(setting)}--${name}`, setting.description] as const)
-      : ([usage(name, setting), meaning(setting)] as const),
-  );
-  const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
+  const {
+    summary,
+    subcommands,
+    argument,
+    flags,
+    takesSettings,
+    relevant = [],
+  } = commandOf(command);
+  const own = Object.entries(flags).map(([name, setting]) => commandFlagRow(name, setting));
   const choices = command === "help" ? "COMMAND" : subcommands.join("|");
   const choice = choices === "" ? "" : ` [${choices}]`;
-  const more = takesSettings
-    ? `\nIt reads the same settings as wgmon run and takes the same flags, such as\n--config; wgmon --help lists them.\n`
-    : "";
-  return `wgmon ${command}: ${summary}
+  const word = argument === undefined ? "" : ` ${argumentOf(command)}`;
+  const parts = [
+    `wgmon ${command}: ${summary}`,
+    `Usage: wgmon ${command}${choice}${word} [flags]`,
+    argument === undefined ? "" : entry(argument.placeholder, argument.description, MEANING_COLUMN),
+    list("Flags", [...own, HELP_FLAG], MEANING_COLUMN),
+    relevant.length === 0
+      ? ""
+      : list(
+          "Flags of wgmon run that matter here",
+          relevant
+            .filter((name) => !Object.hasOwn(flags, name))
+            .map((name) => [usage(name, settingOf(name)), shortMeaning(settingOf(name))]),
+          MEANING_COLUMN,
+        ),
+    examplesOf(command),
+    takesSettings
+      ? wrap(
+          "It reads the same settings as wgmon run, and accepts the flags of all; wgmon run --help lists them.",
+          LINE_COLUMNS,
+        ).join("\n")
+      : "",
+  ];
+  return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
+}
 
-Usage: wgmon ${command}${choice} [flags]
+/** A flag of a command and its meaning. Switches of commands are off by default, so the default is not shown. */
+export function commandFlagRow(name: string, setting: Setting<unknown>): Row {
+  return setting.placeholder === null
+    ? [`${short(setting)}--${name}`, setting.description]
+    : [usage(name, setting), meaning(setting)];
+}
 
-Flags:
-${lines.join("\n")}
-${more}`;
+function examplesOf(command: CommandName): string {
+  const rows = commandOf(command).examples.map(
+    ([line, purpose]) => [`wgmon ${line}`, purpose] as const,
+  );
+  return rows.length === 0 ? "" : list("Examples", rows, exampleColumn(rows));
+}
+
+/** The column of the purposes, so that each example fits on one line if possible. */
+function exampleColumn(rows: readonly Row[]): number {
+  const fitting = rows.filter(
+    ([line, purpose]) => line.length + purpose.length + 4 <= LINE_COLUMNS,
+  );
+  return Math.max(0, ...fitting.map(([line]) => line.length)) + 4;
+}
+
+/** `peer NAME`, `outbox` */
+function termOf(command: CommandName): string {
+  const word = argumentOf(command);
+  return word === "" ? command : `${command} ${word}`;
+}
+
+/** `NAME`, or `[TEXT]` if it may be left out; empty: the command takes no word. */
+export function argumentOf(command: CommandName): string {
+  const { argument } = commandOf(command);
+  if (argument === undefined) return "";
+  return argument.isOptional ? `[${argument.placeholder}]` : argument.placeholder;
+}
+
+export function settingsOf(section: SettingSection): SettingName[] {
+  return SETTING_NAMES.filter((name) => table[name].section === section);
+}
+
+function list(title: string, rows: readonly Row[], column: number): string {
+  return `${title}:\n${rows.map(([term, text]) => entry(term, text, column)).join("\n")}`;
 }
 
 /** The settings as a Markdown table. */
@@ -119,14 +228,22 @@ function short(setting: Setting<unknown>): string {
   return setting.short === undefined ? "" : `-${setting.short}, `;
 }
 
-function usage(name: string, setting: Setting<unknown>): string {
-  return setting.placeholder === null ? `--[no-]${name}` : `--${name} ${setting.placeholder}`;
+/** `--tick DURATION`, `-n, --limit NUMBER`, `--[no-]hold` */
+export function usage(name: string, setting: Setting<unknown>): string {
+  return setting.placeholder === null
+    ? `--[no-]${name}`
+    : `${short(setting)}--${name} ${setting.placeholder}`;
 }
 
 /** The meaning of a setting and its default. */
 export function meaning(setting: Setting<unknown>): string {
   const repeat = setting.separator === undefined ? "" : "; may be repeated";
   return `${setting.description}${repeat} (default: ${setting.defaultValue ?? setting.defaultNote})`;
+}
+
+/** The first part of the description, for short lists. */
+export function shortMeaning({ description }: Setting<unknown>): string {
+  return description.split(/;| \(/)[0]!;
 }
 
 function code(text: string): string {

@@ -1,16 +1,42 @@
-/** Shared by the commands that query the API: the start time of a history, and paging. */
+/** Shared by the commands that query the API: the period of a history, and paging. */
 
+import { ConfigError } from "../base/errors.ts";
 import type { HistoryRequest } from "../config/command-requests.ts";
+import { helpHint } from "../config/config.ts";
+import type { Time } from "../config/value-types.ts";
 import type { PeerView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
+import { localTime } from "./text.ts";
 
 /** Maximum number of items in one response of the API. */
 export const PAGE_SIZE = 1000;
 
-/** The start time, `2026-11-22T16:19:04.417Z`; null: from the beginning. */
-export function sinceOf({ since }: HistoryRequest, nowMs: number): string | null {
-  if (since === null) return null;
-  return new Date("atMs" in since ? since.atMs : nowMs - since.agoMs).toISOString();
+/**
+ * The period of a request in RFC 3339, such as `2026-11-22T16:19:04.417Z`; null: from the beginning, or until now.
+ *
+ * @throws ConfigError when it ends before it begins.
+ */
+export function periodOf(
+  { since, until }: Pick<HistoryRequest, "since" | "until">,
+  nowMs: number,
+  command: "sessions" | "events",
+): { readonly since: string | null; readonly until: string | null } {
+  const [from, to] = [since, until].map((time) => (time === null ? null : timeOf(time, nowMs)));
+  if (from !== null && to !== null && from! >= to!) {
+    throw new ConfigError(
+      [`--until: ${localTime(to!)} is not after ${localTime(from!)}, which --since names`],
+      helpHint(command),
+    );
+  }
+  return { since: from ?? null, until: to ?? null };
+}
+
+function timeOf(time: Time, nowMs: number): string {
+  if ("atMs" in time) return new Date(time.atMs).toISOString();
+  if ("agoMs" in time) return new Date(nowMs - time.agoMs).toISOString();
+  const now = new Date(nowMs);
+  const day = now.getDate() - time.daysAgo;
+  return new Date(now.getFullYear(), now.getMonth(), day, ...time.clock).toISOString();
 }
 
 /**

@@ -1,4 +1,6 @@
-/** Decodes the input from a terminal into keys. Pure. */
+/** The keys of `wgmon top`, from the keypress events of node:readline. Pure. */
+
+import type { Key as Keypress } from "node:readline";
 
 /** A named key, or a typed character. */
 export type Key =
@@ -19,69 +21,41 @@ export type Key =
   | "ctrl-z"
   | { readonly text: string };
 
-/** Sequences of xterm and compatible terminals, vt220 and the Linux console: ctlseqs, "PC-Style Function Keys". */
-const sequences: Readonly<Record<string, Key>> = {
-  "[A": "up",
-  "[B": "down",
-  "[C": "right",
-  "[D": "left",
-  "[H": "home",
-  "[F": "end",
-  "[1~": "home",
-  "[4~": "end",
-  "[7~": "home",
-  "[8~": "end",
-  "[5~": "page-up",
-  "[6~": "page-down",
-  OA: "up",
-  OB: "down",
-  OC: "right",
-  OD: "left",
-  OH: "home",
-  OF: "end",
-};
+/** By the name of readline. Modifiers (Shift, Ctrl) of these keys are ignored. */
+const named = new Map<string, Key>([
+  ["up", "up"],
+  ["down", "down"],
+  ["left", "left"],
+  ["right", "right"],
+  ["pageup", "page-up"],
+  ["pagedown", "page-down"],
+  ["home", "home"],
+  ["end", "end"],
+  ["return", "enter"],
+  ["enter", "enter"],
+  ["escape", "escape"],
+  ["backspace", "backspace"],
+]);
 
-const controls: Readonly<Record<string, Key>> = {
-  "\r": "enter",
-  "\n": "enter",
-  "\x7f": "backspace",
-  "\b": "backspace",
-  "\x03": "ctrl-c",
-  "\f": "ctrl-l",
-  "\x15": "ctrl-u",
-  "\x1a": "ctrl-z",
-};
+const withCtrl = new Map<string, Key>([
+  ["c", "ctrl-c"],
+  ["l", "ctrl-l"],
+  ["u", "ctrl-u"],
+  ["z", "ctrl-z"],
+]);
 
 /**
- * @returns the keys, and the rest of the input, which may be the start of another key. A single escape character stays
- *   in the rest: if no more input follows soon, the user has pressed the Escape key.
+ * The keys of one keypress event; usually one.
+ *
+ * @param text the typed character; undefined for other keys.
  */
-export function readKeys(input: string): { readonly keys: readonly Key[]; readonly rest: string } {
-  const keys: Key[] = [];
-  let rest = input;
-  while (rest !== "") {
-    if (rest.startsWith("\x1b")) {
-      const after = rest.slice(1);
-      // Parameter bytes, intermediate bytes and the final byte: ECMA-48, 5.4. SS3 is followed by one byte.
-      const [sequence] = /^(?:\[[0-?]*[ -/]*[@-~]|O[ -~])/.exec(after) ?? [];
-      if (sequence !== undefined) {
-        // Ignore the modifiers (Shift, Ctrl) of an arrow key.
-        const key = sequences[sequence.replace(/^\[1;\d+(?=[A-Z])/, "[")];
-        if (key !== undefined) keys.push(key);
-        rest = after.slice(sequence.length);
-        continue;
-      }
-      if (/^(?:\[[0-?]*[ -/]*|O)?$/.test(after)) break;
-      // Alt and a key, or an unknown sequence: treat the escape as a key, then continue with the rest.
-      keys.push("escape");
-      rest = after;
-      continue;
-    }
-    const character = String.fromCodePoint(rest.codePointAt(0)!);
-    rest = rest.slice(character.length);
-    const control = controls[character];
-    if (control !== undefined) keys.push(control);
-    else if (!/\p{Cc}/u.test(character)) keys.push({ text: character });
-  }
-  return { keys, rest };
+export function keysOf(
+  text: string | undefined,
+  { name = "", ctrl = false, meta = false, sequence = "" }: Keypress,
+): readonly Key[] {
+  const key = named.get(name) ?? (ctrl ? withCtrl.get(name) : undefined);
+  if (key !== undefined) return [key];
+  // Alt and a key, or Escape and a key in quick succession: readline reads both as one key.
+  if (meta && sequence.startsWith("\x1b")) return ["escape", ...keysOf(sequence.slice(1), {})];
+  return text === undefined || ctrl || !/^\P{Cc}$/u.test(text) ? [] : [{ text }];
 }

@@ -52,7 +52,7 @@ export class LocalApi implements ApiReader, Disposable {
     };
     const restored = store.sessions.loadState(clock.now().wallMs);
     const tracker = new Tracker(rules, restored, clock.now());
-    const scan = await devices.scan(null);
+    const scan = await devices.scan("list");
     tracker.observe(scan, clock.now());
     names.setDevices(devices.lastScanned.map(({ name }) => name));
 
@@ -72,7 +72,10 @@ export class LocalApi implements ApiReader, Disposable {
       inputs: { devices, wakeUp: { monitor: "poll", reason: null } },
       wakeUpWatch: { problem: null },
       scanLoop: { errors: [], scanAll: () => Promise.resolve() },
+      viewerScans: { watch: () => () => {}, requested() {} },
       names,
+      // A lookup would end after the answer.
+      endpointNames: { nameOf: () => null },
       reporter: { subscribe: () => () => {} },
       settings: () => settings,
     });
@@ -109,6 +112,9 @@ export class LocalApi implements ApiReader, Disposable {
   async get<View>(path: string): Promise<View> {
     const response = await this.#api.handle(new Request(`http://localhost${path}`));
     const view = await viewOf<View>(response, path);
+    if (/^\/v1\/peers\/[^/]+\/[^/]+$/.test(path)) {
+      return this.#withStoredSession(view as PeerView) as View;
+    }
     if (!path.startsWith("/v1/peers?")) return view;
     const { items, ...rest } = view as { readonly items: readonly PeerView[] };
     return { ...rest, items: items.map((peer) => this.#withStoredSession(peer)) } as View;

@@ -1,21 +1,25 @@
 /** The columns in which `wgmon status` and `wgmon top` show a peer. Pure. */
 
 import { shortName } from "../base/text.ts";
+import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import type { PeerView } from "../http/schemas.ts";
 import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts";
 
-const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
+export const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
   connected: "green",
   disconnected: null,
   never: "dim",
 };
 
 /** The time of the last traffic of a connected peer, otherwise of the last handshake; null: never. */
-export function lastSeen({ session, lastHandshakeAt }: PeerView): string | null {
+export function lastSeen({
+  session,
+  lastHandshakeAt,
+}: Pick<PeerView, "session" | "lastHandshakeAt">): string | null {
   return session?.lastSeenAt ?? lastHandshakeAt;
 }
 
-/** The columns, by the field that the HTTP API sorts by. */
+/** The columns, by the field that the HTTP API sorts by. The API does not sort by `allowedIps`. */
 export function peerColumns(nowMs: number) {
   // `?` if the peer is connected but its session is unknown.
   const ofSession = (text: (session: PeerView["session"]) => string) => (peer: PeerView) =>
@@ -31,7 +35,12 @@ export function peerColumns(nowMs: number) {
       priority: 1,
       minWidth: "disconnected".length,
     },
-    device: { title: "DEVICE", cell: ({ device }) => shortName(device), priority: 6 },
+    allowedIps: {
+      title: "ADDRESS",
+      cell: ({ allowedIps }) => shortTunnelAddress(allowedIps),
+      priority: 6,
+    },
+    device: { title: "DEVICE", cell: ({ device }) => shortName(device), priority: 7 },
     startedAt: {
       title: "SINCE",
       cell: ofSession((session) => since(session?.startedAt ?? null, nowMs)),
@@ -42,42 +51,42 @@ export function peerColumns(nowMs: number) {
     endpoint: {
       title: "ENDPOINT",
       cell: ({ endpoint }) => endpoint ?? "",
-      priority: 7,
+      priority: 8,
       minWidth: 21,
     },
     rxBytesPerSecond: {
-      title: "RX/S",
+      title: "FROM PEER/S",
       cell: ofSession((session) => rate(session?.rxBytesPerSecond ?? null)),
       isNumber: true,
       priority: 4,
       minWidth: 10,
     },
     txBytesPerSecond: {
-      title: "TX/S",
+      title: "TO PEER/S",
       cell: ofSession((session) => rate(session?.txBytesPerSecond ?? null)),
       isNumber: true,
       priority: 5,
       minWidth: 10,
     },
     rxBytes: {
-      title: "RX",
+      title: "FROM PEER",
       cell: (peer) => bytes(peer.rxBytes),
       isNumber: true,
-      priority: 8,
+      priority: 9,
       minWidth: 8,
     },
     txBytes: {
-      title: "TX",
+      title: "TO PEER",
       cell: (peer) => bytes(peer.txBytes),
       isNumber: true,
-      priority: 9,
+      priority: 10,
       minWidth: 8,
     },
     roams: {
       title: "ROAMS",
       cell: ofSession((session) => String(session?.roams ?? "?")),
       isNumber: true,
-      priority: 10,
+      priority: 11,
     },
   } satisfies Readonly<Record<string, Column<PeerView>>>;
 }

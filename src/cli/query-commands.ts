@@ -1,4 +1,4 @@
-/** The commands that query the running wgmon: `status`, `sessions`, `events` and `top`. */
+/** The commands that query the running wgmon: `status`, `peer`, `sessions`, `events` and `top`. */
 
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
@@ -11,7 +11,7 @@ import { paintFor } from "./text.ts";
 
 const STDOUT = 1;
 
-type QueryCommand = Extract<Command, { type: "status" | "sessions" | "events" | "top" }>;
+type QueryCommand = Extract<Command, { type: "status" | "peer" | "sessions" | "events" | "top" }>;
 
 interface Options {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -58,7 +58,13 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
   switch (command.type) {
     case "status": {
       const { printStatus } = await import("./status.ts");
-      await printStatus(api, { ...output, requestedDevices, json: command.json, isRunning });
+      const { search, json } = command;
+      await printStatus(api, { ...output, requestedDevices, search, json, isRunning });
+      return offline !== null && offline.problems.length > 0 ? 1 : 0;
+    }
+    case "peer": {
+      const { printPeer } = await import("./peer.ts");
+      await printPeer(api, { ...output, request: command });
       return offline !== null && offline.problems.length > 0 ? 1 : 0;
     }
     case "sessions": {
@@ -101,11 +107,20 @@ async function openOffline(
   const offline = await LocalApi.open(scanned, { version, clock });
   const warnOfSource = (source: string) =>
     warn(`wgmon is not running here; showing data from ${source}`);
-  if (command.type === "status") {
-    warnOfSource("the kernel");
+  const warnOfProblems = () => {
     for (const problem of offline.problems) {
       if (!isUnreadable(problem)) throw problem;
       warn(problem.message);
+    }
+  };
+  if (command.type === "status") {
+    warnOfSource("the kernel");
+    warnOfProblems();
+  } else if (command.type === "peer") {
+    warnOfSource("the kernel and its store; rates are unknown");
+    warnOfProblems();
+    if (offline.storeProblem !== null) {
+      warn(`sessions, events and uptime are unknown: ${offline.storeProblem.message}`);
     }
   } else if (offline.storeProblem === null) {
     warnOfSource("its store");

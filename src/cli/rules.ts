@@ -68,7 +68,7 @@ export async function runRules(request: RulesRequest, options: Options): Promise
  */
 async function findPorts(request: RulesRequest, options: Options): Promise<number[] | null> {
   const { warn } = options;
-  const { devices: scans, problems } = await options.devices.scan(null);
+  const { devices: scans, problems } = await options.devices.scan("list");
   for (const problem of problems) {
     if (!isUnreadable(problem)) throw problem;
     warn(`wgmon: ${problem.message}`);

@@ -1,13 +1,14 @@
 /** `wgmon sessions`: prints the sessions of peers as a table, as JSON or as CSV. */
 
-import { sanitize, shortName } from "../base/text.ts";
-import { isPublicKey } from "../base/wireguard.ts";
+import { shortName } from "../base/text.ts";
+import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
+import { csvLine, SESSION_COLUMNS, sessionLine } from "../http/csv.ts";
 import type { SessionView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
-import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
+import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import {
   bytes,
   type Column,
@@ -26,20 +27,8 @@ interface Options extends Output {
   readonly nowMs: number;
 }
 
-/** The fields of the CSV, in order. Their names are those of the JSON. */
-const FIELDS = [
-  "device",
-  "publicKey",
-  "name",
-  "startedAt",
-  "endedAt",
-  "durationMs",
-  "reason",
-  "endpoint",
-  "rxBytes",
-  "txBytes",
-  "roams",
-] as const satisfies readonly (keyof SessionView)[];
+/** A session of a daemon that may be older than this program. */
+type GivenSession = Omit<SessionView, "allowedIps"> & Partial<Pick<SessionView, "allowedIps">>;
 
 /** @throws SystemError; ConfigError when there is no such peer or device. */
 export async function printSessions(api: ApiReader, options: Options): Promise<void> {
@@ -50,8 +39,9 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   if (keys?.length === 0) throw await peerNotFound(api, peer!);
   const format = formatter(options);
   let left = request.limit ?? Infinity;
-  const pages = pagesOf<Page<SessionView>>(api, "/v1/sessions", {
-    since: sinceOf(request, nowMs),
+  let hasFound = false;
+  const pages = pagesOf<Page<GivenSession>>(api, "/v1/sessions", {
+    ...periodOf(request, nowMs, "sessions"),
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
     peer: keys?.length === 1 ? keys[0]! : null,
@@ -63,10 +53,13 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
         (devices.length === 0 || devices.includes(device)) &&
         (keys === null || keys.includes(publicKey)),
     );
-    const found = wanted.slice(0, left);
+    const found = wanted.slice(0, left).map((each) => ({ allowedIps: [], ...each }));
+    if (found.length === 0) continue;
+    hasFound = true;
     left -= found.length;
-    if (!print(format(found)) || left === 0) break;
+    if (!print(format(found)) || left === 0) return;
   }
+  if (!hasFound) print(format([]));
 }
 
 /** Returns a function that formats the pages, one after the other. */
@@ -76,10 +69,9 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
     case "json":
       return (sessions) => sessions.map((session) => `${json(session)}\n`).join("");
     case "csv": {
-      let header = csvLine(FIELDS);
+      let header = csvLine(SESSION_COLUMNS);
       return (sessions) => {
-        const lines = sessions.map((session) => csvLine(FIELDS.map((field) => session[field])));
-        const text = header + lines.join("");
+        const text = header + sessions.map(sessionLine).join("");
         header = "";
         return text;
       };
@@ -102,6 +94,11 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
 function columns(nowMs: number): readonly Column<SessionView>[] {
   return [
     { title: "PEER", cell: peerName, priority: 0, minWidth: 12, shrinkTo: 12 },
+    {
+      title: "ADDRESS",
+      cell: ({ allowedIps }) => shortTunnelAddress(allowedIps),
+      priority: 5,
+    },
     { title: "DEVICE", cell: ({ device }) => shortName(device), priority: 4 },
     { title: "STARTED", cell: ({ startedAt }) => `${since(startedAt, nowMs)} ago`, priority: 1 },
     { title: "LASTED", cell: ({ durationMs }) => duration(durationMs), priority: 2 },
@@ -111,27 +108,9 @@ function columns(nowMs: number): readonly Column<SessionView>[] {
       style: ({ reason }) => (reason === null ? "green" : null),
       priority: 3,
     },
-    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", priority: 5 },
-    { title: "RX", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, priority: 6 },
-    { title: "TX", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 7 },
-    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 8 },
+    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", priority: 6 },
+    { title: "FROM PEER", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, priority: 7 },
+    { title: "TO PEER", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 8 },
+    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 9 },
   ];
-}
-
-/** A line of CSV (RFC 4180). */
-export function csvLine(values: readonly (string | number | null)[]): string {
-  return `${values.map(csvField).join(",")}\r\n`;
-}
-
-/**
- * A spreadsheet evaluates a text that begins with one of these characters as a formula. A leading apostrophe
- * prevents that (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with + and is left
- * unchanged: it ends with =, which no formula does.
- */
-function csvField(value: string | number | null): string {
-  if (value === null) return "";
-  if (typeof value === "number") return String(value);
-  const text = sanitize(value);
-  const safe = /^[=+\-@＝＋－＠]/.test(text) && !isPublicKey(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

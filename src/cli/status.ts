@@ -1,15 +1,19 @@
 /** `wgmon status`: prints all peers, whether they are connected, and since when. */
 
+import { NotFound } from "../base/errors.ts";
+import { noSuch } from "../base/redact.ts";
 import { counted, sanitize, shortName } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
-import { checkDevices } from "./find-peers.ts";
+import { checkDevices, knownNames } from "./find-peers.ts";
 import { listPeers } from "./history-query.ts";
 import { lastSeen, peerColumns } from "./peer-table.ts";
 import { cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {
+  /** Only peers with this text in their name, key, tags or addresses; null: all peers. */
+  readonly search: string | null;
   readonly json: boolean;
   /** Empty: all devices. A device of the settings need not exist. */
   readonly devices: readonly string[];
@@ -20,16 +24,23 @@ interface Options extends Output {
   readonly isRunning: boolean;
 }
 
-/** @throws SystemError; ConfigError when a device of the flag --device does not exist. */
+/**
+ * @throws SystemError
+ * @throws ConfigError when a device of the flag --device does not exist.
+ * @throws NotFound when no peer matches the text to search for.
+ */
 export async function printStatus(api: ApiReader, options: Options): Promise<void> {
-  const { devices: wanted, nowMs, isRunning, print, paint, maxWidth } = options;
+  const { devices: wanted, search, nowMs, isRunning, print, paint, maxWidth } = options;
   await checkDevices(api, options.requestedDevices, { allowsPast: false });
   const { items } = await api.get<{ items: readonly DeviceView[] }>("/v1/devices");
   const found = items.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  if (search !== null) {
+    await printMatches(api, { ...options, search }, found);
+    return;
+  }
   if (options.json) {
     for (const { name } of found) {
-      const lines = (await peersOf(api, name)).map((peer) => `${json(peer)}\n`);
-      if (!print(lines.join(""))) return;
+      if (!print(jsonLines(await peersOf(api, name)))) return;
     }
     return;
   }
@@ -46,21 +57,57 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
   for (const name of wanted.filter((each) => !items.some((item) => item.name === each))) {
     print(`there is no device ${shortName(name)} at present\n`);
   }
-  const { device: _, ...columns } = peerColumns(nowMs);
   for (const [index, device] of found.entries()) {
-    const peers = await peersOf(api, device.name);
-    const table = tableOf(Object.values(columns), peers, { maxWidth, paint });
-    const lines = [paint("bold", describe(device))];
-    if (peers.length > 0) lines.push(paint("dim", table.header));
-    for (const peer of peers) lines.push(table.line(peer));
     const gap = index > 0 || isRunning ? "\n" : "";
-    if (!print(`${gap}${lines.join("\n")}\n`)) return;
+    if (!print(`${gap}${deviceText(device, await peersOf(api, device.name), options)}`)) return;
   }
 }
 
-/** `woken by bpf on any (no rule logs to group 1)` */
+/** Prints only the peers that match, and their devices. */
+async function printMatches(
+  api: ApiReader,
+  options: Options & { readonly search: string },
+  devices: readonly DeviceView[],
+): Promise<void> {
+  const { search, print } = options;
+  const found: [DeviceView, readonly PeerView[]][] = [];
+  for (const device of devices) {
+    const peers = await peersOf(api, device.name, search);
+    if (peers.length > 0) found.push([device, peers]);
+  }
+  if (found.length === 0) {
+    const problem = noSuch({ flag: null, what: "peer", word: search }, await knownNames(api));
+    throw new NotFound(problem, "wgmon status without a text lists all peers.");
+  }
+  print(
+    options.json
+      ? found.map(([, peers]) => jsonLines(peers)).join("")
+      : found.map(([device, peers]) => deviceText(device, peers, options)).join("\n"),
+  );
+}
+
+function jsonLines(peers: readonly PeerView[]): string {
+  return peers.map((peer) => `${json(peer)}\n`).join("");
+}
+
+/** A device and its peers, each on one line. */
+function deviceText(
+  device: DeviceView,
+  peers: readonly PeerView[],
+  { nowMs, maxWidth, paint }: Options,
+): string {
+  const { device: _, ...columns } = peerColumns(nowMs);
+  const table = tableOf(Object.values(columns), peers, { maxWidth, paint });
+  const lines = [paint("bold", describe(device))];
+  if (peers.length > 0) lines.push(paint("dim", table.header));
+  for (const peer of peers) lines.push(table.line(peer));
+  return `${lines.join("\n")}\n`;
+}
+
+/** `woken by bpf on all interfaces (no firewall rule logs to NFLOG group 1)` */
 function describeWakeUp({ monitor, group, interface: name, reason }: StatusView["wakeUp"]): string {
-  const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${name}` : "";
+  const where = name === "any" ? "all interfaces" : name;
+  const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${where}` : "";
   return `woken by ${monitor}${source}${reason === null ? "" : ` (${sanitize(reason)})`}`;
 }
 
@@ -72,10 +119,15 @@ function describe({ name, listenPort, peers, connected }: DeviceView): string {
   );
 }
 
-/** All peers of a device, the most recently seen first. */
-async function peersOf(api: ApiReader, device: string): Promise<readonly PeerView[]> {
+/** The peers of a device, the most recently seen first. With a text, only those that match. */
+async function peersOf(
+  api: ApiReader,
+  device: string,
+  search: string | null = null,
+): Promise<readonly PeerView[]> {
   const found = new Map<string, PeerView>();
-  for await (const peer of listPeers(api, { device })) found.set(peer.publicKey, peer);
+  const query = search === null ? { device } : { device, search };
+  for await (const peer of listPeers(api, query)) found.set(peer.publicKey, peer);
   // RFC 3339 timestamps sort as text; "" means never.
   return [...found.values()].sort((a, b) => {
     const [left, right] = [lastSeen(a) ?? "", lastSeen(b) ?? ""];

@@ -3,10 +3,12 @@
  * error, and while the process is stopped (Ctrl-Z).
  */
 
+import { emitKeypressEvents, type Interface, type Key as Keypress } from "node:readline";
+
 import { SystemError } from "../base/errors.ts";
 import { printableLine } from "../base/visible.ts";
 import { writeToStdout } from "../platform/standard-streams.ts";
-import { type Key, readKeys } from "./keys.ts";
+import { type Key, keysOf } from "./keys.ts";
 
 /** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
@@ -33,13 +35,9 @@ interface Handlers {
 export class Terminal implements Disposable {
   readonly #handlers: Handlers;
   readonly #listeners: Partial<Record<NodeJS.Signals, () => void>>;
-  readonly #decoder = new TextDecoder();
   /** The lines on the screen. Empty: unknown. */
   #lines: readonly string[] = [];
   #isOn = false;
-  /** Input that may be the start of a key. */
-  #rest = "";
-  #escapeTimer: Timer | undefined;
   #stopTimer: Timer | undefined;
 
   constructor(handlers: Handlers) {
@@ -55,7 +53,12 @@ export class Terminal implements Disposable {
     };
     for (const [signal, listener] of Object.entries(this.#listeners)) process.on(signal, listener);
     process.on("exit", this.#leave);
-    process.stdin.on("data", this.#read).on("end", ended).on("error", ended);
+    // readline takes the timeout from an interface, and nothing else.
+    emitKeypressEvents(process.stdin, {
+      escapeCodeTimeout: ESCAPE_TIMEOUT_MS,
+    } as object as Interface);
+    process.stdin.on("keypress", this.#press).on("end", ended).on("error", ended);
+    process.stdin.resume();
     this.#enter();
   }
 
@@ -96,12 +99,11 @@ export class Terminal implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#escapeTimer);
     clearTimeout(this.#stopTimer);
     for (const [signal, listener] of Object.entries(this.#listeners)) process.off(signal, listener);
     process.off("exit", this.#leave);
     const { ended } = this.#handlers;
-    process.stdin.off("data", this.#read).off("end", ended).off("error", ended).pause();
+    process.stdin.off("keypress", this.#press).off("end", ended).off("error", ended).pause();
     this.#leave();
   }
 
@@ -129,27 +131,13 @@ export class Terminal implements Disposable {
     this.#handlers.changed();
   };
 
-  readonly #read = (bytes: Uint8Array): void => {
-    clearTimeout(this.#escapeTimer);
-    const { keys, rest } = readKeys(this.#rest + this.#decoder.decode(bytes, { stream: true }));
-    this.#rest = rest;
-    if (rest !== "") this.#escapeTimer = setTimeout(this.#escaped, ESCAPE_TIMEOUT_MS);
-    this.#press(keys);
-  };
-
-  readonly #escaped = (): void => {
-    const isKey = this.#rest === "\x1b";
-    this.#rest = "";
-    if (isKey) this.#press(["escape"]);
-  };
-
-  #press(keys: readonly Key[]): void {
+  readonly #press = (text: string | undefined, keypress: Keypress): void => {
     try {
-      for (const key of keys) this.#handlers.key(key);
+      for (const key of keysOf(text, keypress)) this.#handlers.key(key);
     } catch (error) {
       this.#handlers.failed(error);
     }
-  }
+  };
 
   #write(text: string): void {
     const bytes = Buffer.from(text);

@@ -3,6 +3,7 @@
  * any characters; only printable ones are printed, on one line. Pure.
  */
 
+import { showBytes } from "../base/size.ts";
 import { longestPrefix, shortName } from "../base/text.ts";
 import { STYLES, visible } from "../base/visible.ts";
 import { shortKey } from "../base/wireguard.ts";
@@ -10,7 +11,6 @@ import { duration } from "../events/event.ts";
 
 /** Separates the columns of a table. */
 const GAP = "  ";
-const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
 /** `alice`; the beginning of the key if the peer has no name. */
 export function peerName(peer: {
@@ -38,16 +38,7 @@ export function localTime(time: string): string {
 
 /** `1.2 MiB`; `?` if the count is null. */
 export function bytes(count: number | null): string {
-  if (count === null) return "?";
-  let value = count;
-  let unit = 0;
-  // A value that rounds up to 1024 is shown in the next unit.
-  while (value >= 1023.5 && unit < SIZES.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit > 0 && value < 9.95 ? value.toFixed(1) : String(Math.round(value));
-  return `${digits} ${SIZES[unit]}`;
+  return count === null ? "?" : showBytes(count);
 }
 
 /** `1.2 MiB/s` */

@@ -205,9 +205,11 @@ const HELP = [
   "Ctrl-L, Ctrl-Z       redraw; suspend (fg resumes)",
   "q, Ctrl-C            quit",
   "",
-  "SINCE       when the session began",
-  "SEEN        the last activity; if not connected, the last handshake",
-  "RX/S, TX/S  received from the peer and sent to it, per second",
+  "SINCE      when the session began",
+  "SEEN       the last activity; if not connected, the last handshake",
+  "ADDRESS    the peer's first tunnel address, and how many more there are",
+  "FROM PEER  what the peer sent and this gateway received; /S: per second",
+  "TO PEER    what this gateway sent and the peer received",
 ];
 
 export interface Drawing extends Context {

@@ -44,7 +44,7 @@ export async function runTop(api: ApiReader, options: Options): Promise<void> {
   const { intervalMs, env, clock } = options;
   if (!isTerminal(0) || !isTerminal(1)) {
     throw new SystemError(
-      "wgmon top",
+      "top",
       "ENOTTY",
       "it needs a terminal; wgmon status prints the same, once",
     );

@@ -2,23 +2,18 @@
 
 import { formatList, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
+import { COMMAND_NAMES, type CommandName, commandOf, longName } from "./commands-table.ts";
 import { type RawSettings, split } from "./resolve.ts";
-import {
-  COMMAND_NAMES,
-  type CommandName,
-  commandOf,
-  isSettingName,
-  longName,
-  type Setting,
-  SETTING_NAMES,
-  settingOf,
-  table,
-} from "./settings-table.ts";
+import { isSettingName, type Setting, SETTING_NAMES, settingOf, table } from "./settings-table.ts";
 
 export interface ParsedArgs {
   readonly command: CommandName;
+  /** Whether the arguments name a command. If not, it is `run`. */
+  readonly commandWord: "absent" | "known" | "unknown";
   /** `retry` of `outbox retry`; null: no subcommand is given. */
   readonly subcommand: string | null;
+  /** The word of the user's own after the command: `alice` of `peer alice`; null: none is given. */
+  readonly argument: string | null;
   /** The given flags, by name. */
   readonly found: RawSettings;
   readonly help: boolean;
@@ -28,9 +23,9 @@ export interface ParsedArgs {
 }
 
 interface Flag {
-  /** `-` or `--` */
-  readonly dashes: string;
-  /** The flag without dashes: `tick`, `no-announce-existing`. */
+  /** As it is on the command line, without a value: `--tick`, `-f`. */
+  readonly original: string;
+  /** The long name, without dashes: `tick`, `no-announce-existing`. */
   readonly written: string;
   /** The text after `=`; null: there is no `=`. */
   readonly attached: string | null;
@@ -39,7 +34,7 @@ interface Flag {
 }
 
 /** Flags without a value, valid for every command. */
-const GLOBAL_FLAGS: readonly string[] = ["h", "help", "version", "licenses"];
+const GLOBAL_FLAGS: readonly string[] = ["h", "help", "V", "version", "licenses"];
 
 /**
  * Parses the arguments. Splits all of them before it checks the flags, because the command may come last:
@@ -51,15 +46,15 @@ export function parseArgs(argv: readonly string[]): ParsedArgs {
   const isAsked = (...names: readonly string[]) =>
     flags.some(({ written }) => names.includes(written));
   const found: RawSettings = new Map();
-  const { command, subcommand, problems } = readPositionals(positionals);
-  for (const flag of flags) readFlag(flag, command, { found, errors });
+  const { problems, ...words } = readPositionals(positionals);
+  for (const flag of flags) readFlag(flag, words.command, { found, errors });
   errors.push(...problems);
   return {
-    command,
-    subcommand,
+    ...words,
     found,
     help: isAsked("h", "help"),
-    version: isAsked("version"),
+    // With a command, -v could also mean verbose, as for many other programs.
+    version: isAsked("V", "version") || (positionals.length === 0 && isAsked("v")),
     licenses: isAsked("licenses"),
     errors,
   };
@@ -77,6 +72,12 @@ export function splitArguments(argv: readonly string[]): {
   const positionals: string[] = [];
   for (let index = 0; index < argv.length; index++) {
     const argument = argv[index]!;
+    const count = /^-([a-z])(\d+)$/i.exec(argument);
+    if (count !== null && longName(count[1]!) !== count[1]) {
+      const [, letter, attached] = count as unknown as [string, string, string];
+      flags.push({ original: `-${letter}`, written: longName(letter), attached, separate: null });
+      continue;
+    }
     if (argument === "--") {
       positionals.push(...argv.slice(index + 1));
       break;
@@ -94,13 +95,14 @@ export function splitArguments(argv: readonly string[]): {
       !/^--?[a-z]|^--$/i.test(next) &&
       takesValue(written, next);
     if (isValue) index++;
-    flags.push({ dashes, written, attached: attached ?? null, separate: isValue ? next : null });
+    const original = `${dashes}${name}`;
+    flags.push({ original, written, attached: attached ?? null, separate: isValue ? next : null });
   }
   return { flags, positionals };
 }
 
 function takesValue(written: string, next: string): boolean {
-  if (GLOBAL_FLAGS.includes(written) || isNegation(written)) return false;
+  if (GLOBAL_FLAGS.includes(written) || written === "v" || isNegation(written)) return false;
   const setting = findFlag(written);
   // The argument after an unknown flag is probably its value, and may be a secret.
   if (setting === null) return !isCommand(next);
@@ -109,46 +111,65 @@ function takesValue(written: string, next: string): boolean {
 
 function readPositionals([first, ...rest]: readonly string[]): {
   command: CommandName;
+  commandWord: ParsedArgs["commandWord"];
   subcommand: string | null;
+  argument: string | null;
   problems: string[];
 } {
   const problems: string[] = [];
   let command: CommandName = "run";
+  let commandWord: ParsedArgs["commandWord"] = "absent";
   if (first !== undefined) {
+    commandWord = isCommand(first) ? "known" : "unknown";
     if (isCommand(first)) command = first;
-    else {
-      const guess =
-        didYouMean(first, COMMAND_NAMES) || `; there are ${formatList(COMMAND_NAMES, "and")}`;
-      problems.push(`"${safePrefix(first)}" is not a command${guess}`);
-    }
+    else problems.push(explainUnknownCommand(first));
   }
-  const { subcommands } = commandOf(command);
+  const { subcommands, argument: wanted } = commandOf(command);
   let subcommand: string | null = null;
+  let argument: string | null = null;
   for (const [index, next] of rest.entries()) {
-    if (index > 0 || subcommands.length === 0) {
+    if (wanted !== undefined && index === 0 && next !== "") {
+      argument = next;
+    } else if (wanted !== undefined && index > 0) {
+      const hint = "write a name with spaces in quotes";
+      problems.push(`"${safePrefix(next)}" is not expected here; ${hint}`);
+    } else if (index > 0 || subcommands.length === 0) {
       problems.push(`"${safePrefix(next)}" is not expected here`);
     } else if (subcommands.includes(next)) {
       subcommand = next;
+    } else if (command === "help") {
+      problems.push(explainUnknownCommand(next));
     } else {
       const guess = didYouMean(next, subcommands);
       problems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
     }
   }
-  return { command, subcommand, problems };
+  return { command, commandWord, subcommand, argument, problems };
+}
+
+function explainUnknownCommand(word: string): string {
+  const guess =
+    didYouMean(word, COMMAND_NAMES) || `; there are ${formatList(COMMAND_NAMES, "and")}`;
+  return `"${safePrefix(word)}" is not a command${guess}`;
 }
 
 function readFlag(
-  { dashes, written, attached, separate }: Flag,
+  { original, written, attached, separate }: Flag,
   command: CommandName,
   into: { readonly found: RawSettings; readonly errors: string[] },
 ): void {
   const { found, errors } = into;
   if (GLOBAL_FLAGS.includes(written)) return;
+  if (written === "v") {
+    errors.push("-v: there is no such flag; -V prints the version, --log-level debug logs more");
+    return;
+  }
   const negated = isNegation(written);
   const name = negated ? written.slice("no-".length) : written;
   const setting = flagOf(command, name);
   if (setting === null) {
-    errors.push(`${dashes}${safePrefix(written)}: ${explainUnknownFlag(name, written, command)}`);
+    const [, dashes, letters] = /^(-+)(.*)$/s.exec(original)!;
+    errors.push(`${dashes}${safePrefix(letters!)}: ${explainUnknownFlag(name, written, command)}`);
     return;
   }
 

@@ -1,11 +1,15 @@
 /** The requests of the commands: the values of the flags that are not settings. */
 
 import { formatList } from "../base/redact.ts";
+import { SEARCH_MAX } from "../base/text.ts";
+import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
 import type { ParsedArgs } from "./argv.ts";
-import { parseAll, parseDefault } from "./resolve.ts";
-import { commands, type Setting, table } from "./settings-table.ts";
-import type { Since } from "./value-types.ts";
+import { commands } from "./commands-table.ts";
+import { parseAll, parseDefault, type Sources } from "./resolve.ts";
+import { isSettingName, type Setting, table } from "./settings-table.ts";
+import type { Time } from "./value-types.ts";
+import { readSecrets } from "./webhooks.ts";
 
 /** nft and iptables: print the rules. */
 export type RulesAction = "nft" | "iptables" | "install" | "remove";
@@ -29,6 +33,16 @@ export interface QueryRequest {
 }
 
 export interface StatusRequest extends QueryRequest {
+  /** Only peers with this text in their name, key, tags or addresses; null: all peers. */
+  readonly search: string | null;
+  readonly json: boolean;
+}
+
+export interface PeerRequest extends QueryRequest {
+  /** A name, a public key, a tunnel address or an endpoint. */
+  readonly word: string;
+  /** Maximum number of sessions, and of events. */
+  readonly limit: number;
   readonly json: boolean;
 }
 
@@ -37,7 +51,9 @@ export interface HistoryRequest extends QueryRequest {
   /** A name or a public key; null: all peers. */
   readonly peer: string | null;
   /** null: from the beginning. */
-  readonly since: Since | null;
+  readonly since: Time | null;
+  /** null: until now. */
+  readonly until: Time | null;
   /** Maximum number of sessions or events, the latest ones; null: no limit. */
   readonly limit: number | null;
 }
@@ -63,6 +79,14 @@ export interface DoctorRequest {
   readonly network: boolean;
   /** Whether flags of settings were given. If so, doctor checks the settings of this process, not the daemon's. */
   readonly hasSettings: boolean;
+}
+
+export interface ReceiveRequest {
+  /** 0: any free port. */
+  readonly port: number;
+  readonly address: string;
+  /** Empty: signatures are not checked. */
+  readonly secrets: readonly SigningSecret[];
 }
 
 export type Shell = "bash" | "zsh" | "fish";
@@ -103,7 +127,57 @@ export function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
   return asked[0] ?? "nft";
 }
 
-export function queryRequest(line: ParsedArgs): QueryRequest {
+export function receiveRequest(
+  line: ParsedArgs,
+  sources: Sources,
+  errors: string[],
+): ReceiveRequest {
+  const { flags } = commands.receive;
+  const port = commandFlag(line, "port", flags.port, errors) ?? 0;
+  const address = commandFlag(line, "address", flags.address, errors) ?? "";
+  const path = commandFlag(line, "secret-file", flags["secret-file"], errors);
+  const file = { path, where: "--secret-file", isOptional: false };
+  const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
+  return { port, address, secrets };
+}
+
+export function statusRequest(line: ParsedArgs, errors: string[]): StatusRequest {
+  const json = commandFlag(line, "json", commands.status.flags.json, errors) === true;
+  const search = line.argument;
+  if (search !== null && search.length > SEARCH_MAX) {
+    errors.push(`the text to search for is too long; the maximum is ${SEARCH_MAX} characters`);
+  }
+  return { search, json, ...queryRequest(line) };
+}
+
+export function peerRequest(line: ParsedArgs, errors: string[]): PeerRequest {
+  const { flags } = commands.peer;
+  if (line.argument === null) {
+    errors.push("wgmon peer needs a peer: its name, public key, tunnel address or endpoint");
+  }
+  return {
+    ...queryRequest(line),
+    word: line.argument ?? "",
+    limit: commandFlag(line, "limit", flags.limit, errors) ?? 0,
+    json: commandFlag(line, "json", flags.json, errors) === true,
+  };
+}
+
+export function topRequest(line: ParsedArgs, errors: string[]): TopRequest {
+  const { interval } = commands.top.flags;
+  const intervalMs = commandFlag(line, "interval", interval, errors) ?? 0;
+  return { intervalMs, ...queryRequest(line) };
+}
+
+export function doctorRequest(line: ParsedArgs, errors: string[]): DoctorRequest {
+  const { flags } = commands.doctor;
+  const json = commandFlag(line, "json", flags.json, errors) === true;
+  const network = commandFlag(line, "no-network", flags["no-network"], errors) !== true;
+  const hasSettings = [...line.found.keys()].some(isSettingName);
+  return { json, network, hasSettings };
+}
+
+function queryRequest(line: ParsedArgs): QueryRequest {
   const given = line.found.get("device");
   // configure() reports an invalid name: device is also a setting.
   const parsed = given === undefined ? [] : parseAll(table.device, given, []);
@@ -122,9 +196,11 @@ export function sessionsRequest(line: ParsedArgs, errors: string[]): SessionsReq
 export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest {
   const { flags } = commands.events;
   const given = line.found.get("type");
+  const follow = commandFlag(line, "follow", flags.follow, errors) === true;
+  if (follow && line.found.has("until")) errors.push("--follow and --until: give only one of them");
   return {
     ...historyRequest(line, flags, EVENTS_LIMIT, errors),
-    follow: commandFlag(line, "follow", flags.follow, errors) === true,
+    follow,
     types: given === undefined ? [] : parseAll(flags.type, given, errors).map(({ value }) => value),
     json: commandFlag(line, "json", flags.json, errors) === true,
   };
@@ -132,7 +208,7 @@ export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest
 
 function historyRequest(
   line: ParsedArgs,
-  flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
+  flags: Pick<typeof commands.events.flags, "peer" | "since" | "until" | "limit">,
   defaultLimit: number,
   errors: string[],
 ): HistoryRequest {
@@ -141,6 +217,7 @@ function historyRequest(
     ...queryRequest(line),
     peer: commandFlag(line, "peer", flags.peer, errors),
     since,
+    until: commandFlag(line, "until", flags.until, errors),
     limit:
       commandFlag(line, "limit", flags.limit, errors) ?? (since === null ? defaultLimit : null),
   };

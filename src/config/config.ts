@@ -6,17 +6,20 @@
 import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
-import type { SigningSecret } from "../channels/signature.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
   commandFlag,
   type DoctorRequest,
+  doctorRequest,
   type EventsRequest,
   eventsRequest,
   type OutboxRequest,
   outboxRequest,
-  queryRequest,
+  type PeerRequest,
+  peerRequest,
+  type ReceiveRequest,
+  receiveRequest,
   type RulesAction,
   rulesAction,
   type SessionsRequest,
@@ -24,29 +27,18 @@ import {
   type Shell,
   shellOf,
   type StatusRequest,
+  statusRequest,
   type TopRequest,
+  topRequest,
 } from "./command-requests.ts";
+import { COMMAND_NAMES, type CommandName, commandOf, commands } from "./commands-table.ts";
 import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
-import {
-  COMMAND_NAMES,
-  type CommandName,
-  commandOf,
-  commands,
-  isSettingName,
-  SETTING_NAMES,
-  table,
-  variableOf,
-} from "./settings-table.ts";
+import { SETTING_NAMES, table, variableOf } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
-import { readSecrets } from "./webhooks.ts";
-
-export type { Sources } from "./resolve.ts";
-export { commands, keyOf, table, variableOf } from "./settings-table.ts";
-export { targetAt, targetWords } from "./targets.ts";
 
 export interface Settings extends ListenSettings {
   /** Other exporters under whose metric names /metrics also exports the peers. */
@@ -69,6 +61,7 @@ export interface Settings extends ListenSettings {
   readonly holdMs: number;
   readonly announceExisting: boolean;
   readonly reportUnknown: boolean;
+  readonly resolveEndpoints: boolean;
   /** Absolute path of the folder that contains the store. */
   readonly stateDir: string;
   readonly keepMs: number;
@@ -99,20 +92,14 @@ export type Command =
   | ({ readonly type: "doctor"; readonly errors: readonly string[] } & DoctorRequest & Configured)
   | { readonly type: "health" }
   | { readonly type: "completion"; readonly shell: Shell }
-  | {
-      readonly type: "receive";
-      /** 0: any free port. */
-      readonly port: number;
-      readonly address: string;
-      /** Empty: signatures are not checked. */
-      readonly secrets: readonly SigningSecret[];
-    }
+  | ({ readonly type: "receive" } & ReceiveRequest)
   | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
+  | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
-  /** `command`: the command to describe; null: print the general help. */
+  /** `command`: the command to describe; null: print the short help. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" | "licenses" };
 
@@ -131,13 +118,19 @@ export function parseCommand(sources: Sources): Command {
   if (line.licenses) return { type: "licenses" };
   const errors = [...line.errors];
   const command = readCommand(line, sources, errors);
-  if (errors.length > 0) throw new ConfigError(errors, helpHint(line.command));
+  if (errors.length > 0) {
+    const isUnknown = line.commandWord === "unknown";
+    const hint = isUnknown ? "wgmon --help lists the commands." : helpHint(line.command);
+    throw new ConfigError(errors, hint);
+  }
   return command;
 }
 
-function helpHint(command: CommandName): string | undefined {
-  const { flags } = commandOf(command);
-  return Object.keys(flags).length === 0 ? undefined : `wgmon ${command} --help lists its flags.`;
+/** The line after an error in the flags of a command, or in the settings. */
+export function helpHint(command: CommandName): string {
+  if (command === "run") return "wgmon run --help lists all settings.";
+  const hasFlags = Object.keys(commandOf(command).flags).length > 0;
+  return `wgmon ${command} --help ${hasFlags ? "lists its flags" : "describes it"}.`;
 }
 
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
@@ -167,15 +160,18 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     case "completion":
       return { type: "completion", shell: shellOf(line, errors) };
     case "receive":
-      return receiveCommand(line, sources, errors);
+      return { type: "receive", ...receiveRequest(line, sources, errors) };
     case "install-service":
     case "uninstall-service":
     case "extract-names":
       return { type: line.command };
     case "status": {
-      const json = commandFlag(line, "json", commands.status.flags.json, errors) === true;
-      const request = { json, ...queryRequest(line) };
+      const request = statusRequest(line, errors);
       return { type: "status", ...request, ...configure(line.found, sources, errors) };
+    }
+    case "peer": {
+      const request = peerRequest(line, errors);
+      return { type: "peer", ...request, ...configure(line.found, sources, errors) };
     }
     case "sessions": {
       const request = sessionsRequest(line, errors);
@@ -186,9 +182,7 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       return { type: "events", ...request, ...configure(line.found, sources, errors) };
     }
     case "top": {
-      const { interval } = commands.top.flags;
-      const intervalMs = commandFlag(line, "interval", interval, errors) ?? 0;
-      const request = { intervalMs, ...queryRequest(line) };
+      const request = topRequest(line, errors);
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
     }
     case "help":
@@ -244,6 +238,7 @@ function settingsOf(
     holdMs: resolved.value("hold"),
     announceExisting: resolved.value("announce-existing"),
     reportUnknown: resolved.value("report-unknown"),
+    resolveEndpoints: resolved.value("resolve-endpoints"),
     metrics: resolved.values("metrics").filter((name) => name !== "none"),
     keepMs: resolved.value("keep"),
     maxStoreBytes: resolved.value("max-store"),
@@ -309,11 +304,15 @@ function warningsOf(resolved: ResolvedSettings): string[] {
 
 // ---- Commands ----
 
-function helpCommand({ command, subcommand }: ParsedArgs): Command {
-  const asked = command === "help" ? COMMAND_NAMES.find((name) => name === subcommand) : command;
-  // The help of run is the general help.
-  const isGeneral = asked === undefined || asked === "run" || asked === "help";
-  return { type: "help", command: isGeneral ? null : asked };
+function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): Command {
+  if (command !== "help")
+    return { type: "help", command: commandWord === "known" ? command : null };
+  // The help of run lists all settings.
+  const all = found.get("all")?.texts[0] === "true" ? "run" : undefined;
+  return {
+    type: "help",
+    command: COMMAND_NAMES.find((name) => name === subcommand) ?? all ?? null,
+  };
 }
 
 function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {
@@ -327,23 +326,10 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
 
 /** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */
 function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
-  const { flags } = commands.doctor;
-  const json = commandFlag(line, "json", flags.json, errors) === true;
-  const network = commandFlag(line, "no-network", flags["no-network"], errors) !== true;
+  const request = doctorRequest(line, errors);
   const settingsErrors: string[] = [];
   const configured = configure(line.found, sources, settingsErrors);
-  const hasSettings = [...line.found.keys()].some(isSettingName);
-  return { type: "doctor", json, network, hasSettings, errors: settingsErrors, ...configured };
-}
-
-function receiveCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
-  const { flags } = commands.receive;
-  const port = commandFlag(line, "port", flags.port, errors) ?? 0;
-  const address = commandFlag(line, "address", flags.address, errors) ?? "";
-  const path = commandFlag(line, "secret-file", flags["secret-file"], errors);
-  const file = { path, where: "--secret-file", isOptional: false };
-  const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
-  return { type: "receive", port, address, secrets };
+  return { type: "doctor", ...request, errors: settingsErrors, ...configured };
 }
 
 // ---- For the log ----

@@ -26,6 +26,7 @@ export function describe(settings: Settings): Record<string, unknown> {
     hold: settings.holdMs === 0 ? "off" : formatDuration(settings.holdMs),
     announceExisting: settings.announceExisting,
     reportUnknown: settings.reportUnknown,
+    resolveEndpoints: settings.resolveEndpoints,
     peersInSettings: peers.size,
     names: settings.names.length === 0 ? "off" : settings.names.map(redact),
     metrics: settings.metrics.length === 0 ? "none" : settings.metrics,

@@ -2,6 +2,7 @@
 
 import { safePrefix } from "../base/redact.ts";
 import { didYouMean, nearest, suggest } from "../base/suggest.ts";
+import { firstOf } from "../base/text.ts";
 import { type RawSettings, type Sources, split } from "./resolve.ts";
 import { SETTING_NAMES, type SettingName, settingOf, variableOf } from "./settings-table.ts";
 
@@ -54,9 +55,7 @@ export function readVariables(
 }
 
 function unknownWarning(unknown: readonly string[]): string {
-  const more = unknown.length - SHOWN_MAX;
-  const shown = [...unknown.slice(0, SHOWN_MAX), ...(more > 0 ? [`${more} more`] : [])];
-  return `unknown environment variables are ignored: ${shown.join(", ")}`;
+  return `unknown environment variables are ignored: ${firstOf(unknown, SHOWN_MAX).join(", ")}`;
 }
 
 /**

@@ -147,10 +147,8 @@ export function textsOfToml(
 }
 
 export function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
-  // Dates are also objects.
-  return (
-    typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype
-  );
+  // The parser makes tables without a prototype. Dates are also objects.
+  return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === null;
 }
 
 export function typeName(value: unknown): string {

@@ -1,5 +1,7 @@
 /** Reads the settings file: TOML, with a key for each setting, and tables for peers and targets. */
 
+import { parse, TomlError } from "smol-toml";
+
 import { SystemError } from "../base/errors.ts";
 import { fileName, quoteSafely, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
@@ -93,38 +95,17 @@ export function inFile(name: SettingName): boolean {
 
 function parseToml(text: string, where: string, errors: string[]): Record<string, unknown> {
   try {
-    return Bun.TOML.parse(text) as Record<string, unknown>;
+    return parse(text);
   } catch (error) {
-    // Remove the quotations from the parser's message, because the file may contain secrets. The message has no line
-    // number.
-    const parserMessage = String(error).replace(/^\w+: (TOML Parse error: )?/, "");
-    // "Expected ',' or ']' in an array but found '...'": keep the quoted punctuation before "but found".
-    const message = parserMessage.startsWith("Expected ")
-      ? parserMessage.replace(/ but found (["']).{2,}\1$/s, "")
-      : parserMessage.replace(/:? (["']).{2,}\1(?=$| as )/s, "");
-    const line = invalidLine(text);
-    errors.push(`${where}${line === null ? "" : `, line ${line}`}: ${message}`);
+    if (!(error instanceof TomlError)) throw error;
+    // The message continues with the text of the file, which may contain secrets.
+    const [message] = error.message.split("\n");
+    const problem = message!
+      .replace("Invalid TOML document: ", "")
+      .replace(/^invalid value$/, "$&; text must be in quotes");
+    errors.push(`${where}, line ${error.line}, column ${error.column}: ${problem}`);
     return {};
   }
-}
-
-/**
- * The number of the line, from 1, on which the first invalid statement begins: all lines before it can be parsed. null:
- * the file is too long.
- */
-function invalidLine(text: string): number | null {
-  const lines = text.split("\n");
-  // Each attempt parses the file from its start, which is too slow for a long file.
-  if (lines.length > 500) return null;
-  for (let count = lines.length - 1; count > 0; count--) {
-    try {
-      Bun.TOML.parse(lines.slice(0, count).join("\n"));
-      return count + 1;
-    } catch {
-      // These lines still include the invalid statement.
-    }
-  }
-  return 1;
 }
 
 function readPeers(
@@ -172,8 +153,8 @@ type Fields<Types> = {
 };
 
 /**
- * The values of a table in the settings file, by key; null: the key is absent, or its value has a wrong type. In
- * messages, `mark` separates the name of the table from the key. Keys in `others` are valid, but are not read here.
+ * The values of a table in the settings file, by key, without the invalid ones; null: the key is absent. In messages,
+ * `mark` separates the name of the table from the key. Keys in `others` are valid, but are not read here.
  */
 export function readFields<const Types extends Readonly<Record<string, ValueType<unknown>>>>(
   types: Types,
@@ -194,7 +175,7 @@ export function readFields<const Types extends Readonly<Record<string, ValueType
     if (!Object.hasOwn(fields, key)) return [key, null];
     const place = `${where}${mark}${key}`;
     const texts = textsOfToml(type, { value: fields[key], where: place }, errors);
-    return [key, texts === null ? null : parseAll(type, { where: place, texts }, errors)];
+    return [key, texts === null ? [] : parseAll(type, { where: place, texts }, errors)];
   });
   return Object.fromEntries(entries) as Fields<Types>;
 }

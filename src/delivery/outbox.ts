@@ -9,12 +9,17 @@ import { counted } from "../base/text.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
+import type { MessageKind, MessageSlice } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import { type QueueOptions, type QueueState, TargetQueue, WINDOW } from "./target-queue.ts";
 import type { DeliveryResult, Target } from "./target.ts";
 
 /** Deliveries are collected for this long and written to the store together. */
 const DELIVERED_FLUSH_MS = 50;
+/** Most dead letters that one call of `retry` queues again. */
+const RETRIED_MAX = 10_000;
+/** Messages that are moved or deleted without a pause; more would delay packets by milliseconds. */
+const SLICE = 2000;
 
 interface OutboxOptions {
   readonly store: Store;
@@ -39,6 +44,8 @@ export class Outbox {
   readonly #delivered: { readonly target: string; readonly seq: number }[] = [];
   #queues: TargetQueue[] = [];
   #cancelFlush: (() => void) | null = null;
+  /** For each change in slices that has not ended: does the rest at once. */
+  readonly #finishSlices = new Set<() => void>();
   #externalDataVersion: string;
 
   constructor(options: OutboxOptions) {
@@ -104,6 +111,51 @@ export class Outbox {
     for (const queue of this.#queues) queue.reload();
   }
 
+  /**
+   * Queues the dead letters of a target again, and tries its waiting events at once.
+   *
+   * @returns the number of dead letters that were queued; null if there is no such target, or it has stopped.
+   */
+  retry(key: string): number | null {
+    const queue = this.#queueOf(key);
+    if (queue === undefined || queue.isStopped) return null;
+    const { store, clock } = this.#options;
+    const nowMs = clock.now().wallMs;
+    return this.#inSlices(
+      key,
+      "dead",
+      RETRIED_MAX,
+      (slice, durability) => store.outbox.requeueSlice(slice, nowMs, durability),
+      () => queue.reload(),
+    );
+  }
+
+  /** Deletes the dead letters or the waiting events of a target, also of one that no longer exists. */
+  deleteMessages(key: string, kind: MessageKind): number {
+    const { store, log } = this.#options;
+    const labelInStore = () =>
+      [...store.outbox.queues(), ...store.outbox.deadCounts()].find(({ target }) => target === key)
+        ?.label;
+    const label = this.#queueOf(key)?.state.label ?? labelInStore() ?? key;
+    const count = this.#inSlices(
+      key,
+      kind,
+      Infinity,
+      (slice, durability) => store.outbox.deleteSlice(slice, kind, durability),
+      () => {
+        if (kind === "waiting") this.#queueOf(key)?.reload();
+      },
+    );
+    const noun = kind === "dead" ? "dead letter" : "waiting event";
+    if (count > 0) log.info(`${label}: ${counted(count, noun)} deleted on the page`);
+    return count;
+  }
+
+  /** Sends one event to a target, outside of its queue. Returns null if there is no such target. */
+  async test(key: string, event: Event): Promise<DeliveryResult | null> {
+    return (await this.#queueOf(key)?.test(event)) ?? null;
+  }
+
   /** Prepares the channels, so that the first attempt is as fast as later ones and already has its resources. */
   warmUp(sample: Event): void {
     for (const queue of this.#queues) queue.warmUp(sample);
@@ -124,6 +176,8 @@ export class Outbox {
    * `withinMs`. Events added later are not sent.
    */
   async drain(withinMs: number): Promise<void> {
+    for (const finish of this.#finishSlices) finish();
+    this.#finishSlices.clear();
     const queues = this.#queues;
     await new Promise<void>((resolve) => {
       const cancel = this.#options.clock.after(withinMs, resolve);
@@ -165,6 +219,57 @@ export class Outbox {
       count += seqs.length;
     }
     log.warn(`${label}: no longer a target, ${counted(count, "event")} became dead letters`);
+  }
+
+  /**
+   * Changes the present messages of a target, at most `max`. The first slice is changed at once, the others one by one.
+   *
+   * @param changed called after the last slice.
+   * @returns the number of messages.
+   */
+  #inSlices(
+    key: string,
+    kind: MessageKind,
+    max: number,
+    change: (slice: MessageSlice, durability: "now" | "soon") => void,
+    changed: () => void,
+  ): number {
+    const { store, clock } = this.#options;
+    this.#flush();
+    const whole = store.outbox.slice(key, kind, 0, Math.min(max, Number.MAX_SAFE_INTEGER));
+    let after = 0;
+    /** Returns whether there are more. */
+    const next = () => {
+      const slice = whole && store.outbox.slice(key, kind, after, SLICE);
+      const isLast = slice === null || slice.last >= whole!.last;
+      if (slice !== null) {
+        after = slice.last;
+        const last = Math.min(slice.last, whole!.last);
+        change({ ...slice, last }, isLast ? "now" : "soon");
+      }
+      if (isLast) changed();
+      return !isLast;
+    };
+    if (next()) {
+      let cancel = () => {};
+      const schedule = () => {
+        cancel = clock.after(0, () => {
+          if (next()) schedule();
+          else this.#finishSlices.delete(finish);
+        });
+      };
+      const finish = () => {
+        cancel();
+        while (next());
+      };
+      this.#finishSlices.add(finish);
+      schedule();
+    }
+    return whole?.count ?? 0;
+  }
+
+  #queueOf(key: string): TargetQueue | undefined {
+    return this.#queues.find((queue) => queue.key === key);
   }
 
   #markDelivered(target: string, seqs: readonly number[]): void {

@@ -1,6 +1,7 @@
 /**
- * The queue of one target: sends its events in order, one attempt at a time, with growing pauses after failures. It
- * keeps the oldest waiting events in memory; the store has all of them.
+ * The queue of one target; more than 400 lines because each result of an attempt changes the same state. It sends the
+ * target's events in order, one attempt at a time, with growing pauses after failures. It keeps the oldest waiting
+ * events in memory; the store has all of them.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -65,8 +66,8 @@ export class TargetQueue {
   /** Total number of waiting events, in memory and in the store. */
   #waiting: number;
   #isSending = false;
-  /** How many events at the front of the window are in the current attempt. */
-  #inFlight = 0;
+  /** The events of the current attempt. Unless the queue must be reloaded, they are the first ones of the window. */
+  #inFlight: readonly number[] = [];
   /** Cancels the running pause; null: no pause is running. */
   #cancelPause: (() => void) | null = null;
   /** Resolves when the current call of `#send` ends. */
@@ -156,6 +157,8 @@ export class TargetQueue {
   reload(): void {
     if (this.#isStopped) return;
     this.#mustReload = true;
+    this.#options.flush();
+    this.#waiting = this.#options.store.outbox.count(this.key);
     // `wgmon outbox retry` takes effect at once, not after a pause of up to a quarter of an hour.
     if (!this.#isSending) this.#skipPause();
   }
@@ -169,6 +172,11 @@ export class TargetQueue {
 
   warmUp(sample: Event): void {
     this.#channel.warmUp?.({ id: sample.id, events: [sample] });
+  }
+
+  /** One attempt with an event that is not in the queue; its result changes nothing else. */
+  test(event: Event): Promise<DeliveryResult> {
+    return this.#channel.attempt({ id: event.id, events: [event] }, this.#abort.signal);
   }
 
   drain(): Promise<void> {
@@ -203,10 +211,11 @@ export class TargetQueue {
 
   async #send(): Promise<void> {
     for (let message = this.#next(); message !== null; message = this.#next()) {
-      this.#inFlight = message.events.length;
+      this.#inFlight = this.#window.slice(0, message.events.length).map(({ seq }) => seq);
       const result = await this.#channel.attempt(message, this.#abort.signal);
-      this.#inFlight = 0;
-      if (this.#isClosed || !this.#handleResult(message, result)) break;
+      const mayContinue = !this.#isClosed && this.#handleResult(message, result);
+      this.#inFlight = [];
+      if (!mayContinue) break;
     }
     // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.
     this.#isSending = false;
@@ -293,16 +302,17 @@ export class TargetQueue {
           this.#lastReason = "";
           this.#saveState(0);
         }
-        this.#options.delivered(this.key, this.#removeFirst(count));
+        this.#options.delivered(this.key, this.#removeSent());
         this.#logEmptied();
         return true;
       case "drop":
         log.error(`${this.#name}: ${result.reason}; moved to the dead letters`, fields);
         this.#recordRejection(result.reason);
-        this.#deadLetter(this.#removeFirst(count), result.reason);
+        this.#deadLetter(this.#removeSent(), result.reason);
         this.#logEmptied();
         return true;
       case "stop":
+        if (this.#mustReload) this.#resetWindow();
         log.error(`${this.#name}: ${result.reason}; nothing more is sent to it until a reload`, {
           deadLetters: this.#waiting,
         });
@@ -317,6 +327,8 @@ export class TargetQueue {
         this.#failures++;
         this.#retries++;
         if (this.#isDraining) this.#recordFailure(result.reason, "stopping");
+        // All waiting events were deleted during the attempt.
+        else if (this.#waiting === 0) this.#recordFailure(result.reason, "nothing waits");
         else this.#pause(result.reason, result.afterMs);
         return false;
     }
@@ -366,9 +378,12 @@ export class TargetQueue {
 
   /** Moves the oldest waiting event to the dead letters. */
   #expireOldest(reason: string): void {
-    this.#fill(this.#inFlight + 1);
+    // The window is out of date; the next attempt begins with a new one.
+    if (this.#mustReload) return;
+    const skipped = this.#inFlight.length;
+    this.#fill(skipped + 1);
     // Skip the events of the current attempt, which may still be delivered.
-    const [entry] = this.#window.splice(this.#inFlight, 1);
+    const [entry] = this.#window.splice(skipped, 1);
     if (entry === undefined) return;
     this.#waiting--;
     this.#deadLetter([entry.seq], reason);
@@ -381,6 +396,15 @@ export class TargetQueue {
     const removed = this.#window.splice(0, count);
     this.#waiting -= removed.length;
     return removed.map(({ seq }) => seq);
+  }
+
+  /** Removes the events of the ended attempt that were not deleted meanwhile. Returns their sequence numbers. */
+  #removeSent(): number[] {
+    if (!this.#mustReload) return this.#removeFirst(this.#inFlight.length);
+    this.#resetWindow();
+    const queued = this.#options.store.outbox.stillQueued(this.key, this.#inFlight);
+    this.#waiting -= queued.length;
+    return queued;
   }
 
   #deadLetter(seqs: readonly number[], reason: string): void {

@@ -88,8 +88,9 @@ ${start}table ${table} {
     # Data of established sessions, nearly all of the traffic, ends here.
     @th,64,32 ${DATA} @th,128,64 != 0 return
 
-    # The first data of a session (counter 0), and responses to our initiations. WireGuard gives an
-    # index only to a peer that has proven its key, and each index passes once, so floods are stopped.
+    # The first data of a session (counter 0), and responses to our initiations. WireGuard sends an
+    # index in a response, only to a peer that proved its key, or in its own initiation. Each index
+    # passes once, so floods are stopped.
     @th,64,32 ${DATA} @th,128,64 0 @th,96,32 @indexes delete @indexes { @th,96,32 } ${log}
     @th,64,32 ${RESPONSE} @th,128,32 @indexes delete @indexes { @th,128,32 } ${log}
   }

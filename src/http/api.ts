@@ -1,8 +1,7 @@
 /**
- * The HTTP API under /v1. The file has more than 400 lines because all routes are in one table. Each route declares
- * its parameters and its responses as schemas. Elysia validates both, and the OpenAPI document is generated from
- * them. server.ts loads this file with the first request for it, because Elysia takes 5 MB of memory and some
- * milliseconds.
+ * The HTTP API under /v1; more than 400 lines because all routes are in one table. Each route declares its parameters
+ * and its responses as schemas. Elysia validates both, and the OpenAPI document is generated from them. server.ts loads
+ * this file with the first request for it, because Elysia takes 5 MB of memory and some milliseconds.
  *
  * Never minify the program: Elysia reads source code at run time and, if it is minified, silently stops
  * validating (github.com/elysiajs/elysia/issues/1711).
@@ -11,8 +10,11 @@
 import { Type as T } from "@sinclair/typebox";
 import { Elysia, t } from "elysia";
 
-import { EVENT_TYPES } from "../base/event-types.ts";
+import { SEARCH_MAX } from "../base/text.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
+import { DAY_MS } from "../store/ranges.ts";
+import { downloadSlots } from "./active-requests.ts";
+import { downloadResponse, downloads, eventChunks, sessionChunks } from "./download.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { allowedMethods, parameterErrors, routeOf } from "./parameter-errors.ts";
@@ -20,40 +22,51 @@ import {
   closed,
   Cursor,
   DeviceName,
-  formatSessionCursor,
+  DownloadFormat,
+  EventFilter,
+  eventFilter,
   KeyText,
   Limit,
   pageOf,
   parseKeyCursor,
   parseSequence,
-  parseSessionCursor,
-  Since,
+  RangeName,
+  requireSessionCursor,
+  SessionFilter,
+  sessionFilter,
 } from "./parameters.ts";
-import { findPeers, SEARCH_MAX, sorts } from "./peer-query.ts";
+import { findPeers, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
   DeviceSchema,
+  GatewayTrafficSchema,
   oneOf,
   OutboxMessageSchema,
   PastPeerSchema,
   PeerDetailSchema,
   PeerSchema,
+  PeerTrafficSchema,
   ScanSchema,
   SessionSchema,
   stateNames,
   StatusSchema,
   StoredEventSchema,
   TargetSchema,
+  TopPeerSchema,
 } from "./schemas.ts";
+import { formatSessionCursor } from "./session-cursor.ts";
+import type { Slots } from "./slots.ts";
 import {
   iso,
+  viewChart,
   viewDevices,
   viewPeer,
-  viewSession,
+  viewSessions,
   viewStatus,
   viewTargets,
   viewTraffic,
+  viewUptime,
 } from "./view.ts";
 
 /** Most sessions in the response for one peer; /v1/sessions has the others. */
@@ -65,19 +78,27 @@ const failures = { 401: ProblemSchema, 403: ProblemSchema, 503: ProblemSchema } 
 const refusals = { 422: ProblemSchema, ...failures } as const;
 
 export interface Api extends Disposable {
-  handle(request: Request): Promise<Response>;
+  /** @param slots limits the number of downloads; omitted: a limit of the API itself. */
+  handle(request: Request, slots?: Slots): Promise<Response>;
   /** The routes, with their schemas. */
   readonly routes: readonly Route[];
 }
 
-export function makeApi(source: ReadModel): Api {
+/** @param onError called if a download fails after it has begun. */
+export function makeApi(source: ReadModel, onError: (error: unknown) => void = () => {}): Api {
   const eventStream = new EventStream(source);
-  const app = makeRoutes(source, eventStream);
+  const ownSlots = downloadSlots();
+  const slotsOf = new WeakMap<Request, Slots>();
+  const app = makeRoutes(source, eventStream, (request) => slotsOf.get(request)!, onError);
+  const handle = async (request: Request, slots: Slots) => {
+    slotsOf.set(request, slots);
+    return await app.handle(request);
+  };
   return {
-    handle: async (request) => {
-      if (request.method !== "HEAD") return await app.handle(withFixedHost(request));
+    handle: async (request, slots = ownSlots) => {
+      if (request.method !== "HEAD") return await handle(withFixedHost(request), slots);
       // For HEAD, Elysia waits for the end of the response, and the event stream never ends.
-      const { body, status, headers } = await app.handle(withFixedHost(request, "GET"));
+      const { body, status, headers } = await handle(withFixedHost(request, "GET"), slots);
       await body?.cancel();
       return new Response(null, { status, headers });
     },
@@ -97,7 +118,12 @@ function withFixedHost(request: Request, method = request.method): Request {
   return method === request.method ? plain : new Request(plain, { method });
 }
 
-function makeRoutes(source: ReadModel, eventStream: EventStream) {
+function makeRoutes(
+  source: ReadModel,
+  eventStream: EventStream,
+  slotsOf: (request: Request) => Slots,
+  onError: (error: unknown) => void,
+) {
   const scan = limitScans(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
@@ -137,7 +163,8 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
     })
     .get(
       "/peers",
-      ({ query }) => {
+      ({ query, request }) => {
+        source.countersRequested(request.url);
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
@@ -204,8 +231,9 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
     )
     .get(
       "/peers/:device/:publicKey",
-      ({ params: { device, publicKey } }) => {
+      ({ params: { device, publicKey }, request }) => {
         const key = keyFromUrl(publicKey);
+        source.countersRequested(request.url);
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
           const rows = source.store.sessions.query({
@@ -218,8 +246,9 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
           });
           return {
             ...viewPeer(source, device, peer),
-            sessions: rows.map((row) => viewSession(source, row)),
+            sessions: viewSessions(source, rows),
             traffic: viewTraffic(source, device, key),
+            uptime: viewUptime(source, device, key),
           };
         }
         throw new HttpError(404, { detail: "there is no such peer" });
@@ -227,37 +256,82 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       {
         params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
         response: { 200: PeerDetailSchema, 404: ProblemSchema, ...refusals },
-        detail: { summary: "one peer, with its sessions and its traffic of the last 24 hours" },
+        detail: {
+          summary: "one peer, with its sessions, its traffic of the last 24 hours and its uptime",
+        },
+      },
+    )
+    .get(
+      "/peers/:device/:publicKey/traffic",
+      ({ params: { device, publicKey }, query: { range = "24h" } }) => {
+        const nowMs = source.clock.now().wallMs;
+        return viewChart(source.store.traffic.range(device, keyFromUrl(publicKey)!, range, nowMs));
+      },
+      {
+        params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
+        query: T.Object({ range: RangeName }, closed),
+        response: { 200: PeerTrafficSchema, ...refusals },
+        detail: { summary: "the traffic of a peer over a range, also of a peer that was removed" },
+      },
+    )
+    .get(
+      "/traffic",
+      ({ query: { range = "24h" } }) =>
+        viewChart(source.store.totals.range(range, source.clock.now().wallMs)),
+      {
+        query: T.Object({ range: RangeName }, closed),
+        response: { 200: GatewayTrafficSchema, ...refusals },
+        detail: { summary: "connected peers and the traffic of all peers over a range" },
+      },
+    )
+    .get(
+      "/traffic/top",
+      async ({ query: { since, limit = 100 } }) => {
+        const nowMs = source.clock.now().wallMs;
+        const sinceMs = since === undefined ? nowMs - DAY_MS : Date.parse(since);
+        const found = await source.store.traffic.top(sinceMs, limit);
+        const items = found.map(({ device, publicKey, rxBytes, txBytes }) => ({
+          device,
+          publicKey,
+          name: source.nameOf(publicKey, device),
+          rxBytes,
+          txBytes,
+        }));
+        return { items };
+      },
+      {
+        query: T.Object(
+          {
+            since: T.Optional(
+              T.String({
+                format: "date-time",
+                maxLength: 40,
+                description: "RFC 3339, rounded down to an hour; default: 24 hours ago",
+              }),
+            ),
+            limit: Limit,
+          },
+          closed,
+        ),
+        response: { 200: T.Object({ items: T.Array(TopPeerSchema) }, closed), ...refusals },
+        detail: { summary: "the peers with the most traffic since a time, most first" },
       },
     )
     .get(
       "/sessions",
       ({ query }) => {
-        const { device = null, peer, since, state, cursor, limit = 100 } = query;
+        const { cursor, limit = 100 } = query;
         const rows = source.store.sessions.query({
-          device,
-          publicKey: peer === undefined ? null : keyFromUrl(peer),
-          sinceMs: since === undefined ? null : Date.parse(since),
-          isOpen: state === undefined ? null : state === "open",
-          from: cursor === undefined ? null : parseSessionCursor(cursor),
+          ...sessionFilter(query),
+          from: cursor === undefined ? null : requireSessionCursor(cursor),
           limit: limit + 1,
         });
         const items = rows.slice(0, limit);
         const next = rows.length > limit ? formatSessionCursor(items.at(-1)!) : null;
-        return { items: items.map((row) => viewSession(source, row)), next };
+        return { items: viewSessions(source, items), next };
       },
       {
-        query: T.Object(
-          {
-            device: T.Optional(DeviceName),
-            peer: T.Optional(KeyText),
-            since: Since,
-            state: T.Optional(oneOf(["open", "ended"])),
-            cursor: Cursor,
-            limit: Limit,
-          },
-          closed,
-        ),
+        query: T.Object({ ...SessionFilter, cursor: Cursor, limit: Limit }, closed),
         response: { 200: pageOf(SessionSchema), ...refusals },
         detail: {
           summary:
@@ -266,16 +340,32 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       },
     )
     .get(
+      "/sessions/download",
+      ({ query: { format, ...filter }, request }) =>
+        downloadResponse({
+          name: "wgmon-sessions",
+          format,
+          chunks: sessionChunks(source, sessionFilter(filter), format),
+          slots: slotsOf(request),
+          onError,
+        }),
+      {
+        query: T.Object({ format: DownloadFormat, ...SessionFilter }, closed),
+        response: refusals,
+        detail: {
+          summary: "all sessions that match, the latest first, as a file",
+          responses: downloads("Session"),
+        },
+      },
+    )
+    .get(
       "/events",
       ({ query }) => {
-        const { order = "newest", type = null, peer, since, cursor, limit = 100 } = query;
+        const { cursor, limit = 100 } = query;
         const found = source.store.events.query({
-          order,
+          ...eventFilter(query),
           from: cursor === undefined ? null : parseSequence(cursor),
           limit: limit + 1,
-          type,
-          publicKey: peer === undefined ? null : keyFromUrl(peer),
-          sinceMs: since === undefined ? null : Date.parse(since),
         });
         const items = found.slice(0, limit);
         return {
@@ -285,17 +375,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
         };
       },
       {
-        query: T.Object(
-          {
-            order: T.Optional(oneOf(["newest", "oldest"], "which events come first")),
-            type: T.Optional(oneOf(EVENT_TYPES)),
-            peer: T.Optional(KeyText),
-            since: Since,
-            cursor: Cursor,
-            limit: Limit,
-          },
-          closed,
-        ),
+        query: T.Object({ ...EventFilter, cursor: Cursor, limit: Limit }, closed),
         response: {
           200: T.Object(
             {
@@ -311,6 +391,25 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
           ...refusals,
         },
         detail: { summary: "events, the latest first" },
+      },
+    )
+    .get(
+      "/events/download",
+      ({ query: { format, ...filter }, request }) =>
+        downloadResponse({
+          name: "wgmon-events",
+          format,
+          chunks: eventChunks(source, eventFilter(filter), format),
+          slots: slotsOf(request),
+          onError,
+        }),
+      {
+        query: T.Object({ format: DownloadFormat, ...EventFilter }, closed),
+        response: refusals,
+        detail: {
+          summary: "all events that match, as a file",
+          responses: downloads("PlacedEvent"),
+        },
       },
     )
     .get(

@@ -2,9 +2,10 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { WallClock } from "../base/wall-clock.ts";
-import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Device, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
+import { threadCpuMs } from "../platform/clocks.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Metrics } from "../stats/counters.ts";
@@ -35,6 +36,7 @@ export interface Stages {
   readonly wakeUpWatch: Pick<WakeUpState, "problem">;
   readonly outbox: { readonly states: readonly TargetState[] };
   readonly names: { nameOf(publicKey: PublicKey, device: string): string | null };
+  readonly endpointNames: { nameOf(endpoint: Endpoint): string | null };
   readonly reporter: {
     subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
   };
@@ -42,6 +44,10 @@ export interface Stages {
     /** Errors of the last scan. */
     readonly errors: readonly Error[];
     scanAll(reason: "request"): Promise<unknown>;
+  };
+  readonly viewerScans: {
+    watch(): () => void;
+    requested(url: string): void;
   };
   settings(): Settings;
 }
@@ -64,6 +70,10 @@ export class DaemonReadModel implements ReadModel {
 
   get startedAtMs(): number {
     return this.#stages.clockSteps.startedAtMs;
+  }
+
+  processorMs(): number {
+    return threadCpuMs();
   }
 
   readClock(): void {
@@ -112,7 +122,7 @@ export class DaemonReadModel implements ReadModel {
   peers(device: string): readonly Peer[] {
     const cached = this.#peerLists.get(device);
     if (cached !== undefined) return cached;
-    // An error is neither logged nor counted here: the next scan fails with it as well.
+    // An error is neither logged nor counted here: the response has it, and most make the next scan fail as well.
     const peers = this.#stages.inputs.devices
       .peers(device)
       .map((peer) => this.#inCurrentClock(peer));
@@ -144,6 +154,10 @@ export class DaemonReadModel implements ReadModel {
     return this.#stages.names.nameOf(publicKey, device);
   }
 
+  endpointName(endpoint: Endpoint): string | null {
+    return this.#stages.endpointNames.nameOf(endpoint);
+  }
+
   tagsOf(publicKey: PublicKey): readonly string[] {
     return this.#stages.settings().peers.get(publicKey)?.tags ?? [];
   }
@@ -154,6 +168,14 @@ export class DaemonReadModel implements ReadModel {
 
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void {
     return this.#stages.reporter.subscribe(listener);
+  }
+
+  watch(): () => void {
+    return this.#stages.viewerScans.watch();
+  }
+
+  countersRequested(url: string): void {
+    this.#stages.viewerScans.requested(url);
   }
 
   async scan(): Promise<ScanReport> {

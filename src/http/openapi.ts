@@ -13,7 +13,12 @@ interface Hooks {
   readonly query?: Schema;
   readonly params?: Schema;
   readonly response?: Readonly<Record<string, Schema>>;
-  readonly detail?: { readonly summary?: string; readonly description?: string };
+  readonly detail?: {
+    readonly summary?: string;
+    readonly description?: string;
+    /** Responses that are not validated: OpenAPI's own form. */
+    readonly responses?: Json;
+  };
 }
 
 interface Schema {
@@ -53,7 +58,7 @@ export function openApi(routes: readonly Route[], version: string): Json {
         ...parameters("query", query, schemas),
         ...(path.endsWith("/stream") ? [lastEventId] : []),
       ],
-      responses: responses(path, response, schemas),
+      responses: { ...detail.responses, ...responses(path, response, schemas) },
     };
   }
   return {

@@ -1,12 +1,16 @@
 /** The parameters that several routes of the API have: their schemas, and cursors, which mark a position in a list. */
 
-import { Type as T } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
+import { type Static, type TObject, Type as T } from "@sinclair/typebox";
 import { t } from "elysia";
 
+import { EVENT_TYPES } from "../base/event-types.ts";
 import { keyFromUrl, URL_KEY_PATTERN } from "../base/wireguard.ts";
+import { rangeNames } from "../store/ranges.ts";
 import type { SessionCursor } from "../store/stored-sessions.ts";
+import { downloadFormats } from "./download.ts";
 import { HttpError } from "./problem.ts";
+import { oneOf } from "./schemas.ts";
+import { parseSessionCursor } from "./session-cursor.ts";
 
 /** Most items in one response. */
 const PAGE_MAX = 1000;
@@ -23,6 +27,10 @@ export const Limit = T.Optional(
 export const Since = T.Optional(
   T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; write + as %2B" }),
 );
+export const Until = T.Optional(
+  T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; excluded" }),
+);
+export const RangeName = T.Optional(oneOf(rangeNames, "the time span up to now; default: 24h"));
 export const DeviceName = T.String({ minLength: 1, maxLength: 15 });
 // The format that keyFromUrl accepts: it must not return null, because a query with null matches all peers.
 export const KeyText = T.String({
@@ -32,6 +40,49 @@ export const KeyText = T.String({
 export const Cursor = T.Optional(
   T.String({ pattern: "^[A-Za-z0-9_-]{1,200}$", description: "`next` of the previous response" }),
 );
+/** Selects sessions; see SessionQuery. */
+export const SessionFilter = {
+  device: T.Optional(DeviceName),
+  peer: T.Optional(KeyText),
+  since: Since,
+  until: Until,
+  state: T.Optional(oneOf(["open", "ended"])),
+};
+
+export function sessionFilter(filter: Static<TObject<typeof SessionFilter>>) {
+  const { device = null, peer, since, until, state } = filter;
+  return {
+    device,
+    publicKey: peer === undefined ? null : keyFromUrl(peer),
+    sinceMs: since === undefined ? null : Date.parse(since),
+    untilMs: until === undefined ? null : Date.parse(until),
+    isOpen: state === undefined ? null : state === "open",
+  };
+}
+
+/** Selects events; see EventQuery. */
+export const EventFilter = {
+  order: T.Optional(oneOf(["newest", "oldest"], "which events come first")),
+  type: T.Optional(oneOf(EVENT_TYPES)),
+  device: T.Optional(DeviceName),
+  peer: T.Optional(KeyText),
+  since: Since,
+  until: Until,
+};
+
+export function eventFilter(filter: Static<TObject<typeof EventFilter>>) {
+  const { order = "newest", type = null, device = null, peer, since, until } = filter;
+  return {
+    order,
+    type,
+    device,
+    publicKey: peer === undefined ? null : keyFromUrl(peer),
+    sinceMs: since === undefined ? null : Date.parse(since),
+    untilMs: until === undefined ? null : Date.parse(until),
+  };
+}
+
+export const DownloadFormat = oneOf(downloadFormats);
 export const pageOf = <Schema extends Parameters<typeof T.Array>[0]>(item: Schema) =>
   T.Object(
     {
@@ -56,22 +107,11 @@ export function parseSequence(text: string): number {
   throw invalidCursor();
 }
 
-export function formatSessionCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
-  return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
-}
-
-const SessionCursorSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
-
-export function parseSessionCursor(cursor: string): SessionCursor {
-  try {
-    const [startedAtMs, device, publicKey] = Value.Decode(
-      SessionCursorSchema,
-      JSON.parse(Buffer.from(cursor, "base64url").toString()),
-    );
-    return { startedAtMs, device, publicKey: publicKey as SessionCursor["publicKey"] };
-  } catch {
-    throw invalidCursor();
-  }
+/** Parses a cursor of a list of sessions. */
+export function requireSessionCursor(text: string): SessionCursor {
+  const cursor = parseSessionCursor(text);
+  if (cursor === null) throw invalidCursor();
+  return cursor;
 }
 
 function invalidCursor(): HttpError {

@@ -27,9 +27,6 @@ export const sorts = [
 
 export type Sort = (typeof sorts)[number];
 
-/** Maximum length of a search text, in UTF-16 code units. */
-export const SEARCH_MAX = 100;
-
 /** The filters and the order of a request; a filter that is null matches every peer. */
 export interface PeerQuery {
   readonly device: string | null;
@@ -59,15 +56,21 @@ const NO_NAME = "\uffff";
  * connected peers come first and peers that never connected last. Ties are sorted by name regardless of case,
  * with unnamed peers last, then by key and device. WireGuard's own order is not used, because userspace
  * programs list peers in a different order each time.
+ *
+ * @param peersOf by default, an unreadable device is an error.
  */
-export function findPeers(source: ReadModel, query: PeerQuery): FoundPeer[] {
+export function findPeers(
+  source: ReadModel,
+  query: PeerQuery,
+  peersOf = (device: string) => source.peers(device),
+): FoundPeer[] {
   const { search, sort, isDescending } = query;
   // Unlike toLowerCase, the flags iu equate all forms of a letter, such as σ and ς.
   const pattern = search === null ? null : new RegExp(RegExp.escape(search), "iu");
   const found = [];
   for (const { name: device } of source.devices()) {
     if (query.device !== null && device !== query.device) continue;
-    for (const peer of source.peers(device)) {
+    for (const peer of peersOf(device)) {
       const session = source.session(device, peer.publicKey);
       const state = stateOf(peer, session);
       if (query.state !== null && state !== query.state) continue;

@@ -4,11 +4,12 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Device, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Monitor } from "../capture/capture.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
+import type { GatewayRows } from "../store/gateway-rows.ts";
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { StoredEvent, StoredEvents } from "../store/stored-events.ts";
@@ -18,9 +19,10 @@ import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that the HTTP API and the page read. */
 export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
-  readonly events: Pick<StoredEvents, "query" | "sequenceRange" | "pastPeers">;
-  readonly sessions: Pick<StoredSessions, "query">;
-  readonly traffic: Pick<TrafficRows, "day">;
+  readonly events: Pick<StoredEvents, "query" | "countByType" | "sequenceRange" | "pastPeers">;
+  readonly sessions: Pick<StoredSessions, "query" | "uptime">;
+  readonly traffic: Pick<TrafficRows, "range" | "top">;
+  readonly totals: Pick<GatewayRows, "range">;
   readonly outbox: Pick<OutboxRows, "waiting" | "queues" | "deadLetters" | "deadCounts">;
 }
 
@@ -63,6 +65,8 @@ export interface ReadModel {
   readonly startedAtMs: number;
   readonly store: StoreReader;
   readonly counters: Metrics;
+  /** Processor time that the program's thread has used, in milliseconds. */
+  processorMs(): number;
   /** Checks whether the wall clock was set, and corrects the recorded times. Call it before the other methods. */
   readClock(): void;
   /** The gateway's name. */
@@ -86,11 +90,20 @@ export interface ReadModel {
   rates(device: string, publicKey: PublicKey): Rates | null;
   /** null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null;
+  /**
+   * The name that reverse DNS has for the endpoint's address, sanitized, not verified; null if none is known now. A call
+   * may cause a lookup for later calls, so call it only for endpoints that are shown.
+   */
+  endpointName(endpoint: Endpoint): string | null;
   /** Tags of a peer in the settings. */
   tagsOf(publicKey: PublicKey): readonly string[];
   targets(): readonly TargetState[];
   /** Calls the listener with events, in order, after they are stored. Returns a function that unsubscribes. */
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
+  /** Keeps counters and rates up to date, by a scan about every second, until the returned function is called. */
+  watch(): () => void;
+  /** A program has requested counters or rates. While it repeats this URL, they are kept up to date for it. */
+  countersRequested(url: string): void;
   /** Scans all devices now. */
   scan(): Promise<ScanReport>;
 }

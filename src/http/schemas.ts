@@ -3,7 +3,7 @@
 import { type Static, Type as T } from "@sinclair/typebox";
 
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
-import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
+import { SLOT_MS } from "../store/ranges.ts";
 
 const Timestamp = T.String({
   format: "date-time",
@@ -96,11 +96,11 @@ const CurrentSessionSchema = T.Object(
     txBytes: Bytes,
     rxBytesPerSecond: orNull(
       Bytes,
-      "bytes per second received, over the last seconds; null: not known yet",
+      "bytes per second received, between the last two scans; null: not known yet",
     ),
     txBytesPerSecond: orNull(
       Bytes,
-      "bytes per second sent, over the last seconds; null: not known yet",
+      "bytes per second sent, between the last two scans; null: not known yet",
     ),
     roams: Count,
   },
@@ -116,6 +116,10 @@ const peerProperties = {
   endpoint: orNull(
     EndpointText,
     "the outer address of the last packet received from the peer; null: none yet",
+  ),
+  endpointName: orNull(
+    T.String(),
+    "the name that reverse DNS has for the address of the endpoint, not verified; null: no name is known, or the setting resolve-endpoints is off",
   ),
   allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
   lastHandshakeAt: orNull(Timestamp, "null: no handshake yet"),
@@ -145,6 +149,9 @@ export const SessionSchema = T.Object(
       "why it ended; null: the session is open",
     ),
     endpoint: orNull(EndpointText, "the last endpoint; null: unknown"),
+    allowedIps: T.Array(T.String(), {
+      description: "the peer's present inner prefixes, CIDR; empty: it was removed",
+    }),
     rxBytes: Bytes,
     txBytes: Bytes,
     roams: Count,
@@ -155,7 +162,7 @@ export const SessionSchema = T.Object(
 const TrafficSchema = T.Object(
   {
     startAt: Timestamp,
-    stepMs: T.Literal(TRAFFIC_SLOT_MS, { description: "duration of each step" }),
+    stepMs: T.Literal(SLOT_MS, { description: "duration of each step" }),
     rxBytes: T.Array(Bytes, {
       description: "bytes received in each step; the last step is not complete",
     }),
@@ -164,11 +171,71 @@ const TrafficSchema = T.Object(
   { $id: "Traffic", ...closed, description: "the last 24 hours" },
 );
 
+/** The traffic of one peer over a range. */
+export const PeerTrafficSchema = T.Object(
+  {
+    startAt: Timestamp,
+    stepMs: T.Integer({ minimum: 1, description: "duration of each step" }),
+    rxBytes: T.Array(Bytes, {
+      description:
+        "bytes received in each step; the last step is not complete, and its last minute is not recorded yet",
+    }),
+    txBytes: T.Array(Bytes, { description: "bytes sent in each step" }),
+  },
+  { $id: "PeerTraffic", ...closed },
+);
+
+const perStep = (description: string) =>
+  T.Array(T.Union([Bytes, T.Null()]), {
+    description: `${description}; null: nothing is recorded, because wgmon did not run or the step has just begun`,
+  });
+
+/** The gateway over a range. */
+export const GatewayTrafficSchema = T.Object(
+  {
+    startAt: Timestamp,
+    stepMs: T.Integer({ minimum: 1, description: "duration of each step" }),
+    rxBytes: perStep("bytes received from all peers in each step"),
+    txBytes: perStep("bytes sent to all peers in each step"),
+    connected: perStep("the most peers that were connected at once in each step"),
+  },
+  { $id: "GatewayTraffic", ...closed },
+);
+
+export const TopPeerSchema = T.Object(
+  {
+    device: DeviceName,
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "null: the peer has no name"),
+    rxBytes: Bytes,
+    txBytes: Bytes,
+  },
+  { $id: "TopPeer", ...closed },
+);
+
+const UptimeSchema = orNull(
+  T.Object(
+    {
+      fraction: T.Number({ minimum: 0, maximum: 1, description: "the connected part of the span" }),
+      spanMs: T.Integer({
+        minimum: 1,
+        description: "shorter than the range if the store has no record of its beginning",
+      }),
+    },
+    closed,
+  ),
+  "null: the store has no record of the range",
+);
+
 export const PeerDetailSchema = T.Object(
   {
     ...peerProperties,
     sessions: T.Array(SessionSchema, { description: "the latest, newest first" }),
     traffic: TrafficSchema,
+    uptime: T.Object(
+      { "24h": UptimeSchema, "7d": UptimeSchema, "30d": UptimeSchema },
+      { ...closed, description: "how long the peer was connected, by range" },
+    ),
   },
   { $id: "PeerDetail", ...closed },
 );
@@ -189,7 +256,7 @@ export const TargetSchema = T.Object(
       [T.Literal("ok"), T.Literal("failing"), T.Literal("stopped"), T.Literal("gone")],
       {
         description:
-          "stopped: the target responded that it no longer exists; gone: it is no longer in the settings",
+          "failing: attempts failed, and an event waits or is a dead letter; stopped: the target responded that it no longer exists; gone: it is no longer in the settings",
       },
     ),
     waiting: T.Integer({ minimum: 0, description: "events that wait for delivery" }),
@@ -247,6 +314,7 @@ export const schemaNames: ReadonlyMap<unknown, string> = new Map<unknown, string
 export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
+export type PeerDetailView = Static<typeof PeerDetailSchema>;
 export type StoredEventView = Static<typeof StoredEventSchema>;
 export type PastPeerView = Static<typeof PastPeerSchema>;
 export type SessionView = Static<typeof SessionSchema>;

@@ -26,6 +26,7 @@ import { chunkedBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
 import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
+import type { PageActions } from "./page-actions.ts";
 import { problem } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 
@@ -60,6 +61,8 @@ export interface HttpSettings {
 
 export interface ServerOptions {
   readonly source: ReadModel;
+  /** Omitted: the page has no buttons for targets. */
+  readonly actions?: PageActions;
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
@@ -77,6 +80,8 @@ export interface ServerOptions {
 
 export interface PageOptions {
   readonly source: ReadModel;
+  /** null: the page has no buttons for targets. */
+  readonly actions: PageActions | null;
   readonly logins: LoginSessions;
   readonly log: Pick<Log, "error">;
 }
@@ -195,13 +200,17 @@ export class HttpServer {
     }
   }
 
-  readonly #fetchUnix = (request: Request): Promise<Response> => {
-    return this.#answer(request, unixSocketAccess, () => true);
+  readonly #fetchUnix = async (request: Request): Promise<Response> => {
+    if (!URL.canParse(request.url)) return invalidHost();
+    // A browser can reach this socket if ssh forwards a port to it. See #fetchTcp for DNS rebinding.
+    const ownNames = ["localhost", "wgmon", this.#options.source.host()];
+    if (!isAllowedHost(request, ownNames)) return wrongHost();
+    return await this.#answer(request, unixSocketAccess, () => true);
   };
 
   readonly #fetchTcp = async (request: Request, server: Listening): Promise<Response> => {
     // With an invalid Host header, the URL of the request is invalid.
-    if (!URL.canParse(request.url)) return harden(problem(400, { detail: "invalid Host header" }));
+    if (!URL.canParse(request.url)) return invalidHost();
     const { source, settings } = this.#options;
     const { listen, listenTokens: tokens } = settings();
     const hasCookie = this.#logins.has(request, tokens);
@@ -215,7 +224,7 @@ export class HttpServer {
     const mayLogIn = tokens.length > 0 && (isPublicPath(request) || wantsHtmlPage(request));
     const ownNames = ["localhost", source.host(), listen?.address ?? ""];
     if (!isAuthenticated && !mayLogIn && !isAllowedHost(request, ownNames)) {
-      return harden(problem(403, { detail: "the Host header does not name this server" }));
+      return wrongHost();
     }
     const isTrusted = isAuthenticated || this.#needsNoToken();
     const access = { isUnixSocket: false, address, isTrusted, hasCookie, tokens };
@@ -294,7 +303,8 @@ export class HttpServer {
     if (pathname === "/metrics") {
       return isRead(request) ? this.#metrics(request, active) : notAllowed();
     }
-    if (pathname.startsWith("/v1/")) return await (await this.#loadApi()).handle(request);
+    if (pathname.startsWith("/v1/"))
+      return await (await this.#loadApi()).handle(request, active.downloads);
     return await (await this.#loadPage()).handle(request, access);
   }
 
@@ -322,13 +332,15 @@ export class HttpServer {
   }
 
   #loadApi(): Promise<Api> {
-    this.#api ??= import("./api.ts").then(({ makeApi }) => makeApi(this.#options.source));
+    this.#api ??= import("./api.ts").then(({ makeApi }) =>
+      makeApi(this.#options.source, (error) => this.#logFailure(error)),
+    );
     return this.#api;
   }
 
   #loadPage(): Promise<Page> {
-    const { loadPage, source, log } = this.#options;
-    this.#page ??= loadPage({ source, logins: this.#logins, log });
+    const { loadPage, source, actions = null, log } = this.#options;
+    this.#page ??= loadPage({ source, actions, logins: this.#logins, log });
     return this.#page;
   }
 }
@@ -352,6 +364,14 @@ function codeOf(error: unknown): string {
   if (error instanceof SystemError) return error.code;
   const code = error instanceof Error && "code" in error ? error.code : null;
   return typeof code === "string" ? code : "unknown error";
+}
+
+function invalidHost(): Response {
+  return harden(problem(400, { detail: "invalid Host header" }));
+}
+
+function wrongHost(): Response {
+  return harden(problem(403, { detail: "the Host header does not name this server" }));
 }
 
 function notAllowed(): Response {

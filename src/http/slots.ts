@@ -1,6 +1,7 @@
 /**
  * A bounded number of slots for responses whose duration depends on their clients. If all slots are taken, the
- * response that has waited longest for its client loses its slot, so slow clients cannot block others.
+ * response that has waited longest for its client loses its slot, so slow clients cannot block others. Or, if
+ * `isPreemptible` is false, a new response gets no slot.
  */
 
 export interface Slot {
@@ -13,17 +14,19 @@ export interface Slot {
 
 export class Slots {
   readonly #max: number;
+  readonly #isPreemptible: boolean;
   #taken = 0;
   /** The callbacks of waiting responses, by slot, longest wait first. */
   readonly #waiting = new Map<Slot, () => void>();
 
-  constructor(max: number) {
+  constructor(max: number, { isPreemptible = true } = {}) {
     this.#max = max;
+    this.#isPreemptible = isPreemptible;
   }
 
   /**
    * @param onRevoked called after the response has lost its slot.
-   * @returns null if all slots are taken and no response waits for its client.
+   * @returns null if all slots are taken and no response can lose its slot.
    */
   take(onRevoked: () => void): Slot | null {
     if (this.#taken >= this.#max && !this.#revokeOldest()) return null;
@@ -44,6 +47,7 @@ export class Slots {
   }
 
   #revokeOldest(): boolean {
+    if (!this.#isPreemptible) return false;
     for (const [slot, onRevoked] of this.#waiting) {
       slot.free();
       onRevoked();

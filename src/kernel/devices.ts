@@ -66,6 +66,9 @@ class KernelDevice {
   }
 }
 
+/** What to scan: "list" lists the devices and scans all of them; otherwise the known devices with these names. */
+export type ScanScope = ReadonlySet<string> | "list";
+
 export interface ScanResult extends Scan {
   /** One error for each part that could not be read; everything else was read. */
   readonly problems: readonly Error[];
@@ -112,11 +115,8 @@ export class Devices implements Disposable {
     );
   }
 
-  /**
-   * Scans the named devices; null: lists the devices and scans all of them. Never rejects: see `problems`. Do not call
-   * it again before it has resolved.
-   */
-  async scan(names: ReadonlySet<string> | null): Promise<ScanResult> {
+  /** Scans devices. Never rejects: see `problems`. Do not call it again before it has resolved. */
+  async scan(scope: ScanScope): Promise<ScanResult> {
     const devices: DeviceScan[] = [];
     const removed: Device[] = [];
     const problems: Error[] = [];
@@ -129,7 +129,7 @@ export class Devices implements Disposable {
       }
     };
 
-    let isListed = names === null;
+    let isListed = scope === "list";
     /** Returns the devices that no longer exist, and notes whether the list is complete. */
     const list = (action: () => ListResult): Device[] => {
       const listed = attempt(action);
@@ -137,19 +137,19 @@ export class Devices implements Disposable {
       return listed?.removed ?? [];
     };
 
-    if (names === null) removed.push(...list(() => this.#listKernelDevices()));
+    if (scope === "list") removed.push(...list(() => this.#listKernelDevices()));
     for (const entry of this.#kernel.values()) {
-      if (names !== null && !names.has(entry.name)) continue;
+      if (scope !== "list" && !scope.has(entry.name)) continue;
       // The scan of one device blocks the event loop. Between two devices, packets and deliveries are processed.
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
-      const scan = attempt(() => this.#scanDevice(entry));
+      const scan = attempt(() => this.#scanDevice(entry, { acceptsPartial: true }));
       if (scan === "gone") removed.push(...this.#forget(entry));
       else if (scan !== null) devices.push(scan);
     }
 
-    if (names === null) removed.push(...list(() => this.#listUserspaceDevices()));
+    if (scope === "list") removed.push(...list(() => this.#listUserspaceDevices()));
     for (const [name, entry] of this.#userspace) {
-      if (names !== null && !names.has(name)) continue;
+      if (scope !== "list" && !scope.has(name)) continue;
       try {
         const scan = await entry.source.scan(this.#clock);
         if (scan === null) {
@@ -177,7 +177,7 @@ export class Devices implements Disposable {
    * All peers of a device, connected or not; empty if the device no longer exists. A scan of a kernel device keeps only
    * the values that it compares, so this requests a new dump, which does not affect the next scan.
    *
-   * @throws SystemError, ParseError
+   * @throws SystemError: EINTR if every dump was interrupted, because peers may be missing; ParseError.
    */
   peers(name: string): readonly Peer[] {
     const userspace = this.#userspace.get(name);
@@ -185,7 +185,9 @@ export class Devices implements Disposable {
     const entry = this.#kernel.get(name);
     if (entry === undefined) return [];
     const all = new PeerTable({ reportsIdlePeers: true });
-    const scan = this.#scanDevice(new KernelDevice(name, entry.index, all));
+    const scan = this.#scanDevice(new KernelDevice(name, entry.index, all), {
+      acceptsPartial: false,
+    });
     return scan === "gone" ? [] : scan.changed.map(({ peer }) => peer);
   }
 
@@ -226,7 +228,11 @@ export class Devices implements Disposable {
     return [entry.device];
   }
 
-  #scanDevice(entry: KernelDevice): DeviceScan | "gone" {
+  /** @param options.acceptsPartial whether the result of an interrupted dump, from which peers may be missing, is used. */
+  #scanDevice(
+    entry: KernelDevice,
+    options: { readonly acceptsPartial: boolean },
+  ): DeviceScan | "gone" {
     if (this.#family === null) return "gone";
     const operation = `scan ${entry.name}`;
     const request = entry.request(this.#family);
@@ -235,6 +241,10 @@ export class Devices implements Disposable {
         entry.peers.begin();
         const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
+        if (interrupted && !options.acceptsPartial) {
+          const hint = `its peers changed during each of ${DUMP_ATTEMPTS} attempts; try again`;
+          throw new SystemError(operation, "EINTR", hint);
+        }
         const scan = entry.peers.finish({ interrupted });
         // The device was renamed. It has, or will have, another entry with its new name.
         if (scan.device.name !== entry.name) return "gone";
@@ -248,7 +258,8 @@ export class Devices implements Disposable {
         const family = this.#family;
         this.#family = findFamily(this.#generic, WG_GENL_NAME);
         // If the module was loaded again, the family has a new number, and this entry may be one of the new devices.
-        if (this.#family !== null && this.#family !== family) return this.#scanDevice(entry);
+        if (this.#family !== null && this.#family !== family)
+          return this.#scanDevice(entry, options);
       }
       if (code === "ENODEV" || code === "ENOENT") return "gone";
       throw error;

@@ -7,6 +7,7 @@
 import { isUnreadable } from "../base/errors.ts";
 import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
+import { firstOf } from "../base/text.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
 import type { EventFilter } from "../events/event-filter.ts";
 import type { Log } from "../platform/log.ts";
@@ -63,9 +64,8 @@ export function unmatched({ targets, peers }: PeerSettings, present: Present): s
   );
   const absent = [...peers.keys()].filter((key) => !publicKeys.has(key));
   if (absent.length > 0) {
-    const more = absent.length - KEYS_MAX;
-    const shown = [...absent.slice(0, KEYS_MAX), ...(more > 0 ? [`${more} more`] : [])];
-    warnings.push(`no device has these peers of the settings now: ${shown.join(", ")}`);
+    const shown = firstOf(absent, KEYS_MAX).join(", ");
+    warnings.push(`no device has these peers of the settings now: ${shown}`);
   }
   return warnings;
 }
@@ -111,7 +111,7 @@ export function warnOfUnmatched(
     }));
     for (const warning of unmatched(settings, presentOf(settings, peers, names))) log.warn(warning);
   } catch (error) {
-    // The scan of this device failed too and logged the reason.
+    // Nothing can be said about peers that could not be read. If the scan of the device failed too, it logged the reason.
     if (!isUnreadable(error)) throw error;
   }
 }

@@ -1,6 +1,8 @@
 /** The files that the pages load, each under a name that contains a hash of its content. */
 
+import chartScript from "./chart-values.js" with { type: "text" };
 import script from "./client.js" with { type: "text" };
+import icon from "./icon.svg" with { type: "text" };
 
 import style from "./style.css" with { type: "text" };
 
@@ -12,15 +14,20 @@ export interface Asset {
 
 export interface Assets {
   readonly script: Asset;
+  /** Reads values from charts; only pages with a chart load it. */
+  readonly chartScript: Asset;
   readonly style: Asset;
-  /** Hash of both files. An open page with another value was served by another build of wgmon. */
+  readonly icon: Asset;
+  /** Hash of the files. An open page with another value was served by another build of wgmon. */
   readonly build: string;
 }
 
 export const assets: Assets = {
   script: asset("client", "js", "text/javascript", script),
+  chartScript: asset("chart-values", "js", "text/javascript", chartScript),
   style: asset("style", "css", "text/css", style),
-  build: hash(script + style),
+  icon: asset("icon", "svg", "image/svg+xml", icon),
+  build: hash(script + chartScript + style),
 };
 
 function asset(name: string, extension: string, type: string, text: string): Asset {

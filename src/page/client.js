@@ -7,6 +7,9 @@
 const RECONNECT_MS = 3000;
 /** An interruption is shown only if it lasts longer than this. */
 const INTERRUPTION_MS = 4000;
+/** Pause in typing after which the list is searched. */
+const SEARCH_MS = 200;
+const COPIED_MS = 1500;
 
 const status = document.getElementById("live");
 const template = document.createElement("template");
@@ -78,6 +81,7 @@ function apply({ now, title, parts = {}, lists = {} }) {
   }
   applyOrders();
   showTimes();
+  document.dispatchEvent(new Event("wgmon:update"));
   // Browsers without moveBefore remove the focus from a moved element.
   if (focused !== document.activeElement && focused.isConnected)
     focused.focus({ preventScroll: true });
@@ -144,12 +148,13 @@ function morph(from, to) {
     from.data = to.data;
     return;
   }
+  // The user opens and closes details.
   for (const { name } of Array.from(from.attributes))
-    if (!to.hasAttribute(name)) from.removeAttribute(name);
+    if (!to.hasAttribute(name) && name !== "open") from.removeAttribute(name);
   for (const { name, value } of to.attributes) {
     if (from.getAttribute(name) !== value) from.setAttribute(name, value);
   }
-  // showTimes() writes the text of times.
+  // showTimes() writes the text and the title of times.
   if (from.nodeName === "TIME") return;
   const wanted = [...to.childNodes];
   for (const [index, child] of wanted.entries()) {
@@ -170,6 +175,7 @@ function showTimes() {
         ? // The Swedish locale formats times as 2026-11-22 16:19:04.
           new Date(atMs).toLocaleString("sv-SE")
         : span(nowMs - atMs) + (time.dataset.as === "ago" ? " ago" : "");
+    if (time.dataset.as !== "at") time.title = new Date(atMs).toLocaleString("sv-SE");
     if (time.firstChild === null) time.append(text);
     else if (time.firstChild.data !== text) time.firstChild.data = text;
   }
@@ -190,6 +196,49 @@ function span(ms) {
   return largest.map(([count, unit]) => `${count}${unit}`).join(" ");
 }
 
+/** Follows the search form while the user types: the stream of the new address sends the rows. */
+function search(form) {
+  const given = [...new FormData(form)].filter(([, value]) => value !== "");
+  const query = new URLSearchParams(given).toString();
+  history.replaceState(null, "", query === "" ? "/" : `/?${query}`);
+  for (const next of document.getElementsByName("next"))
+    next.value = location.pathname + location.search;
+  connect();
+}
+
+let searchTimer = 0;
+document.addEventListener("input", ({ target: { form } }) => {
+  if (!form?.matches("[data-live]")) return;
+  clearTimeout(searchTimer);
+  searchTimer = setTimeout(search, SEARCH_MS, form);
+});
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (button !== null) void copy(button);
+});
+
+async function copy(button) {
+  button.textContent = (await isCopied(button.dataset.copy)) ? "Copied" : "Not copied";
+  setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
+}
+
+/** Copies the text. The clipboard API needs https or this machine; elsewhere a selected field is copied. */
+async function isCopied(text) {
+  if (isSecureContext) {
+    return await navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
+  }
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const isDone = document.execCommand("copy");
+  field.remove();
+  return isDone;
+}
+
 document.addEventListener("keydown", (event) => {
   const search = document.getElementById("q");
   const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
@@ -205,6 +254,28 @@ document.addEventListener("selectionchange", () => {
 // A hidden page needs no updates.
 document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
 
+// Shows what only works with the script: copy buttons.
+document.documentElement.dataset.script = "";
+/** How far the time zone is behind UTC, in minutes, at the midnight that begins the day; `days`: of a later day. */
+function zoneAt(date, days) {
+  const midnight = date === "" ? new Date() : new Date(`${date}T00:00`);
+  midnight.setDate(midnight.getDate() + days);
+  return midnight.getTimezoneOffset();
+}
+
+// Dates in a filter are days in the browser's time zone. Its offset may differ between them.
+for (const form of document.querySelectorAll("form[data-zone]")) {
+  const zone = document.createElement("input");
+  zone.type = "hidden";
+  zone.name = "tz";
+  form.append(zone);
+  form.addEventListener("submit", () => {
+    const { from, until } = form.elements;
+    const [first, last] = [zoneAt(from.value, 0), zoneAt(until.value, 1)];
+    zone.value = first === last ? first : `${first}_${last}`;
+    zone.disabled = from.value === "" && until.value === "";
+  });
+}
 document.getElementById("zone").textContent =
   `Times are in the time zone ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
 showTimes();

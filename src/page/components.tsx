@@ -1,7 +1,8 @@
 /** Small components that several pages use. */
 
 import { shortName } from "../base/text.ts";
-import { shortKey, urlKey } from "../base/wireguard.ts";
+import { withoutHostPrefix } from "../base/tunnel-address.ts";
+import { shortKey } from "../base/wireguard.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 
@@ -54,6 +55,39 @@ export function PeerLink({ device, publicKey, name }: PeerName) {
   );
 }
 
+/** A peer's tunnel addresses: the first one, and how many more there are. The prefix of a single host is left out. */
+export function Addresses({ allowedIps }: { allowedIps: readonly string[] }) {
+  const [first, ...others] = allowedIps.map(withoutHostPrefix);
+  if (first === undefined) return <None />;
+  return (
+    <span title={others.length === 0 ? undefined : allowedIps.join(", ")}>
+      <code>{first}</code>
+      {others.length === 0 ? null : <span class="more">{` +${others.length}`}</span>}
+    </span>
+  );
+}
+
+/** Copies a text. Only the script shows it, because only the script can copy. */
+export function CopyButton({ text, what }: { text: string; what: string }) {
+  return (
+    <button type="button" class="quiet copy" data-copy={text} aria-label={`Copy the ${what}`}>
+      Copy
+    </button>
+  );
+}
+
+export function Tags({ tags }: { tags: readonly string[] }) {
+  return (
+    <>
+      {tags.map((tag) => (
+        <span class="tag">
+          <Name text={tag} />
+        </span>
+      ))}
+    </>
+  );
+}
+
 /** A state as a word and a shape, because colour alone is not accessible. */
 export function State({ state }: { state: string }) {
   return <span class={`state ${state}`}>{state}</span>;
@@ -69,53 +103,54 @@ export function None() {
   );
 }
 
-interface FilterFormProps {
-  /** Address of the unfiltered list. */
-  readonly action: string;
-  readonly label: string;
-  /** Name of the query parameter. */
-  readonly name: string;
-  readonly choices: readonly string[];
-  /** null: all. */
-  readonly chosen: string | null;
-  /** Public key of the only peer that is listed; null: all peers. */
-  readonly peer: string | null;
-}
-
-/** Filters a list by one choice, and keeps a filter by peer. Works without JavaScript. */
-export function FilterForm({ action, label, name, choices, chosen, peer }: FilterFormProps) {
+/** Links of which one is current: ranges of a chart. */
+export function Choice({
+  label,
+  choices,
+  current,
+  to,
+}: {
+  label: string;
+  choices: readonly string[];
+  current: string;
+  to: (choice: string) => string;
+}) {
   return (
-    <form class="search" action={action}>
-      <label>
-        <span>{label}</span>
-        <select name={name}>
-          <option value="">all</option>
-          {choices.map((each) => (
-            <option value={each} selected={each === chosen}>
-              {each}
-            </option>
-          ))}
-        </select>
-      </label>
-      {peer === null ? null : (
-        <>
-          <input type="hidden" name="peer" value={urlKey(peer)} />
-          <p>
-            of the peer <code>{shortKey(peer)}</code>
-          </p>
-        </>
-      )}
-      <button>Show</button>
-      {chosen === null && peer === null ? null : <a href={action}>Show all</a>}
-    </form>
+    <nav class="choice" aria-label={label}>
+      {choices.map((each) => (
+        <a href={to(each)} aria-current={each === current ? "true" : null}>
+          {each.replace(/\d+/, "$& ")}
+        </a>
+      ))}
+    </nav>
   );
 }
 
-/** A wide table that scrolls in its own box, also by keyboard. */
-export function Wide({ label, children }: { label: string; children: unknown }) {
+/** A card with a heading. Its link, if any, leads to the page with all of its content. */
+export function Card({
+  titleId,
+  title,
+  href,
+  aside,
+  className = "",
+  children,
+}: {
+  /** Id of the heading. */
+  titleId: string;
+  title: string;
+  href?: string;
+  /** Shown at the end of the line of the heading. */
+  aside?: unknown;
+  className?: string;
+  children: unknown;
+}) {
   return (
-    <div class="wide" role="region" aria-label={label} tabindex={0}>
+    <section class={`card ${className}`} aria-labelledby={titleId}>
+      <div class="head">
+        <h2 id={titleId}>{href === undefined ? title : <a href={href}>{title}</a>}</h2>
+        {aside === undefined ? null : <div class="right">{aside as string}</div>}
+      </div>
       {children as string}
-    </div>
+    </section>
   );
 }

@@ -2,67 +2,68 @@
 
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { shortName } from "../base/text.ts";
-import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
+import { shortKey } from "../base/wireguard.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
-import { At, FilterForm, PeerLink } from "./components.tsx";
-import { address } from "./format.ts";
+import { Addresses, Age, At, PeerLink } from "./components.tsx";
+import { readFilter } from "./history-filter.tsx";
+import { HistoryPage } from "./history-page.tsx";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 
 const PAGE_SIZE = 100;
+const PATH = "/events";
+const kinds = { name: "type", label: "Type", choices: EVENT_TYPES } as const;
 
 export function events(
   { source, snapshot }: { source: ReadModel; snapshot: PageSnapshot },
   given: URLSearchParams,
 ): PageContent {
-  const type = EVENT_TYPES.find((each) => each === given.get("type")) ?? null;
-  const peer = keyFromUrl(given.get("peer") ?? "");
+  const filter = readFilter(source, given, kinds);
   const before = /^\d{1,15}$/.exec(given.get("before") ?? "")?.[0] ?? null;
-  const found = source.store.events.query({
-    order: "newest",
-    from: before === null ? null : Number(before),
-    limit: PAGE_SIZE + 1,
-    type,
-    publicKey: peer,
-    sinceMs: null,
-  });
+  const { parameters, publicKey, sinceMs, untilMs } = filter;
+  const found =
+    filter.candidates !== null
+      ? []
+      : source.store.events.query({
+          order: "newest",
+          from: before === null ? null : Number(before),
+          limit: PAGE_SIZE + 1,
+          type: parameters.kind,
+          device: parameters.device,
+          publicKey,
+          sinceMs,
+          untilMs,
+        });
   const shown = found.slice(0, PAGE_SIZE);
-  const key = peer === null ? null : urlKey(peer);
-  const olderThan = (seq: number | null) =>
-    address("/events", { type, peer: key, before: seq === null ? null : String(seq) });
   return {
     title: "Events",
     body: (
-      <>
-        <h1>Events</h1>
-        <FilterForm
-          action="/events"
-          label="Type"
-          name="type"
-          choices={EVENT_TYPES}
-          chosen={type}
-          peer={peer}
-        />
+      <HistoryPage
+        title="Events"
+        source={source}
+        filter={filter}
+        path={PATH}
+        kinds={kinds}
+        snapshot={snapshot}
+        isLatest={before === null}
+        older={found.length > PAGE_SIZE ? String(shown.at(-1)!.seq) : null}
+      >
         <EventList
           id="events"
           events={shown}
           snapshot={snapshot}
-          all={type === null && peer === null ? null : "/events"}
+          all={filter.isActive || before !== null ? PATH : null}
+          view="full"
         />
-        {snapshot.part(
-          "more",
-          <nav id="more" class="pages" aria-label="Pages of events">
-            {before === null ? null : <a href={olderThan(null)}>Latest</a>}
-            {found.length > PAGE_SIZE ? <a href={olderThan(shown.at(-1)!.seq)}>Older</a> : null}
-          </nav>,
-        )}
-      </>
+      </HistoryPage>
     ),
   };
 }
+
+type View = "short" | "full" | "peer";
 
 interface EventListProps {
   readonly id: string;
@@ -70,13 +71,21 @@ interface EventListProps {
   readonly snapshot: PageSnapshot;
   /** Address of the events without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
+  /** full: with times instead of ages, and the addresses of peers. peer: all events are of one peer, without its name. */
+  readonly view?: View;
 }
 
-export function EventList({ id, events: shown, snapshot, all = null }: EventListProps) {
-  const items = shown.map(({ seq, event }) => eventItem(seq, event, snapshot));
+export function EventList({
+  id,
+  events: shown,
+  snapshot,
+  all = null,
+  view = "short",
+}: EventListProps) {
+  const items = shown.map(({ seq, event }) => eventItem(seq, event, snapshot, view));
   return (
     <>
-      <ol class="events" id={id}>
+      <ol class={view === "full" ? "events full" : "events"} id={id}>
         {snapshot.list(id, items)}
       </ol>
       {snapshot.part(
@@ -86,7 +95,7 @@ export function EventList({ id, events: shown, snapshot, all = null }: EventList
             "Nothing has happened yet."
           ) : (
             <>
-              No event matches the filter. <a href={all}>Show all events</a>
+              No events match the filter. <a href={all}>Show all events</a>
             </>
           )}
         </p>,
@@ -95,18 +104,23 @@ export function EventList({ id, events: shown, snapshot, all = null }: EventList
   );
 }
 
-function eventItem(seq: number, event: Event, snapshot: PageSnapshot): Item {
+function eventItem(seq: number, event: Event, snapshot: PageSnapshot, view: View): Item {
   const id = `e${seq}`;
   const [, kind] = event.type.split(".");
-  return item(id, <li id={id} class={kind}></li>, [
-    <At ms={Date.parse(event.timestamp)} snapshot={snapshot} />,
-    <span class={`kind ${kind}`}>{kind}</span>,
-    <Sentence event={event} />,
+  const ms = Date.parse(event.timestamp);
+  return item(id, <li id={id}></li>, [
+    <span class={`sign ${kind}`}></span>,
+    <Sentence event={event} view={view} />,
+    view === "full" ? (
+      <At ms={ms} snapshot={snapshot} />
+    ) : (
+      <Age ms={ms} snapshot={snapshot} as="ago" />
+    ),
   ]);
 }
 
 /** The event as the log describes it, with the peer's name as a link to the peer's page. */
-function Sentence({ event }: { event: Event }) {
+function Sentence({ event, view }: { event: Event; view: View }) {
   const text = describeShort(event);
   if (!("peer" in event.data)) return <span>{isolate(text)}</span>;
   const { device, peer } = event.data;
@@ -114,10 +128,21 @@ function Sentence({ event }: { event: Event }) {
   const nameText = name === "" ? shortKey(peer.publicKey) : name;
   // The text after the name is wgmon's own and needs no isolation.
   if (!text.startsWith(nameText)) return <span>{isolate(text)}</span>;
+  const rest = text.slice(nameText.length);
+  const withoutDevice = rest.startsWith(` (${shortName(device)}) `)
+    ? rest.slice(shortName(device).length + 4)
+    : rest;
+  if (view === "peer") return <span>{withoutDevice}</span>;
   return (
     <span>
       <PeerLink device={device} publicKey={peer.publicKey} name={peer.name} />
-      {text.slice(nameText.length)}
+      {rest}
+      {view === "full" && peer.allowedIps.length > 0 ? (
+        <small>
+          {" "}
+          <Addresses allowedIps={peer.allowedIps} />
+        </small>
+      ) : null}
     </span>
   );
 }

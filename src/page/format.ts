@@ -1,21 +1,13 @@
 /** Numbers, times and addresses as the page shows them. Pure. */
 
+import { showBytes } from "../base/size.ts";
+import { counted as countedAs } from "../base/text.ts";
 import { urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 
-const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"] as const;
-
-/** `0 B`, `999 B`, `1.2 kB`, `340 MB` */
-export function bytes(count: number): string {
-  let value = Math.max(0, count);
-  let unit = 0;
-  // A value that would be rounded to 1000 is 1.0 of the next unit.
-  while (value >= (unit === 0 ? 1000 : 999.5) && unit < UNITS.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  const digits = unit > 0 && value < 9.95 ? 1 : 0;
-  return `${value.toFixed(digits)} ${UNITS[unit]}`;
+/** `1.2 MiB/s` */
+export function speed(bytesPerSecond: number): string {
+  return `${showBytes(bytesPerSecond)}/s`;
 }
 
 /** `10,000` */
@@ -23,9 +15,9 @@ export function count(value: number): string {
   return String(value).replace(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
-/** `1 peer`, `2 peers` */
+/** `1 peer`, `10,000 peers` */
 export function counted(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+  return countedAs(value, noun, count);
 }
 
 /** `2026-11-22 16:19:04`, in UTC. */

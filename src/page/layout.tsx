@@ -11,7 +11,7 @@ export const themes = ["auto", "light", "dark"] as const;
 export type Theme = (typeof themes)[number];
 
 const navigation = {
-  "/": "Peers",
+  "/": "Overview",
   "/sessions": "Sessions",
   "/events": "Events",
   "/outbox": "Outbox",
@@ -34,15 +34,23 @@ export interface LayoutProps {
   readonly isLoggedIn: boolean;
   /** Whether the page updates itself while it is open. */
   readonly isLive: boolean;
+  readonly hasChart: boolean;
 }
 
-/** A dot in a ring, in a colour that is visible on a light and on a dark background. */
-const ICON =
-  "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6.5' fill='none' stroke='%232da44e' stroke-width='2'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%232da44e'/%3E%3C/svg%3E";
+/** A peer at the mouth of a tunnel; icon.svg is the same drawing for the browser's tab. */
+export function Logo() {
+  return (
+    <svg class="logo" viewBox="0 0 32 32" aria-hidden="true">
+      <path d="M22 5.6A12 12 0 1 0 26.4 10" stroke-width="3.2" />
+      <path d="M19.2 11.6A5.6 5.6 0 1 0 20.4 12.8" stroke-width="2.8" />
+      <circle cx="25.4" cy="6.6" r="4" />
+    </svg>
+  );
+}
 
 export function Layout({ children, ...props }: LayoutProps & { children: unknown }) {
   const { source, assets, snapshot, title, path, theme, address } = props;
-  const { isAnonymous, isLoggedIn, isLive } = props;
+  const { isAnonymous, isLoggedIn, isLive, hasChart } = props;
   return (
     <>
       {raw("<!doctype html>")}
@@ -53,65 +61,75 @@ export function Layout({ children, ...props }: LayoutProps & { children: unknown
           <meta name="color-scheme" content="light dark" />
           <meta name="robots" content="noindex" />
           <title>{title}</title>
-          <link rel="icon" href={ICON} />
+          <link rel="icon" type="image/svg+xml" href={assets.icon.path} />
           <link rel="stylesheet" href={assets.style.path} />
           {isLive ? <script type="module" src={assets.script.path}></script> : null}
+          {hasChart ? <script type="module" src={assets.chartScript.path}></script> : null}
         </head>
         <body data-now={snapshot.nowMs} data-build={assets.build}>
           <a class="skip" href="#main">
             Skip to the content
           </a>
           <header>
-            <p class="brand">
-              <a href="/">wgmon</a>{" "}
+            <div class="bar">
+              <div class="brand">
+                <a href="/">
+                  <Logo />
+                  wgmon
+                </a>
+                {isAnonymous ? null : (
+                  <span class="host">
+                    <Name text={source.host()} />
+                  </span>
+                )}
+              </div>
               {isAnonymous ? null : (
-                <span class="host">
-                  <Name text={source.host()} />
-                </span>
+                <nav aria-label="Pages">
+                  <ul>
+                    {Object.entries(navigation).map(([each, name]) => (
+                      <li>
+                        <a href={each} aria-current={each === path ? "page" : null}>
+                          {name}
+                        </a>
+                      </li>
+                    ))}
+                  </ul>
+                </nav>
               )}
-            </p>
-            {isAnonymous ? null : (
-              <nav aria-label="Pages">
-                <ul>
-                  {Object.entries(navigation).map(([each, name]) => (
-                    <li>
-                      <a href={each} aria-current={each === path ? "page" : null}>
-                        {name}
-                      </a>
-                    </li>
-                  ))}
-                </ul>
-              </nav>
-            )}
-            <p id="live" role="status"></p>
-            {isLoggedIn ? (
-              <form method="post" action="/logout">
-                <button>Log out</button>
-              </form>
-            ) : null}
+              <p id="live" role="status"></p>
+              {isLoggedIn ? (
+                <form method="post" action="/logout">
+                  <button>Log out</button>
+                </form>
+              ) : null}
+            </div>
           </header>
           <main id="main" tabindex={-1}>
             {children as string}
           </main>
           <footer>
-            {isAnonymous ? null : (
-              <p>
-                wgmon {source.version}, running for{" "}
-                <Age ms={source.startedAtMs} snapshot={snapshot} as="for" />.{" "}
-                <span id="zone">Times are in UTC.</span>
-              </p>
-            )}
-            <form method="post" action="/theme">
-              <fieldset>
-                <legend>Colours</legend>
-                <input type="hidden" name="next" value={address} />
-                {themes.map((each) => (
-                  <button name="theme" value={each} aria-pressed={String(each === theme)}>
-                    {each}
-                  </button>
-                ))}
-              </fieldset>
-            </form>
+            <div class="bar">
+              {isAnonymous ? null : (
+                <p>
+                  wgmon {source.version}, running for{" "}
+                  <Age ms={source.startedAtMs} snapshot={snapshot} as="for" />.{" "}
+                  <span id="zone">Times are in UTC.</span>
+                </p>
+              )}
+              <form method="post" action="/theme">
+                <fieldset>
+                  <legend>Colours</legend>
+                  <input type="hidden" name="next" value={address} />
+                  <span class="choice">
+                    {themes.map((each) => (
+                      <button name="theme" value={each} aria-pressed={String(each === theme)}>
+                        {each}
+                      </button>
+                    ))}
+                  </span>
+                </fieldset>
+              </form>
+            </div>
           </footer>
         </body>
       </html>

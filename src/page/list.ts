@@ -1,10 +1,14 @@
 /** The list of peers: parses the query of its address, makes addresses for links, selects one page of the rows. */
 
-import { type FoundPeer, type PeerQuery, SEARCH_MAX, type Sort } from "../http/peer-query.ts";
+import { SEARCH_MAX } from "../base/text.ts";
+import type { FoundPeer, PeerQuery, Sort } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
+import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";
 
 const PAGE_SIZE = 100;
+export const DEFAULT_SORT: ListSort = "state";
+export const DEFAULT_RANGE: Range = "24h";
 
 /** The sort keys that are columns of the list. */
 export const listSorts = [
@@ -30,6 +34,8 @@ export interface ListQuery extends PeerQuery {
   readonly sort: ListSort;
   /** Counted from 1. */
   readonly page: number;
+  /** The range of the chart on the same page. */
+  readonly range: Range;
 }
 
 /** The peers on one page of the list. */
@@ -46,7 +52,7 @@ export interface PeerPage {
 
 /** Parses the query. Ignores unknown parameters and values, because the address may be an old bookmark. */
 export function readQuery(given: URLSearchParams): ListQuery {
-  const sort = oneOf(listSorts, given.get("sort")) ?? "state";
+  const sort = oneOf(listSorts, given.get("sort")) ?? DEFAULT_SORT;
   const order = given.get("order");
   const page = Number(given.get("page") ?? 1);
   return {
@@ -56,18 +62,21 @@ export function readQuery(given: URLSearchParams): ListQuery {
     sort,
     isDescending: order === null || order === "" ? largestFirst.has(sort) : order === "desc",
     page: Number.isSafeInteger(page) && page > 0 ? page : 1,
+    range: readRange(given),
   };
 }
 
 /** The address of the list, without parameters that have their default value. */
-export function addressOf({ search, device, state, sort, isDescending, page }: ListQuery): string {
+export function addressOf(query: ListQuery): string {
+  const { search, device, state, sort, isDescending, page, range } = query;
   return address("/", {
     q: search,
     device,
     state,
-    sort: sort === "state" ? null : sort,
+    sort: sort === DEFAULT_SORT ? null : sort,
     order: isDescending === largestFirst.has(sort) ? null : isDescending ? "desc" : "asc",
     page: page === 1 ? null : String(page),
+    range: range === DEFAULT_RANGE ? null : range,
   });
 }
 
@@ -86,6 +95,14 @@ export function pageOf(found: readonly FoundPeer[], requested: number): PeerPage
   return { rows, total: found.length, page, pages, first: start + 1 };
 }
 
-function oneOf<Word extends string>(words: readonly Word[], given: string | null): Word | null {
+/** The range of a chart. */
+export function readRange(given: URLSearchParams): Range {
+  return oneOf(rangeNames, given.get("range")) ?? DEFAULT_RANGE;
+}
+
+export function oneOf<Word extends string>(
+  words: readonly Word[],
+  given: string | null,
+): Word | null {
   return words.find((word) => word === given) ?? null;
 }

@@ -1,5 +1,7 @@
 /** The login form, and the check of the address that it returns to. */
 
+import { Logo } from "./layout.tsx";
+
 interface LoginProps {
   /** The address to open after the login. */
   readonly next: string;
@@ -9,9 +11,11 @@ interface LoginProps {
 
 export function Login({ next, problem }: LoginProps) {
   return (
-    <>
-      <h1>Log in</h1>
-      <form method="post" action="/login" class="login">
+    <section class="login card" aria-labelledby="login-title">
+      <Logo />
+      <h1 id="login-title">Log in</h1>
+      <p class="lead">This gateway is watched by wgmon. Its pages need a token.</p>
+      <form method="post" action="/login">
         <input type="hidden" name="next" value={next} />
         {/* Password managers store one password per user name. */}
         <input
@@ -39,25 +43,25 @@ export function Login({ next, problem }: LoginProps) {
             {problem}
           </p>
         )}
-        <button>Log in</button>
-        <p id="token-help">
-          One of the tokens in the file that the setting listen-token-file names.
+        <p id="token-help" class="hint">
+          One line of the file that <code>--listen-token-file</code> names.
         </p>
+        <button class="primary">Log in</button>
       </form>
-    </>
+    </section>
   );
 }
 
 /** A longer address would not fit in a form's body: see BODY_MAX_BYTES in server.ts. */
 const ADDRESS_MAX = 400;
 
-/** The address if it is a path and query of this server; `/` for any other address. */
-export function ownAddress(given: string | null): string {
+/** The address if it is a path and query of this server, and not too long; `/` for any other address. */
+export function ownAddress(given: string | null, maxLength = ADDRESS_MAX): string {
   const ours = "http://localhost";
   if (given === null || !given.startsWith("/") || !URL.canParse(given, ours)) return "/";
   const { origin, pathname, search } = new URL(given, ours);
   // A browser reads a path with two leading slashes as another host.
   const address = pathname + search;
   const isOwn = origin === ours && !pathname.startsWith("//");
-  return isOwn && address.length <= ADDRESS_MAX ? address : "/";
+  return isOwn && address.length <= maxLength ? address : "/";
 }

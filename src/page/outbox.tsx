@@ -1,37 +1,59 @@
-/** The outbox page: the state of the targets, the events that wait for them, and their dead letters. */
+/** The outbox page: the targets, what a user can do about them, the waiting events and the dead letters. */
 
 import { sanitize, truncate } from "../base/text.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type TargetView } from "../http/schemas.ts";
 import { viewTargets } from "../http/view.ts";
-import { Age, At, None, State, Wide } from "./components.tsx";
-import { count, idOf } from "./format.ts";
+import { Age, Card } from "./components.tsx";
+import { counted, idOf } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
+import type { ActionLog, Done } from "./target-actions.ts";
+import { Targets } from "./targets.tsx";
 
 /** Most events shown per target and list. */
 const MESSAGES_MAX = 20;
 const TEXT_MAX = 300;
 
-export function outbox({
-  source,
-  snapshot,
-}: {
-  source: ReadModel;
-  snapshot: PageSnapshot;
-}): PageContent {
+interface Context {
+  readonly source: ReadModel;
+  /** null: the client may not change anything, so there are no buttons. */
+  readonly log: ActionLog | null;
+  readonly snapshot: PageSnapshot;
+}
+
+export function outbox({ source, log, snapshot }: Context): PageContent {
   const targets = viewTargets(source);
+  const extra =
+    log === null
+      ? {}
+      : {
+          extra: (target: TargetView) => (
+            <>
+              <Actions target={target} />
+              <LastAction done={log.latest(target.key)} snapshot={snapshot} />
+            </>
+          ),
+        };
   return {
     title: "Outbox",
     body: (
       <>
         <h1>Outbox</h1>
-        <Targets targets={targets} snapshot={snapshot} />
+        <Card titleId="targets-title" title="Targets">
+          <Targets targets={targets} snapshot={snapshot} {...extra} />
+          {log === null && targets.length > 0 ? (
+            <p class="hint">
+              With <code>--listen-token-file</code>, there are buttons here to test a target and to
+              retry or delete events. <code>wgmon outbox</code> does the same.
+            </p>
+          ) : null}
+        </Card>
         <Messages
           id="waiting"
-          title="Waiting"
-          hint={null}
+          title="Waiting events"
+          none="No event is waiting."
           snapshot={snapshot}
           items={targets.flatMap((target) =>
             source.store.outbox
@@ -44,7 +66,7 @@ export function outbox({
         <Messages
           id="dead"
           title="Dead letters"
-          hint="wgmon outbox retry sends them again, wgmon outbox drop deletes them."
+          none="There are no dead letters."
           snapshot={snapshot}
           items={targets
             .filter(({ dead }) => dead > 0)
@@ -65,109 +87,76 @@ export function outbox({
   };
 }
 
-export function Targets({
-  targets,
-  snapshot,
-}: {
-  targets: readonly TargetView[];
-  snapshot: PageSnapshot;
-}) {
-  const items = targets.map((target) => targetItem(target, snapshot));
+/** Buttons that work without JavaScript. What cannot be undone needs a second click. */
+function Actions({ target }: { target: TargetView }) {
+  const { key, label, state, waiting, dead } = target;
+  const canRetry = state !== "gone" && state !== "stopped" && (dead > 0 || waiting > 0);
+  if (state === "gone" && dead === 0 && waiting === 0) return null;
   return (
-    <Wide label="Targets">
-      <table>
-        <caption class="unseen">Targets of events</caption>
-        <thead>
-          <tr>
-            <th scope="col">State</th>
-            <th scope="col">Target</th>
-            <th scope="col" class="number">
-              Waiting
-            </th>
-            <th scope="col" class="number">
-              Dead letters
-            </th>
-            <th scope="col">Last error</th>
-          </tr>
-        </thead>
-        <tbody id="targets">{snapshot.list("targets", items)}</tbody>
-      </table>
-      {snapshot.part(
-        "targets-none",
-        <p id="targets-none" class="empty">
-          {items.length === 0
-            ? "No target is configured: events are only in the log and on this page."
-            : ""}
-        </p>,
+    <form method="post" action="/outbox" class="actions">
+      <input type="hidden" name="target" value={key} />
+      {state === "gone" ? null : (
+        <button name="action" value="test" aria-label={`Send a test to ${sanitize(label)}`}>
+          Send a test
+        </button>
       )}
-    </Wide>
+      {canRetry ? (
+        <button name="action" value="retry" aria-label={`Retry now: ${sanitize(label)}`}>
+          Retry now
+        </button>
+      ) : null}
+      {dead === 0 && waiting === 0 ? null : (
+        <details>
+          <summary class="button">Delete</summary>
+          <div class="actions">
+            {dead === 0 ? null : (
+              <button class="danger" name="action" value="delete-dead">
+                Delete {counted(dead, "dead letter")}
+              </button>
+            )}
+            {waiting === 0 ? null : (
+              <button class="danger" name="action" value="delete-waiting">
+                Delete {counted(waiting, "waiting event")}
+              </button>
+            )}
+          </div>
+        </details>
+      )}
+    </form>
   );
 }
 
-function targetItem(target: TargetView, snapshot: PageSnapshot): Item {
-  const { key, label, state, waiting, oldestAt, failures, reason, nextAttemptAt, dead } = target;
-  const id = idOf("t", key);
-  return item(id, <tr id={id}></tr>, [
-    <td>
-      <State state={state} />
-    </td>,
-    <th scope="row">
-      <bdi>{sanitize(label)}</bdi>
-    </th>,
-    <td class="number">
-      {count(waiting)}
-      {oldestAt === null ? null : (
-        <>
-          , for <Age ms={Date.parse(oldestAt)} snapshot={snapshot} as="for" />
-        </>
-      )}
-    </td>,
-    <td class="number">{count(dead)}</td>,
-    <td class="long">
-      {failures === 0 && reason === null ? (
-        <None />
-      ) : (
-        <>
-          <bdi>{truncate(sanitize(reason ?? ""), TEXT_MAX)}</bdi>
-          {failures === 0 ? "" : ` (attempt ${failures}`}
-          {nextAttemptAt === null ? null : (
-            <>
-              , next at <At ms={Date.parse(nextAttemptAt)} snapshot={snapshot} />
-            </>
-          )}
-          {failures === 0 ? "" : ")"}
-        </>
-      )}
-    </td>,
-  ]);
+function LastAction({ done, snapshot }: { done: Done | null; snapshot: PageSnapshot }) {
+  if (done === null) return null;
+  return (
+    <span class={done.isGood ? "done" : "done bad"}>
+      <bdi>{truncate(sanitize(done.text), TEXT_MAX)}</bdi>{" "}
+      <Age ms={done.atMs} snapshot={snapshot} as="ago" />
+    </span>
+  );
 }
 
 interface MessagesProps {
   readonly id: string;
   readonly title: string;
-  /** What the user can do with the messages; null if no action is needed. */
-  readonly hint: string | null;
+  readonly none: string;
   readonly items: readonly Item[];
   readonly snapshot: PageSnapshot;
 }
 
-function Messages({ id, title, hint, items, snapshot }: MessagesProps) {
+function Messages({ id, title, none, items, snapshot }: MessagesProps) {
   return (
-    <section aria-labelledby={`${id}-title`}>
-      <h2 id={`${id}-title`}>{title}</h2>
-      {hint === null ? null : <p>{hint}</p>}
+    <Card titleId={`${id}-title`} title={title}>
       <ol class="letters" id={id}>
         {snapshot.list(id, items)}
       </ol>
       {snapshot.part(
         `${id}-none`,
         <p id={`${id}-none`} class="empty">
-          {items.length === 0
-            ? "No messages."
-            : `The oldest of each target, at most ${MESSAGES_MAX}.`}
+          {items.length === 0 ? none : `The oldest of each target, at most ${MESSAGES_MAX}.`}
         </p>,
       )}
-    </section>
+    </Card>
   );
 }
 
@@ -184,12 +173,12 @@ function messageItem(
 ): Item {
   const id = idOf("l", key, seq);
   return item(id, <li id={id}></li>, [
-    <At ms={atMs} snapshot={snapshot} />,
-    <span class="kind">
+    <span class="target">
       <bdi>{sanitize(label)}</bdi>
     </span>,
     <span>
       <bdi>{truncate(sanitize(text), TEXT_MAX)}</bdi>
     </span>,
+    <Age ms={atMs} snapshot={snapshot} as="ago" />,
   ]);
 }

@@ -1,66 +1,51 @@
-/** The first page: devices, peers, the latest events and the state of the targets. */
+/** The first page: what is connected, the traffic, what happened, and whether anything is wrong. */
 
-import { shortName } from "../base/text.ts";
+import { EVENT_TYPES, type EventType } from "../base/event-types.ts";
+import { showBytes } from "../base/size.ts";
+import { sanitize, truncate } from "../base/text.ts";
+import type { PublicKey } from "../base/wireguard.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { findPeers, type FoundPeer, SEARCH_MAX } from "../http/peer-query.ts";
+import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type DeviceView, stateNames } from "../http/schemas.ts";
-import { endpointOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
-import type { Rates } from "../stats/rates.ts";
-import { Spark } from "./charts.tsx";
-import { Age, Name, None, PeerLink, State } from "./components.tsx";
+import { type DeviceView, type TargetView } from "../http/schemas.ts";
+import { endpointNameOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
+import { rangeNames } from "../store/ranges.ts";
+import { ratesPerStep } from "./chart-data.ts";
+import { Chart, ProportionBar } from "./charts.tsx";
+import { Card, Choice, Name, None, PeerLink } from "./components.tsx";
 import { EventList } from "./events.tsx";
-import { address, bytes, count, counted, idOf } from "./format.ts";
-import {
-  addressOf,
-  type ListQuery,
-  type ListSort,
-  pageOf,
-  type PeerPage,
-  sortedBy,
-} from "./list.ts";
-import { Targets } from "./outbox.tsx";
+import { address, count, counted, idOf, speed } from "./format.ts";
+import { countPeers, type GatewaySummary, type PeerCounts, type Today } from "./gateway-summary.ts";
+import { addressOf, type ListQuery, pageOf } from "./list.ts";
 import type { PageContent } from "./page-content.ts";
-import { type Item, item, type PageSnapshot } from "./page-diff.ts";
-import type { PeerDay, PeerHistory } from "./peer-history.ts";
+import { item, type PageSnapshot } from "./page-diff.ts";
+import type { PeerHistory } from "./peer-history.ts";
+import { FoundNote, peerItem, PeerTable, Search } from "./peer-table.tsx";
+import type { RenderCost } from "./render-cost.ts";
+import { isInTrouble, Targets } from "./targets.tsx";
 
 const EVENTS_MAX = 10;
+/** Length of the labels of the targets in trouble. */
+const LABELS_MAX = 80;
 
-interface Column {
-  readonly name: string;
-  /** null if peers cannot be sorted by this column. */
-  readonly sort: ListSort | null;
-  readonly isNumber?: true;
+interface Context {
+  readonly source: ReadModel;
+  readonly history: PeerHistory;
+  readonly summary: GatewaySummary;
+  readonly snapshot: PageSnapshot;
+  readonly cost: RenderCost;
 }
 
-const columns: readonly Column[] = [
-  { name: "State", sort: "state" },
-  { name: "Peer", sort: "name" },
-  { name: "Device", sort: "device" },
-  { name: "Endpoint", sort: null },
-  { name: "Since", sort: "startedAt", isNumber: true },
-  { name: "Last activity", sort: "lastSeenAt", isNumber: true },
-  { name: "Receives", sort: "rxBytesPerSecond", isNumber: true },
-  { name: "Sends", sort: "txBytesPerSecond", isNumber: true },
-  { name: "Last 24 hours", sort: null },
-];
-
-export async function overview(
-  {
-    source,
-    history,
-    snapshot,
-  }: { source: ReadModel; history: PeerHistory; snapshot: PageSnapshot },
-  query: ListQuery,
-): Promise<PageContent> {
+export async function overview(context: Context, query: ListQuery): Promise<PageContent> {
+  const { source, history, summary, snapshot, cost } = context;
   const devices = viewDevices(source);
-  const sum = (counts: readonly number[]) => counts.reduce((total, each) => total + each, 0);
-  const peers = sum(devices.map((device) => device.peers));
-  const connected = sum(devices.map((device) => device.connected));
-  const { store } = source;
+  const targets = viewTargets(source);
+  const counts = countPeers(source);
+  const today = await summary.today(cost);
   const found = pageOf(findPeers(source, query), query.page);
-  const days = await history.ofAll(
+  const days = await history.daysOf(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
+    cost,
   );
   const rows = found.rows.map((row, index) =>
     peerItem(row, {
@@ -68,6 +53,7 @@ export async function overview(
       day: days[index]!,
       rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),
+      endpointName: endpointNameOf(source, row.peer, row.session),
     }),
   );
   const events = source.store.events.query({
@@ -78,50 +64,254 @@ export async function overview(
     publicKey: null,
     sinceMs: null,
   });
-  const title = `${count(connected)} of ${counted(peers, "peer")} connected`;
+  const title = `${count(counts.connected)} of ${counted(totalOf(counts), "peer")} connected`;
   return {
     title,
+    hasChart: true,
     body: (
       <>
-        <h1>Peers</h1>
-        {snapshot.part(
-          "summary",
-          <div id="summary">
-            <p class="lead">{title}</p>
-            {store.isInMemory ? (
-              <p class="warning">
-                The store is in memory only and is lost at a restart
-                {store.problem === null ? "" : `: ${store.problem}`}.
-              </p>
-            ) : null}
-          </div>,
-        )}
-        <Devices devices={devices} snapshot={snapshot} />
-        <section aria-label="Peers">
-          <Search query={query} devices={devices.map(({ name }) => name)} />
-          <PeerTable rows={rows} query={query} snapshot={snapshot} />
+        <h1 class="unseen">Overview</h1>
+        {snapshot.part("warnings", <Warnings source={source} />)}
+        {snapshot.part("tiles", <Tiles counts={counts} today={today} targets={targets} />)}
+        <div class="columns stretch">
+          <Card
+            titleId="chart-title"
+            title="Connected peers and traffic"
+            aside={snapshot.part(
+              "ranges",
+              <div id="ranges">
+                <Choice
+                  label="Range of the chart"
+                  choices={rangeNames}
+                  current={query.range}
+                  to={(range) => addressOf({ ...query, range: range as ListQuery["range"] })}
+                />
+              </div>,
+            )}
+          >
+            {snapshot.part(
+              "chart",
+              <div id="chart">
+                <GatewayChartView {...context} range={query.range} />
+              </div>,
+            )}
+          </Card>
+          <Card titleId="top-title" title="Most traffic today" className="later">
+            {snapshot.part("top", <Top today={today} source={source} />)}
+          </Card>
+        </div>
+        <section class="card" aria-labelledby="peers-title">
+          <div class="head">
+            <h2 id="peers-title">Peers</h2>
+            <Search query={query} devices={devices.map(({ name }) => name)} />
+          </div>
+          <PeerTable
+            rows={rows}
+            query={query}
+            hasDevices={devices.length > 1}
+            snapshot={snapshot}
+          />
           {snapshot.part(
             "found",
             <FoundNote found={found} query={query} hasDevices={devices.length > 0} />,
           )}
         </section>
-        <div class="columns">
-          <section aria-labelledby="events-title">
-            <h2 id="events-title">
-              <a href="/events">Events</a>
-            </h2>
+        <div class="columns last">
+          <Card titleId="events-title" title="Latest events" href="/events">
             <EventList id="events" events={events} snapshot={snapshot} />
-          </section>
-          <section aria-labelledby="outbox-title">
-            <h2 id="outbox-title">
-              <a href="/outbox">Outbox</a>
-            </h2>
-            <Targets targets={viewTargets(source)} snapshot={snapshot} />
-          </section>
+          </Card>
+          <div class="stack">
+            <Card titleId="outbox-title" title="Targets" href="/outbox">
+              <Targets targets={targets} snapshot={snapshot} />
+            </Card>
+            <Card titleId="devices-title" title="Devices">
+              <Devices devices={devices} snapshot={snapshot} />
+            </Card>
+          </div>
         </div>
       </>
     ),
   };
+}
+
+function totalOf({ connected, disconnected, never }: PeerCounts): number {
+  return connected + disconnected + never;
+}
+
+/** What is wrong with wgmon itself. */
+function Warnings({ source }: { source: ReadModel }) {
+  const { isInMemory, problem } = source.store;
+  const wakeUp = source.wakeUp().problem;
+  return (
+    <div id="warnings" class="stack">
+      {isInMemory ? (
+        <p class="warning">
+          The store is in memory only and is lost at a restart
+          {problem === null ? "" : `: ${problem}`}.
+        </p>
+      ) : null}
+      {wakeUp === null ? null : <p class="warning">{`Packets do not wake wgmon: ${wakeUp}`}</p>}
+    </div>
+  );
+}
+
+function Tiles({
+  counts,
+  today,
+  targets,
+}: {
+  counts: PeerCounts;
+  today: Today;
+  targets: readonly TargetView[];
+}) {
+  const { connected, disconnected, never, rates } = counts;
+  const total = totalOf(counts);
+  const eventCount = [...today.events.values()].reduce((sum, each) => sum + each, 0);
+  const kinds = EVENT_TYPES.flatMap((type) => {
+    const number = today.events.get(type) ?? 0;
+    return number === 0 ? [] : [kindText[type](number)];
+  });
+  const trouble = targets.filter(isInTrouble);
+  return (
+    <dl class="tiles" id="tiles">
+      <div class="tile card">
+        <dt>
+          <a href={address("/", { state: "connected" })}>Connected</a>
+        </dt>
+        <dd class="big">
+          {count(connected)} <small>of {counted(total, "peer")}</small>
+        </dd>
+        <dd>
+          <ProportionBar parts={[{ hue: "on", value: connected }]} of={total} />
+        </dd>
+        <dd class="sub">
+          {count(disconnected)} disconnected, {count(never)} never
+        </dd>
+      </div>
+      <div class="tile card">
+        <dt>Traffic now</dt>
+        {rates === null ? (
+          <dd class="sub">Known after two readings of the counters.</dd>
+        ) : (
+          <dd class="pair">
+            <span>
+              {speed(rates.rx)}
+              <small class="dot from">from peers</small>
+            </span>
+            <span>
+              {speed(rates.tx)}
+              <small class="dot to">to peers</small>
+            </span>
+          </dd>
+        )}
+        <dd class="sub">
+          Today: {showBytes(today.rxBytes)} from, {showBytes(today.txBytes)} to peers
+        </dd>
+      </div>
+      <div class="tile card">
+        <dt>
+          <a href="/events">Events today</a>
+        </dt>
+        <dd class="big">{count(eventCount)}</dd>
+        <dd class="sub">{kinds.length === 0 ? "Nothing has happened today." : kinds.join(", ")}</dd>
+      </div>
+      <div class={trouble.length === 0 ? "tile card" : "tile card bad"}>
+        <dt>
+          <a href="/outbox">Targets in trouble</a>
+        </dt>
+        <dd class="big">
+          {count(trouble.length)} <small>of {count(targets.length)}</small>
+        </dd>
+        <dd class="sub">
+          {targets.length === 0
+            ? "No target is configured."
+            : trouble.length === 0
+              ? "All deliver events."
+              : truncate(trouble.map(({ label }) => sanitize(label)).join(", "), LABELS_MAX)}
+        </dd>
+      </div>
+    </dl>
+  );
+}
+
+/** The number of events of a type, in words. */
+const kindText: Readonly<Record<EventType, (number: number) => string>> = {
+  "peer.connected": (number) => `${count(number)} connected`,
+  "peer.roamed": (number) => `${count(number)} roamed`,
+  "peer.disconnected": (number) => `${count(number)} disconnected`,
+  "handshake.unknown": (number) => counted(number, "unknown handshake"),
+  "device.added": (number) => `${counted(number, "device")} added`,
+  "device.removed": (number) => `${counted(number, "device")} removed`,
+};
+
+function GatewayChartView({
+  summary,
+  range,
+}: Pick<Context, "summary"> & { readonly range: ListQuery["range"] }) {
+  const chart = summary.chart(range);
+  const { startMs, stepMs, connected, untilMs } = chart;
+  const axis = { startMs, stepMs, steps: connected.length };
+  const most = Math.max(0, ...connected.map((value) => value ?? 0));
+  const rates = (values: readonly (number | null)[]) => ratesPerStep(values, axis, untilMs);
+  return (
+    <Chart
+      axis={axis}
+      summary={`last ${range}: at most ${counted(most, "peer")} connected`}
+      panels={[
+        {
+          name: "Connected peers",
+          unit: "count",
+          height: 72,
+          series: [{ name: "Connected", hue: "on", values: connected }],
+        },
+        {
+          name: "Traffic",
+          unit: "rate",
+          height: 150,
+          series: [
+            { name: "From peers", hue: "from", values: rates(chart.rxBytes) },
+            { name: "To peers", hue: "to", values: rates(chart.txBytes) },
+          ],
+        },
+      ]}
+    />
+  );
+}
+
+function Top({ today: { top }, source }: { today: Today; source: ReadModel }) {
+  const sumOf = ({ rxBytes, txBytes }: (typeof top)[number]) => rxBytes + txBytes;
+  const most = top[0] === undefined ? 0 : sumOf(top[0]);
+  if (most === 0) {
+    return (
+      <p id="top" class="empty">
+        No traffic is recorded today yet.
+      </p>
+    );
+  }
+  return (
+    <ol class="ranks" id="top">
+      {top.map((each) => {
+        const { device, publicKey, rxBytes, txBytes } = each;
+        const name = source.nameOf(publicKey as PublicKey, device);
+        return (
+          <li>
+            <PeerLink device={device} publicKey={publicKey} name={name} />
+            <span class="number">{showBytes(sumOf(each))}</span>
+            <ProportionBar
+              parts={[
+                { hue: "from", value: rxBytes },
+                { hue: "to", value: txBytes },
+              ]}
+              of={most}
+            />
+            <span class="sub">
+              {showBytes(rxBytes)} from peer, {showBytes(txBytes)} to peer
+            </span>
+          </li>
+        );
+      })}
+    </ol>
+  );
 }
 
 function Devices({
@@ -131,7 +321,7 @@ function Devices({
   devices: readonly DeviceView[];
   snapshot: PageSnapshot;
 }) {
-  const rows = devices.map(({ name, publicKey, listenPort, peers, connected }): Item => {
+  const rows = devices.map(({ name, publicKey, listenPort, peers, connected }) => {
     const id = idOf("d", name);
     return item(id, <tr id={id}></tr>, [
       <th scope="row">
@@ -149,235 +339,29 @@ function Devices({
     ]);
   });
   return (
-    <table class="devices">
-      <caption>Devices</caption>
-      <thead>
-        <tr>
-          <th scope="col">Device</th>
-          <th scope="col" class="number">
-            Port
-          </th>
-          <th scope="col" class="number">
-            Connected
-          </th>
-          <th scope="col">Public key</th>
-        </tr>
-      </thead>
-      <tbody id="devices">{snapshot.list("devices", rows)}</tbody>
-    </table>
-  );
-}
-
-/** A form that works without JavaScript. Its fields keep the filters and the order that were chosen by links. */
-function Search({ query, devices }: { query: ListQuery; devices: readonly string[] }) {
-  const { search, device, state, sort, isDescending } = query;
-  return (
-    <form class="search" role="search" action="/">
-      <label class="wider">
-        <span>Search</span>
-        <input
-          id="q"
-          type="search"
-          name="q"
-          value={search ?? ""}
-          maxlength={SEARCH_MAX}
-          placeholder="name, tag, key, address"
-          aria-keyshortcuts="/"
-        />
-      </label>
-      <label>
-        <span>State</span>
-        <select name="state">
-          <option value="">any</option>
-          {stateNames.map((each) => (
-            <option value={each} selected={each === state}>
-              {each}
-            </option>
-          ))}
-        </select>
-      </label>
-      {devices.length < 2 && device === null ? null : (
-        <label>
-          <span>Device</span>
-          <select name="device">
-            <option value="">all</option>
-            {[...new Set([...devices, ...(device === null ? [] : [device])])].map((each) => (
-              <option value={each} selected={each === device}>
-                {shortName(each)}
-              </option>
-            ))}
-          </select>
-        </label>
-      )}
-      <label class="narrow">
-        <span>Sort by</span>
-        <select name="sort">
-          {columns.map(({ name, sort: each }) =>
-            each === null ? null : (
-              <option value={each} selected={each === sort}>
-                {name.toLowerCase()}
-              </option>
-            ),
-          )}
-        </select>
-      </label>
-      <label class="narrow">
-        <span>Order</span>
-        <select name="order">
-          <option value="">default</option>
-          <option value="asc" selected={!isDescending && addressOf(query).includes("order=")}>
-            smallest first
-          </option>
-          <option value="desc" selected={isDescending && addressOf(query).includes("order=")}>
-            largest first
-          </option>
-        </select>
-      </label>
-      <button>Search</button>
-      {search === null && device === null && state === null ? null : <a href="/">Show all</a>}
-    </form>
-  );
-}
-
-/**
- * On a small screen, CSS turns the rows into cards, which removes the ARIA roles of a table; so they are set
- * explicitly.
- */
-function PeerTable({
-  rows,
-  query,
-  snapshot,
-}: {
-  rows: readonly Item[];
-  query: ListQuery;
-  snapshot: PageSnapshot;
-}) {
-  return (
-    <table class="peers" role="table">
-      <caption class="unseen">Peers</caption>
-      <thead role="rowgroup">
-        <tr role="row">
-          {columns.map(({ name, sort, isNumber }) => (
-            <th
-              role="columnheader"
-              scope="col"
-              class={isNumber ? "number" : undefined}
-              aria-sort={
-                sort !== query.sort ? null : query.isDescending ? "descending" : "ascending"
-              }
-            >
-              {sort === null ? name : <a href={addressOf(sortedBy(query, sort))}>{name}</a>}
+    <>
+      <table>
+        <caption class="unseen">Devices</caption>
+        <thead>
+          <tr>
+            <th scope="col">Device</th>
+            <th scope="col" class="number">
+              Port
             </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup" id="peers">
-        {snapshot.list("peers", rows)}
-      </tbody>
-    </table>
+            <th scope="col" class="number">
+              Connected
+            </th>
+            <th scope="col">Public key</th>
+          </tr>
+        </thead>
+        <tbody id="devices">{snapshot.list("devices", rows)}</tbody>
+      </table>
+      {snapshot.part(
+        "devices-none",
+        <p id="devices-none" class="empty">
+          {rows.length === 0 ? "None yet." : ""}
+        </p>,
+      )}
+    </>
   );
-}
-
-/** What a row shows in addition to FoundPeer. */
-interface RowData {
-  readonly snapshot: PageSnapshot;
-  readonly day: PeerDay;
-  readonly rate: Rates | null;
-  readonly tags: readonly string[];
-}
-
-function peerItem(row: FoundPeer, { snapshot, day, rate, tags }: RowData): Item {
-  const { device, peer, session, state, name } = row;
-  const { publicKey } = peer;
-  const id = idOf("p", device, publicKey);
-  const endpoint = endpointOf(peer, session);
-  const seenMs = session?.lastActivity.wallMs ?? latest(day.lastEndMs, peer.lastHandshakeMs);
-  const cell = (label: string, content: unknown, isNumber = false) => (
-    <td role="cell" data-label={label} class={isNumber ? "number" : undefined}>
-      {content as string}
-    </td>
-  );
-  return item(id, <tr role="row" id={id} class={state}></tr>, [
-    cell("State", <State state={state} />),
-    <th role="rowheader" scope="row">
-      <PeerLink device={device} publicKey={publicKey} name={name} />
-      {tags.map((tag) => (
-        <span class="tag">
-          <Name text={tag} />
-        </span>
-      ))}
-    </th>,
-    cell("Device", <Name text={device} />),
-    cell("Endpoint", endpoint === null ? <None /> : <code>{endpoint}</code>),
-    cell(
-      "Since",
-      session === null ? <None /> : <Age ms={session.startedAtMs} snapshot={snapshot} as="for" />,
-      true,
-    ),
-    cell(
-      "Last activity",
-      seenMs === null ? <None /> : <Age ms={seenMs} snapshot={snapshot} as="ago" />,
-      true,
-    ),
-    cell("Receives", <Speed bytesPerSecond={rate?.rxBytesPerSecond ?? null} />, true),
-    cell("Sends", <Speed bytesPerSecond={rate?.txBytesPerSecond ?? null} />, true),
-    cell("24 hours", <Spark day={day} />),
-  ]);
-}
-
-function Speed({ bytesPerSecond }: { bytesPerSecond: number | null }) {
-  return bytesPerSecond === null ? <None /> : <>{`${bytes(bytesPerSecond)}/s`}</>;
-}
-
-/** The number of peers found, and links to the other pages. */
-function FoundNote({
-  found,
-  query,
-  hasDevices,
-}: {
-  found: PeerPage;
-  query: ListQuery;
-  hasDevices: boolean;
-}) {
-  const { rows, total, page, pages, first } = found;
-  if (total === 0) {
-    return (
-      <p id="found" class="empty">
-        {!hasDevices ? (
-          "There is no WireGuard device yet. wgmon shows the first one when it appears."
-        ) : query.search === null && query.device === null && query.state === null ? (
-          "The devices have no peers yet."
-        ) : (
-          <>
-            No peer matches the filter. <a href="/">Show all peers</a>
-          </>
-        )}
-      </p>
-    );
-  }
-  const to = (number: number) => addressOf({ ...query, page: number });
-  return (
-    <nav id="found" class="pages" aria-label="Pages of peers">
-      {page > 1 ? (
-        <a href={to(page - 1)} rel="prev">
-          Previous
-        </a>
-      ) : null}
-      <span>
-        {pages === 1
-          ? counted(total, "peer")
-          : `${count(first)} to ${count(first + rows.length - 1)} of ${counted(total, "peer")}`}
-      </span>
-      {page < pages ? (
-        <a href={to(page + 1)} rel="next">
-          Next
-        </a>
-      ) : null}
-    </nav>
-  );
-}
-
-function latest(...times: readonly (number | null)[]): number | null {
-  const known = times.filter((time) => time !== null);
-  return known.length === 0 ? null : Math.max(...known);
 }

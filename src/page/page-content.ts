@@ -5,4 +5,6 @@ import type { JSX } from "hono/jsx/jsx-runtime";
 export interface PageContent {
   readonly title: string;
   readonly body: JSX.Element;
+  /** Omitted: false. */
+  readonly hasChart?: boolean;
 }

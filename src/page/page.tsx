@@ -14,8 +14,10 @@ import type { Access } from "../http/access.ts";
 import type { Page, PageOptions } from "../http/server.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
+import { address } from "./format.ts";
+import { GatewaySummary } from "./gateway-summary.ts";
 import { Layout, type NavigationPath, type Theme, themes } from "./layout.tsx";
-import { readQuery } from "./list.ts";
+import { readQuery, readRange } from "./list.ts";
 import { Login, ownAddress } from "./login.tsx";
 import { outbox } from "./outbox.tsx";
 import { overview } from "./overview.tsx";
@@ -25,7 +27,9 @@ import { PeerHistory } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
 import { readForm } from "./read-form.ts";
 import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
+import { RenderCost } from "./render-cost.ts";
 import { sessions } from "./sessions.tsx";
+import { ActionLog } from "./target-actions.ts";
 
 /** A stream ends after this time. The browser then reconnects, and its access is checked again. */
 const STREAM_MS = 15 * 60_000;
@@ -36,7 +40,7 @@ const INCOMPLETE_FORM = "the form is incomplete\n";
 
 const headers = {
   "content-security-policy":
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
   // With no-referrer, a browser would send `Origin: null` with a form.
@@ -47,12 +51,16 @@ const headers = {
 type Env = { Bindings: Access };
 type Context = HonoContext<Env>;
 /** Renders a page; returns null if the address names a peer that does not exist. */
-type Render = (snapshot: PageSnapshot) => PageContent | null | Promise<PageContent | null>;
+type Render = (
+  snapshot: PageSnapshot,
+  cost: RenderCost,
+) => PageContent | null | Promise<PageContent | null>;
 
-export function makePage({ source, logins, log }: PageOptions): Page {
+export function makePage({ source, actions, logins, log }: PageOptions): Page {
   const history = new PeerHistory(source);
-  // The Unix socket and TCP have separate limits.
-  const schedulers = { unix: new RefreshScheduler(source), tcp: new RefreshScheduler(source) };
+  const summary = new GatewaySummary(source);
+  const actionLog = actions === null ? null : new ActionLog(actions, source);
+  const scheduler = new RefreshScheduler(source);
 
   // By default, Hono takes the path as it was sent (`/sessions/..\\login`), but server.ts takes it as the URL
   // standard defines it. Both must agree.
@@ -62,14 +70,19 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     await next();
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   });
-  for (const asset of [assets.script, assets.style]) app.get(asset.path, (c) => serve(c, asset));
+  const { script, chartScript, style, icon } = assets;
+  for (const asset of [script, chartScript, style, icon])
+    app.get(asset.path, (c) => serve(c, asset));
   app.get("/", (c) => {
     const query = readQuery(new URL(c.req.url).searchParams);
-    return show(c, "/", (snapshot) => overview({ source, history, snapshot }, query));
+    return show(c, "/", (snapshot, cost) =>
+      overview({ source, history, summary, snapshot, cost }, query),
+    );
   });
   app.get("/peers/:device/:key", (c) => {
     const { device, key } = c.req.param();
-    return show(c, null, (snapshot) => peer({ source, history, snapshot }, device, key));
+    const range = readRange(new URL(c.req.url).searchParams);
+    return show(c, null, (snapshot) => peer({ source, history, snapshot }, device, key, range));
   });
   app.get("/sessions", (c) =>
     show(c, "/sessions", (snapshot) =>
@@ -79,7 +92,19 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   app.get("/events", (c) =>
     show(c, "/events", (snapshot) => events({ source, snapshot }, new URL(c.req.url).searchParams)),
   );
-  app.get("/outbox", (c) => show(c, "/outbox", (snapshot) => outbox({ source, snapshot })));
+  app.get("/outbox", (c) =>
+    show(c, "/outbox", (snapshot) =>
+      outbox({ source, log: mayAct(c.env) ? actionLog : null, snapshot }),
+    ),
+  );
+  // server.ts has checked that the client is trusted, and that no page of another site sent the form.
+  app.post("/outbox", async (c) => {
+    const form = await readForm(c.req.raw);
+    if (form === null) return c.text(INCOMPLETE_FORM, 408);
+    if (actionLog === null || !mayAct(c.env)) return c.text("this needs a token\n", 403);
+    const isDone = await actionLog.run(form.get("action") ?? "", form.get("target") ?? "");
+    return isDone ? c.redirect("/outbox", 303) : c.text("there is no such action or target\n", 404);
+  });
 
   app.get("/login", (c) => {
     const next = ownAddress(c.req.query("next") ?? null);
@@ -125,10 +150,12 @@ export function makePage({ source, logins, log }: PageOptions): Page {
 
   /** Responds with a page, or with the stream of its changes. */
   async function show(c: Context, path: NavigationPath | null, render: Render): Promise<Response> {
+    const short = withoutEmptyParameters(new URL(c.req.url));
+    if (short !== null) return c.redirect(short, 303);
     const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
     if (isStream) return stream(c, render);
     const snapshot = new PageSnapshot(source.clock.now().wallMs);
-    const view = await render(snapshot);
+    const view = await render(snapshot, new RenderCost(source));
     if (view === null) return notFound(c, "There is no such peer.");
     return c.html(textOf(inLayout(c, { snapshot, path, view, isLive: true })));
   }
@@ -159,6 +186,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
         isAnonymous={!c.env.isTrusted}
         isLoggedIn={c.env.hasCookie}
         isLive={isLive}
+        hasChart={view.hasChart ?? false}
       >
         {view.body}
       </Layout>
@@ -178,7 +206,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
       <>
         <h1>Not found</h1>
         <p>
-          {text} <a href="/">All peers</a>
+          {text} <a href="/">Overview</a>
         </p>
       </>
     );
@@ -190,7 +218,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   }
 
   function stream(c: Context, render: Render): Response {
-    const subscriber = (c.env.isUnixSocket ? schedulers.unix : schedulers.tcp).subscribe();
+    const subscriber = scheduler.subscribe(c.env.isUnixSocket ? "unix" : "tcp");
     if (subscriber === null) return c.text("too many open pages\n", 503, { "retry-after": "10" });
     return c.body(streamOf(subscriber, render), 200, {
       "content-type": "text/event-stream",
@@ -210,11 +238,12 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     let isGone = false;
     const next = async (): Promise<string | null> => {
       if (isGone) return null;
-      if (before !== null && !(await subscriber.next())) return null;
-      const startMs = clock.now().monotonicMs;
-      if (startMs > endMs) return null;
+      const due = before === null ? "update" : await subscriber.next();
+      if (due === "end" || clock.now().monotonicMs > endMs) return null;
+      if (due === "heartbeat") return ": quiet\n\n";
+      const cost = new RenderCost(source);
       const snapshot = new PageSnapshot(null);
-      const view = await render(snapshot);
+      const view = await render(snapshot, cost);
       // The peer no longer exists: the client reloads the page, which reports that.
       if (view === null) {
         isGone = true;
@@ -224,9 +253,11 @@ export function makePage({ source, logins, log }: PageOptions): Page {
       const update = snapshot.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;
       before = snapshot;
-      subscriber.addCost(clock.now().monotonicMs - startMs);
       const retry = isFirst ? `retry: ${RETRY_MS}\n` : "";
-      return update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
+      const text = update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
+      // The first update is sent at once, so it does not lengthen the pause.
+      if (!isFirst) subscriber.addCost(cost.ms());
+      return text;
     };
     const message = (title: string, update: Update) => {
       const now = clock.now().wallMs;
@@ -262,11 +293,13 @@ export function makePage({ source, logins, log }: PageOptions): Page {
 
   return {
     handle: async (request, access) => await app.fetch(request, access),
-    [Symbol.dispose]: () => {
-      schedulers.unix[Symbol.dispose]();
-      schedulers.tcp[Symbol.dispose]();
-    },
+    [Symbol.dispose]: () => scheduler[Symbol.dispose](),
   };
+}
+
+/** Whether the client may change the outbox: without a token, it may be any user of this machine. */
+function mayAct({ isUnixSocket, tokens }: Access): boolean {
+  return isUnixSocket || tokens.length > 0;
 }
 
 function serve(c: Context, { type, text }: Asset): Response {
@@ -274,6 +307,13 @@ function serve(c: Context, { type, text }: Asset): Response {
     "content-type": type,
     "cache-control": `public, max-age=${YEAR_SECONDS}, immutable`,
   });
+}
+
+/** The address without empty parameters, as forms send them; null if there are none. */
+function withoutEmptyParameters({ pathname, searchParams }: URL): string | null {
+  const kept = [...searchParams].filter(([, value]) => value !== "");
+  if (kept.length === searchParams.size) return null;
+  return ownAddress(address(pathname, Object.fromEntries(kept)), Infinity);
 }
 
 function themeOf(c: Context): Theme {

@@ -1,13 +1,18 @@
-/** The page of one peer: its properties, its last 24 hours, its latest sessions and its latest events. */
+/** The page of one peer: its state, its history over a range, its latest sessions and its latest events. */
 
-import { shortName } from "../base/text.ts";
-import { keyFromUrl, urlKey } from "../base/wireguard.ts";
+import { showBytes } from "../base/size.ts";
+import { percent, shortName } from "../base/text.ts";
+import { withoutHostPrefix } from "../base/tunnel-address.ts";
+import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { endpointOf, ratesOf, stateOf } from "../http/view.ts";
-import { Timeline } from "./charts.tsx";
-import { Age, Name, None, State } from "./components.tsx";
+import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
+import { type Range, rangeNames, ranges } from "../store/ranges.ts";
+import { ratesPerStep } from "./chart-data.ts";
+import { Chart, ProportionBar } from "./charts.tsx";
+import { Age, Card, Choice, CopyButton, Name, None, State, Tags } from "./components.tsx";
 import { EventList } from "./events.tsx";
-import { bytes } from "./format.ts";
+import { address, counted, peerAddress, span, speed } from "./format.ts";
+import { DEFAULT_RANGE } from "./list.ts";
 import type { PageContent } from "./page-content.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
@@ -15,6 +20,7 @@ import { SessionTable } from "./sessions.tsx";
 
 const SESSIONS_MAX = 20;
 const EVENTS_MAX = 20;
+const UPTIMES = ["24h", "7d", "30d"] as const;
 
 interface Context {
   readonly source: ReadModel;
@@ -23,22 +29,26 @@ interface Context {
 }
 
 /** Returns null if there is no such peer. */
-export function peer(context: Context, device: string, keyText: string): PageContent | null {
-  const { source, history, snapshot } = context;
+export function peer(
+  context: Context,
+  device: string,
+  keyText: string,
+  range: Range,
+): PageContent | null {
+  const { source, snapshot } = context;
   const key = keyFromUrl(keyText);
   let found = null;
   for (const each of source.peers(device)) if (each.publicKey === key) found = each;
   if (found === null) return null;
-  const { publicKey, allowedIps, lastHandshakeMs, rxBytes, txBytes } = found;
-  const { persistentKeepaliveSeconds } = found;
+  const { publicKey, allowedIps, lastHandshakeMs, persistentKeepaliveSeconds } = found;
   const session = source.session(device, publicKey);
   const state = stateOf(found, session);
+  const transfer = transferOf(found, session);
   const name = shortName(source.nameOf(publicKey, device) ?? "") || null;
   const endpoint = endpointOf(found, session);
+  const endpointName = endpointNameOf(source, found, session);
   const rate = ratesOf(source, session);
-  const day = history.of(device, publicKey);
   const tags = source.tagsOf(publicKey);
-  const speed = (value: number) => `${bytes(value)}/s`;
   const rows = source.store.sessions.query({
     device,
     publicKey,
@@ -53,23 +63,25 @@ export function peer(context: Context, device: string, keyText: string): PageCon
     limit: EVENTS_MAX,
     type: null,
     publicKey,
+    device,
     sinceMs: null,
   });
-  const seenMs = session?.lastActivity.wallMs ?? day.lastEndMs;
+  const seenMs = session?.lastActivity.wallMs ?? rows[0]?.endedAtMs ?? lastHandshakeMs;
+  const to = (each: string) =>
+    address(peerAddress(device, publicKey), { range: each === DEFAULT_RANGE ? null : each });
+  const mine = { peer: urlKey(publicKey) };
   return {
     title: name ?? publicKey,
+    hasChart: true,
     body: (
       <>
-        <p class="path">
-          <a href="/">Peers</a>
-        </p>
-        <h1 class={name === null ? "key" : undefined}>
-          {name === null ? <code>{publicKey}</code> : <bdi>{name}</bdi>}
-        </h1>
-        {snapshot.part(
-          "facts",
-          <dl id="facts">
-            <Fact name="State">
+        <div class="head">
+          <h1 class={name === null ? "key" : undefined}>
+            {name === null ? <code>{publicKey}</code> : <bdi>{name}</bdi>}
+          </h1>
+          {snapshot.part(
+            "state",
+            <p id="state">
               <State state={state} />
               {session === null ? null : (
                 <>
@@ -77,78 +89,230 @@ export function peer(context: Context, device: string, keyText: string): PageCon
                   <Age ms={session.startedAtMs} snapshot={snapshot} as="for" />
                 </>
               )}
-            </Fact>
-            <Fact name="Last activity">
-              {seenMs === null ? <None /> : <Age ms={seenMs} snapshot={snapshot} as="ago" />}
-            </Fact>
-            <Fact name="Last handshake">
-              {lastHandshakeMs === null ? (
-                <None />
-              ) : (
-                <Age ms={lastHandshakeMs} snapshot={snapshot} as="ago" />
-              )}
-            </Fact>
-            <Fact name="Endpoint">{endpoint === null ? <None /> : <code>{endpoint}</code>}</Fact>
-            <Fact name="Receives now">
-              {rate === null ? <None /> : speed(rate.rxBytesPerSecond)}
-            </Fact>
-            <Fact name="Sends now">{rate === null ? <None /> : speed(rate.txBytesPerSecond)}</Fact>
-            <Fact name="This session">
-              {session === null ? (
-                <None />
-              ) : (
-                `${bytes(session.rxBytes)} received, ${bytes(session.txBytes)} sent, ${session.roams} roams`
-              )}
-            </Fact>
-            <Fact name="Since it was added">
-              {`${bytes(rxBytes)} received, ${bytes(txBytes)} sent`}
-            </Fact>
-            <Fact name="Device">
-              <Name text={device} />
-            </Fact>
-            <Fact name="Allowed IPs">
-              {allowedIps.length === 0 ? <None /> : <code>{allowedIps.join(", ")}</code>}
-            </Fact>
-            <Fact name="Public key">
-              <code>{publicKey}</code>
-            </Fact>
-            <Fact name="Keepalive">
-              {persistentKeepaliveSeconds === 0 ? "off" : `every ${persistentKeepaliveSeconds} s`}
-            </Fact>
-            {tags.length === 0 ? null : (
-              <Fact name="Tags">
-                {tags.map((tag) => (
-                  <span class="tag">
-                    <bdi>{shortName(tag)}</bdi>
-                  </span>
+              <Tags tags={tags} />
+            </p>,
+          )}
+        </div>
+        {snapshot.part(
+          "traffic",
+          <dl class="tiles" id="traffic">
+            <div class="tile card">
+              <dt>Traffic now</dt>
+              <dd class="pair">
+                <span>
+                  {rate === null ? <None /> : speed(rate.rxBytesPerSecond)}
+                  <small class="dot from">from peer</small>
+                </span>
+                <span>
+                  {rate === null ? <None /> : speed(rate.txBytesPerSecond)}
+                  <small class="dot to">to peer</small>
+                </span>
+              </dd>
+            </div>
+            <Transfer
+              title="This session"
+              sums={session === null ? null : transfer.session}
+              note={session === null ? "not connected" : counted(session.roams, "roam")}
+            />
+            <Transfer
+              title="Since it was added"
+              sums={transfer.total}
+              note="WireGuard's own counters"
+            />
+            <div class="tile card">
+              <dt>Uptime</dt>
+              <dd class="uptime">
+                {UPTIMES.map((each) => (
+                  <Uptime
+                    history={context.history}
+                    device={device}
+                    publicKey={publicKey}
+                    range={each}
+                  />
                 ))}
-              </Fact>
-            )}
+              </dd>
+            </div>
           </dl>,
         )}
-        <h2>Last 24 hours</h2>
-        {snapshot.part(
-          "past",
-          <div id="past">
-            <Timeline day={day} />
-          </div>,
-        )}
-        <h2>
-          <a href={`/sessions?peer=${urlKey(publicKey)}`}>Sessions</a>
-        </h2>
-        <SessionTable source={source} rows={rows} snapshot={snapshot} isOnePeer={true} />
-        <h2>
-          <a href={`/events?peer=${urlKey(publicKey)}`}>Events</a>
-        </h2>
-        <EventList id="events" events={events} snapshot={snapshot} />
+        <Card
+          titleId="history-title"
+          title="History"
+          aside={<Choice label="Range of the chart" choices={rangeNames} current={range} to={to} />}
+        >
+          {snapshot.part(
+            "history",
+            <div id="history">
+              <PeerChart {...context} device={device} publicKey={publicKey} range={range} />
+            </div>,
+          )}
+        </Card>
+        <Card titleId="facts-title" title="Properties">
+          {snapshot.part(
+            "facts",
+            <dl id="facts" class="facts">
+              <Fact name="Tunnel addresses">
+                {allowedIps.length === 0 ? (
+                  <None />
+                ) : (
+                  allowedIps.map((each) => (
+                    <span class="line-of">
+                      <code>{withoutHostPrefix(each)}</code>{" "}
+                      <CopyButton text={withoutHostPrefix(each)} what={`address ${each}`} />
+                    </span>
+                  ))
+                )}
+              </Fact>
+              <Fact name="Endpoint">
+                {endpoint === null ? (
+                  <None />
+                ) : (
+                  <>
+                    <code>{endpoint}</code> <CopyButton text={endpoint} what="endpoint" />
+                    {endpointName === null ? null : (
+                      <div class="sub">
+                        <Name text={endpointName} />
+                      </div>
+                    )}
+                  </>
+                )}
+              </Fact>
+              <Fact name="Last activity">
+                {seenMs === null ? <None /> : <Age ms={seenMs} snapshot={snapshot} as="ago" />}
+              </Fact>
+              <Fact name="Last handshake">
+                {lastHandshakeMs === null ? (
+                  <None />
+                ) : (
+                  <Age ms={lastHandshakeMs} snapshot={snapshot} as="ago" />
+                )}
+              </Fact>
+              <Fact name="Device">
+                <Name text={device} />
+              </Fact>
+              <Fact name="Keepalive">
+                {persistentKeepaliveSeconds === 0 ? "off" : `every ${persistentKeepaliveSeconds} s`}
+              </Fact>
+              <Fact name="Public key" isWide={true}>
+                <code>{publicKey}</code> <CopyButton text={publicKey} what="public key" />
+              </Fact>
+            </dl>,
+          )}
+        </Card>
+        <Card titleId="sessions-title" title="Sessions" href={address("/sessions", mine)}>
+          <SessionTable
+            source={source}
+            rows={rows}
+            snapshot={snapshot}
+            isOnePeer={true}
+            current={transfer.session}
+          />
+        </Card>
+        <Card titleId="events-title" title="Events" href={address("/events", mine)}>
+          <EventList id="events" events={events} snapshot={snapshot} view="peer" />
+        </Card>
       </>
     ),
   };
 }
 
-function Fact({ name, children }: { name: string; children: unknown }) {
+function Transfer({
+  title,
+  sums,
+  note,
+}: {
+  title: string;
+  sums: { readonly rxBytes: number; readonly txBytes: number } | null;
+  note: string;
+}) {
   return (
-    <div>
+    <div class="tile card">
+      <dt>{title}</dt>
+      <dd class="pair">
+        <span>
+          {sums === null ? <None /> : showBytes(sums.rxBytes)}
+          <small class="dot from">received from peer</small>
+        </span>
+        <span>
+          {sums === null ? <None /> : showBytes(sums.txBytes)}
+          <small class="dot to">sent to peer</small>
+        </span>
+      </dd>
+      <dd class="sub">{note}</dd>
+    </div>
+  );
+}
+
+interface UptimeProps {
+  readonly history: PeerHistory;
+  readonly device: string;
+  readonly publicKey: PublicKey;
+  readonly range: Range;
+}
+
+function Uptime({ history, device, publicKey, range }: UptimeProps) {
+  const { spanMs } = ranges[range];
+  const uptime = history.uptime(device, publicKey, range);
+  const isShort = uptime !== null && uptime.spanMs < spanMs * 0.99;
+  return (
+    <span title={isShort ? `known for ${span(uptime.spanMs)}` : undefined}>
+      <strong>{uptime === null ? <None /> : percent(uptime.fraction)}</strong>
+      <ProportionBar parts={[{ hue: "on", value: uptime?.fraction ?? 0 }]} of={1} />
+      <small class="sub">
+        {range.replace(/\d+/, "$& ")}
+        {isShort ? "*" : ""}
+      </small>
+    </span>
+  );
+}
+
+function PeerChart({
+  history,
+  device,
+  publicKey,
+  range,
+}: Pick<Context, "history"> & {
+  readonly device: string;
+  readonly publicKey: PublicKey;
+  readonly range: Range;
+}) {
+  const past = history.of(device, publicKey, range);
+  const rates = (bytes: readonly number[]) =>
+    ratesPerStep(history.withGaps(bytes, range), past, past.untilMs);
+  const sum = (values: readonly number[]) => showBytes(values.reduce((a, b) => a + b, 0));
+  return (
+    <Chart
+      axis={past}
+      connected={past.connected}
+      summary={
+        `last ${range}: connected for ${span(past.connectedMs)}; ` +
+        `${sum(past.rxBytes)} received from the peer, ${sum(past.txBytes)} sent to it`
+      }
+      panels={[
+        {
+          name: "Traffic",
+          unit: "rate",
+          height: 150,
+          series: [
+            { name: "From peer", hue: "from", values: rates(past.rxBytes) },
+            { name: "To peer", hue: "to", values: rates(past.txBytes) },
+          ],
+        },
+      ]}
+    />
+  );
+}
+
+function Fact({
+  name,
+  isWide = false,
+  children,
+}: {
+  name: string;
+  isWide?: boolean;
+  children: unknown;
+}) {
+  return (
+    <div class={isWide ? "all" : undefined}>
       <dt>{name}</dt>
       <dd>{children as string}</dd>
     </div>

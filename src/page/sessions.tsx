@@ -1,118 +1,121 @@
 /** The page of all sessions, and the table of sessions that a peer's page contains. */
 
-import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
+import { showBytes } from "../base/size.ts";
 import { duration } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView } from "../http/schemas.ts";
-import { viewSession } from "../http/view.ts";
-import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
-import { Age, At, FilterForm, Name, None, PeerLink, State, Wide } from "./components.tsx";
-import { address, bytes, idOf } from "./format.ts";
+import { formatSessionCursor, parseSessionCursor } from "../http/session-cursor.ts";
+import { type Transfer, viewSession, viewSessions } from "../http/view.ts";
+import type { SessionRow } from "../store/stored-sessions.ts";
+import { Addresses, Age, At, Name, None, PeerLink, State } from "./components.tsx";
+import { idOf } from "./format.ts";
+import { readFilter } from "./history-filter.tsx";
+import { HistoryPage } from "./history-page.tsx";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 
 const PAGE_SIZE = 100;
-
-const states = ["open", "ended"] as const;
+const PATH = "/sessions";
+const kinds = { name: "state", label: "State", choices: ["open", "ended"] } as const;
 
 export function sessions(
   { source, snapshot }: { source: ReadModel; snapshot: PageSnapshot },
   given: URLSearchParams,
 ): PageContent {
-  const state = states.find((each) => each === given.get("state")) ?? null;
-  const peer = keyFromUrl(given.get("peer") ?? "");
-  const before = parseCursor(given.get("before") ?? "");
-  const rows = source.store.sessions.query({
-    device: null,
-    publicKey: peer,
-    sinceMs: null,
-    isOpen: state === null ? null : state === "open",
-    from: before,
-    limit: PAGE_SIZE + 1,
-  });
+  const filter = readFilter(source, given, kinds);
+  const before = parseSessionCursor(given.get("before") ?? "");
+  const { parameters, publicKey, sinceMs, untilMs } = filter;
+  const rows =
+    filter.candidates !== null
+      ? []
+      : source.store.sessions.query({
+          device: parameters.device,
+          publicKey,
+          sinceMs,
+          untilMs,
+          isOpen: parameters.kind === null ? null : parameters.kind === "open",
+          from: before,
+          limit: PAGE_SIZE + 1,
+        });
   const shown = rows.slice(0, PAGE_SIZE);
-  const key = peer === null ? null : urlKey(peer);
-  const olderThan = (cursor: SessionCursor | null) =>
-    address("/sessions", {
-      state,
-      peer: key,
-      before: cursor === null ? null : formatCursor(cursor),
-    });
   return {
     title: "Sessions",
     body: (
-      <>
-        <h1>Sessions</h1>
-        <FilterForm
-          action="/sessions"
-          label="State"
-          name="state"
-          choices={states}
-          chosen={state}
-          peer={peer}
-        />
+      <HistoryPage
+        title="Sessions"
+        source={source}
+        filter={filter}
+        path={PATH}
+        kinds={kinds}
+        snapshot={snapshot}
+        isLatest={before === null}
+        older={rows.length > PAGE_SIZE ? formatSessionCursor(shown.at(-1)!) : null}
+      >
         <SessionTable
           source={source}
           rows={shown}
           snapshot={snapshot}
           isOnePeer={false}
-          all={state === null && peer === null ? null : "/sessions"}
+          all={filter.isActive || before !== null ? PATH : null}
         />
-        {snapshot.part(
-          "more",
-          <nav id="more" class="pages" aria-label="Pages of sessions">
-            {before === null ? null : <a href={olderThan(null)}>Latest</a>}
-            {rows.length > PAGE_SIZE ? <a href={olderThan(shown.at(-1)!)}>Older</a> : null}
-          </nav>,
-        )}
-      </>
+      </HistoryPage>
     ),
   };
 }
+
+/** A session, with the addresses of its peer if they are shown. */
+type Row = Omit<SessionView, "allowedIps"> & Partial<Pick<SessionView, "allowedIps">>;
 
 interface SessionTableProps {
   readonly source: ReadModel;
   readonly rows: readonly SessionRow[];
   readonly snapshot: PageSnapshot;
-  /** All rows are of one peer, so they have no columns for peer and device. */
+  /** All rows are of one peer, so they have no columns for peer, address and device. */
   readonly isOnePeer: boolean;
+  /** Transfer of the open session, if it is known from a later reading than the last scan. */
+  readonly current?: Transfer | null;
   /** Address of the sessions without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
 }
 
-export function SessionTable({ source, rows, snapshot, isOnePeer, all = null }: SessionTableProps) {
-  const items = rows.map((row) => sessionItem(viewSession(source, row), snapshot, isOnePeer));
+export function SessionTable(props: SessionTableProps) {
+  const { source, rows, snapshot, isOnePeer, current = null, all = null } = props;
+  // Without a column for the addresses, the peers need not be listed.
+  const views: readonly Row[] = isOnePeer
+    ? rows.map((row) => viewSession(source, row))
+    : viewSessions(source, rows);
+  const items = views.map((view) => {
+    const transfer = view.endedAt === null ? current : null;
+    return sessionItem({ ...view, ...transfer }, snapshot, isOnePeer);
+  });
+  const heads = [
+    ...(isOnePeer ? [] : ["Peer", "Address"]),
+    "Start",
+    "End",
+    "Duration",
+    "From peer",
+    "To peer",
+    "Endpoint",
+    "Roams",
+    "Ended by",
+    ...(isOnePeer ? [] : ["Device"]),
+  ];
   return (
-    <Wide label="Sessions">
-      <table>
+    <>
+      <table class={isOnePeer ? "cards sessions one" : "cards sessions"} role="table">
         <caption class="unseen">Sessions, the latest first</caption>
-        <thead>
-          <tr>
-            {isOnePeer ? null : (
-              <>
-                <th scope="col">Peer</th>
-                <th scope="col">Device</th>
-              </>
-            )}
-            <th scope="col">Start</th>
-            <th scope="col">End</th>
-            <th scope="col" class="number">
-              Duration
-            </th>
-            <th scope="col">Why it ended</th>
-            <th scope="col">Endpoint</th>
-            <th scope="col" class="number">
-              Received
-            </th>
-            <th scope="col" class="number">
-              Sent
-            </th>
-            <th scope="col" class="number">
-              Roams
-            </th>
+        <thead role="rowgroup">
+          <tr role="row">
+            {heads.map((each) => (
+              <th role="columnheader" scope="col" class={headStyles[each]}>
+                {each}
+              </th>
+            ))}
           </tr>
         </thead>
-        <tbody id="sessions">{snapshot.list("sessions", items)}</tbody>
+        <tbody role="rowgroup" id="sessions">
+          {snapshot.list("sessions", items)}
+        </tbody>
       </table>
       {snapshot.part(
         "sessions-none",
@@ -121,60 +124,86 @@ export function SessionTable({ source, rows, snapshot, isOnePeer, all = null }: 
             "There are no sessions yet."
           ) : (
             <>
-              No session matches the filter. <a href={all}>Show all sessions</a>
+              No sessions match the filter. <a href={all}>Show all sessions</a>
             </>
           )}
         </p>,
       )}
-    </Wide>
+    </>
   );
 }
 
-function sessionItem(session: SessionView, snapshot: PageSnapshot, isOnePeer: boolean): Item {
+/** The CSS class of a column. */
+const headStyles: Readonly<Record<string, string>> = {
+  Duration: "number",
+  "From peer": "number",
+  "To peer": "number",
+  Roams: "number",
+  Endpoint: "endpoint",
+};
+
+function sessionItem(session: Row, snapshot: PageSnapshot, isOnePeer: boolean): Item {
   const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
-  const { rxBytes, txBytes, roams } = session;
+  const { rxBytes, txBytes, roams, allowedIps = [] } = session;
   const id = idOf("s", device, publicKey, startedAt);
   const startMs = Date.parse(startedAt);
   const start = <At ms={startMs} snapshot={snapshot} />;
-  return item(id, <tr id={id}></tr>, [
+  return item(id, <tr role="row" id={id}></tr>, [
     ...(isOnePeer
-      ? [<th scope="row">{start}</th>]
+      ? [
+          <th role="rowheader" scope="row">
+            {start}
+          </th>,
+        ]
       : [
-          <th scope="row">
+          <th role="rowheader" scope="row">
             <PeerLink device={device} publicKey={publicKey} name={name} />
           </th>,
-          <td>
-            <Name text={device} />
+          <td role="cell" class="end">
+            <Addresses allowedIps={allowedIps} />
           </td>,
-          <td>{start}</td>,
+          <td role="cell">{start}</td>,
         ]),
-    <td>
+    <td role="cell" class="desk">
       {endedAt === null ? (
         <State state="connected" />
       ) : (
         <At ms={Date.parse(endedAt)} snapshot={snapshot} />
       )}
     </td>,
-    <td class="number">
-      {endedAt === null ? <Age ms={startMs} snapshot={snapshot} as="for" /> : duration(durationMs)}
+    <td role="cell" class="number end">
+      {endedAt === null ? (
+        <>
+          <span class="phone">
+            <State state="connected" />{" "}
+          </span>
+          <Age ms={startMs} snapshot={snapshot} as="for" />
+        </>
+      ) : (
+        <span>{duration(durationMs)}</span>
+      )}
     </td>,
-    <td>{reason === null ? <None /> : reason.replace("-", " ")}</td>,
-    <td>{endpoint === null ? <None /> : <code>{endpoint}</code>}</td>,
-    <td class="number">{bytes(rxBytes)}</td>,
-    <td class="number">{bytes(txBytes)}</td>,
-    <td class="number">{roams}</td>,
+    <td role="cell" class="number" data-label="From peer">
+      {showBytes(rxBytes)}
+    </td>,
+    <td role="cell" class="number end" data-label="To peer">
+      {showBytes(txBytes)}
+    </td>,
+    <td role="cell" class="endpoint desk" title={endpoint ?? undefined}>
+      {endpoint === null ? <None /> : <code>{endpoint}</code>}
+    </td>,
+    <td role="cell" class="number desk">
+      {roams}
+    </td>,
+    <td role="cell" class="desk">
+      {reason === null ? <None /> : reason.replace("-", " ")}
+    </td>,
+    ...(isOnePeer
+      ? []
+      : [
+          <td role="cell" class="desk">
+            <Name text={device} />
+          </td>,
+        ]),
   ]);
-}
-
-/** `1767225600000.<key>.wg0`. The device is last because its name may contain dots. */
-function formatCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
-  return `${startedAtMs}.${urlKey(publicKey)}.${device}`;
-}
-
-/** Returns null if the text is not a cursor. */
-function parseCursor(text: string): SessionCursor | null {
-  const [, startedAtMs, key, device] = /^(\d{1,15})\.([\w-]+)\.(.+)$/s.exec(text) ?? [];
-  const publicKey = keyFromUrl(key ?? "");
-  if (publicKey === null) return null;
-  return { startedAtMs: Number(startedAtMs), device: device!, publicKey: publicKey as PublicKey };
 }

@@ -111,6 +111,7 @@ export const O_RDWR = 2;
 export const O_CREAT = 0x40;
 export const O_CLOEXEC = 0x80000;
 // Different on arm64: arch/arm64/include/uapi/asm/fcntl.h
+export const O_DIRECTORY = process.arch === "arm64" ? 0x4000 : 0x10000;
 export const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
 export const AT_EMPTY_PATH = 0x1000;
 export const LOCK_EX = 2;
@@ -120,6 +121,7 @@ export const LOCK_NB = 4;
 export const STATX_BASIC_STATS = 0x7ff;
 export const S_IFMT = 0o170000;
 export const S_IFREG = 0o100000;
+export const SYS_getdents64 = process.arch === "arm64" ? 61 : 217;
 export const SYS_statx = process.arch === "arm64" ? 291 : 332;
 
 // linux/prctl.h, linux/capability.h

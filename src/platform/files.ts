@@ -3,8 +3,6 @@
  * as long as loading the rest of the program (test/bench/start.ts).
  */
 
-import { CString, type Pointer } from "bun:ffi";
-
 import { errno, libc, status } from "../../ffi/libc.ts";
 import { SystemError } from "../base/errors.ts";
 import {
@@ -17,11 +15,13 @@ import {
   LOCK_NB,
   O_CLOEXEC,
   O_CREAT,
+  O_DIRECTORY,
   O_NOFOLLOW,
   O_RDWR,
   S_IFMT,
   S_IFREG,
   STATX_BASIC_STATS,
+  SYS_getdents64,
   SYS_statx,
 } from "./constants.ts";
 import { systemError } from "./errno.ts";
@@ -29,8 +29,10 @@ import { systemError } from "./errno.ts";
 /** struct statx, linux/stat.h: its size and the offsets of user and mode. */
 const [STATX_BYTES, STATX_USER, STATX_MODE] = [256, 20, 28];
 const CHUNK_BYTES = 65_536;
-/** Offset of the name in a struct dirent; dirent.h, the same on all 64-bit machines. */
-const DIRENT_NAME = 19;
+/** For the entries of about a hundred files. */
+const FOLDER_BYTES = 4096;
+/** struct linux_dirent64, getdents(2): the offsets of the length of the entry and of the name. */
+const [DIRENT_LENGTH, DIRENT_NAME] = [16, 19];
 
 /** Permissions and owner of a file. */
 export interface FileMode {
@@ -181,21 +183,31 @@ export function lockFile(path: string): void {
 /**
  * Returns the names in a folder; none if it does not exist or may not be read.
  *
- * @throws SystemError when it cannot be opened for another reason, for example without a free descriptor.
+ * @throws SystemError when it cannot be listed for another reason, for example without a free descriptor. Then no name
+ *   is returned, because the caller would take the other files for removed.
  */
 export function listFolder(path: string): string[] {
-  const folder = libc().opendir(path) as Pointer | null;
-  if (folder === null) {
+  const descriptor = libc().open(path, O_DIRECTORY | O_CLOEXEC, 0);
+  if (descriptor < 0) {
     const code = errno();
     if (code === ENOENT || code === ENOTDIR || code === EACCES) return [];
     throw systemError(`list ${path}`, code);
   }
-  const names: string[] = [];
-  for (;;) {
-    const entry = libc().readdir(folder) as Pointer | null;
-    if (entry === null) break;
-    names.push(String(new CString(entry, DIRENT_NAME)));
+  try {
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    const entries = new Uint8Array(new ArrayBuffer(FOLDER_BYTES));
+    const view = new DataView(entries.buffer);
+    const names: string[] = [];
+    for (;;) {
+      const length = Number(libc().syscall(SYS_getdents64, descriptor, entries, entries.length));
+      if (length < 0) throw systemError(`list ${path}`, errno());
+      if (length === 0) return names;
+      for (let at = 0; at < length; at += view.getUint16(at + DIRENT_LENGTH, true)) {
+        const start = at + DIRENT_NAME;
+        names.push(decoder.decode(entries.subarray(start, entries.indexOf(0, start))));
+      }
+    }
+  } finally {
+    libc().close(descriptor);
   }
-  libc().closedir(folder);
-  return names;
 }

@@ -6,7 +6,7 @@
 import { clock as libcClock, errno, libc } from "../../ffi/libc.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import { counted, sanitize } from "../base/text.ts";
+import { counted, firstOf, sanitize } from "../base/text.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./constants.ts";
 import { systemError } from "./errno.ts";
 import type { Log } from "./log.ts";
@@ -96,9 +96,7 @@ function pingIntervalOf(env: NotifierOptions["env"]): number | null {
 
 function formatStatus({ devices, connected }: DaemonStatus): string {
   if (devices.length === 0) return "waiting for a WireGuard device";
-  const shown = devices.slice(0, NAMES_MAX).map(sanitize);
-  const more = devices.length - shown.length;
-  if (more > 0) shown.push(`${more} more`);
+  const shown = firstOf(devices, NAMES_MAX).map(sanitize);
   return `watching ${shown.join(", ")}; ${counted(connected, "peer")} connected`;
 }
 

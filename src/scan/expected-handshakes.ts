@@ -12,9 +12,29 @@ export type RetrySchedule = readonly number[];
  * After an initiation or our response: fallback scans, in case the completing packet arrived before its index was
  * selected, or was lost. Hint mode selects nothing, so it skips the first scan.
  */
-export const AFTER_SENT: RetrySchedule = [5, 1000, 4000];
+export const AFTER_ATTEMPT: RetrySchedule = [5, 1000, 4000];
 /** After the packet that completes the handshake. WireGuard processes the packet shortly after its capture. */
 export const AFTER_COMPLETED: RetrySchedule = [0, 4, 30, 300, 1500];
+/** After guarded mode: for handshakes that completed during the probe that ended it. */
+const AFTER_GUARDED: RetrySchedule = [0, 300];
+/**
+ * Guarded mode: when all devices are scanned next, for peers whose handshakes are not announced, such as peers that are
+ * redirected to the port. The delay is shorter if no handshake is announced, because sent packets are not captured.
+ */
+export const UNANNOUNCED: RetrySchedule = [10_000];
+const ALL_UNANNOUNCED: RetrySchedule = [250];
+
+const schedules = {
+  attempt: AFTER_ATTEMPT,
+  completed: AFTER_COMPLETED,
+  // Of handshakes at any place only.
+  "guarded-ended": AFTER_GUARDED,
+  unannounced: UNANNOUNCED,
+  "all-unannounced": ALL_UNANNOUNCED,
+} satisfies Record<string, RetrySchedule>;
+
+/** What is known of a handshake. It decides when to scan for it. */
+export type Stage = keyof typeof schedules;
 
 /** Maximum number of expected handshakes. */
 export const EXPECTED_MAX = 1024;
@@ -32,9 +52,9 @@ export interface Expected {
   readonly place: Place | null;
   /** Whether our own WireGuard has answered the initiation, which cannot be forged. */
   readonly isAnnounced: boolean;
-  readonly schedule: RetrySchedule;
+  readonly stage: Stage;
   readonly sinceMs: number;
-  /** Index of the next scan in the schedule. */
+  /** Index of the next scan in the schedule of the stage. */
   step: number;
 }
 
@@ -69,7 +89,7 @@ export class ExpectedHandshakes {
 
   add(
     datagram: Datagram | null,
-    expected: Pick<Expected, "isAnnounced" | "schedule" | "sinceMs"> & { readonly step?: number },
+    expected: Pick<Expected, "isAnnounced" | "stage" | "sinceMs"> & { readonly step?: number },
   ): void {
     this.#byKey.set(keyOf(datagram), { step: 0, place: datagram, ...expected });
   }
@@ -104,8 +124,7 @@ export class ExpectedHandshakes {
   /** The newest indexes that our own WireGuard chose for handshakes that are not complete; at most SELECTED_MAX. */
   announcedIndexes(): readonly number[] {
     const waiting = [...this.#byKey].filter(
-      ([key, { isAnnounced, schedule }]) =>
-        isAnnounced && schedule === AFTER_SENT && key < PEERS_CHOICE,
+      ([key, { isAnnounced, stage }]) => isAnnounced && stage === "attempt" && key < PEERS_CHOICE,
     );
     return waiting.slice(-SELECTED_MAX).map(([key]) => key);
   }
@@ -117,8 +136,8 @@ export class ExpectedHandshakes {
 }
 
 /** When its next scan is due; Infinity if none is left. */
-export function dueMs({ schedule, sinceMs, step }: Expected): number {
-  return sinceMs + (schedule[step] ?? Infinity);
+export function dueMs({ stage, sinceMs, step }: Expected): number {
+  return sinceMs + (schedules[stage][step] ?? Infinity);
 }
 
 function keyOf(datagram: Datagram | null): number {

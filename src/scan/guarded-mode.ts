@@ -59,11 +59,16 @@ export class GuardedMode {
   /** Begins or ends a probe that is due. A probe that ends here had few hints, so guarded mode ends. */
   advance(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
-    this.#isActive = !this.#isProbing;
-    this.#isProbing = this.#isActive;
-    this.#nextMs = this.#isActive ? nowMs + PROBE_MS : Infinity;
-    if (!this.#isActive) this.#failedProbes = 0;
     this.#count(nowMs);
+    if (!this.#isProbing) {
+      this.#isProbing = true;
+      this.#nextMs = nowMs + PROBE_MS;
+    } else {
+      this.#isProbing = false;
+      this.#isActive = false;
+      this.#nextMs = Infinity;
+      this.#failedProbes = 0;
+    }
   }
 
   #count(nowMs: number): void {

@@ -12,20 +12,9 @@
 
 import { MessageType, REKEY_AFTER_MS } from "../base/wireguard.ts";
 import type { Datagram } from "../capture/packet.ts";
-import {
-  AFTER_COMPLETED,
-  AFTER_SENT,
-  dueMs,
-  type Expected,
-  ExpectedHandshakes,
-  type Place,
-  type RetrySchedule,
-} from "./expected-handshakes.ts";
+import { dueMs, type Expected, ExpectedHandshakes, type Place } from "./expected-handshakes.ts";
 import { GuardedMode } from "./guarded-mode.ts";
 import { TokenBucket, type TokenBucketOptions } from "./token-bucket.ts";
-
-/** After guarded mode: for handshakes that completed during the probe that ended it. */
-const AFTER_GUARDED: RetrySchedule = [0, 300];
 
 /**
  * Limits the cost of scans. Hints may spend the tokens; when these run out, guarded mode begins. Announced handshakes
@@ -44,19 +33,13 @@ const OVERHEAD_MS = 0.5;
 const FOUND_FACTOR = 0.25;
 
 /**
- * Guarded mode: when all devices are scanned next, for peers whose handshakes are not announced, such as peers that are
- * redirected to the port. The delay is shorter if no handshake is announced, because sent packets are not captured.
- */
-export const UNANNOUNCED: RetrySchedule = [10_000];
-export const ALL_UNANNOUNCED: RetrySchedule = [250];
-
-/**
  * A session negotiates new keys after 120 s. From 20 s before that, a connected peer's handshake waits for the next
  * tick.
  */
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 /** Each connected peer renews its keys; on a large gateway this must not count as a flood. */
 const RENEWAL_WEIGHT = 0.01;
+
 export interface HandshakeWatchOptions {
   /**
    * When the session whose endpoint is this address and port made its keys, on the device that listens on the
@@ -70,6 +53,7 @@ export class HandshakeWatch {
   readonly #expected = new ExpectedHandshakes((place) => this.#handshakeAtMs(place));
   readonly #bucket = new TokenBucket(SCAN_BUCKET);
   readonly #mode = new GuardedMode();
+  /** The mode as last applied to the expected handshakes. */
   #isGuarded = false;
   /** Whether firewall rules log what we send. Then initiations are ignored, because they add no information. */
   #isSentLogged = false;
@@ -101,19 +85,19 @@ export class HandshakeWatch {
     const expected = datagram === null ? undefined : this.#expected.get(datagram);
     if (datagram !== null && expected?.isAnnounced === true) {
       // Only once: an attacker on the path can repeat the packet.
-      if (expected.schedule !== AFTER_COMPLETED) this.#addCompleted(datagram, nowMs, true);
+      if (expected.stage !== "completed") this.#addCompleted(datagram, nowMs, true);
       return;
     }
     const isRenewal = datagram !== null && this.#isRenewal(datagram, nowMs);
     this.#mode.onHint(nowMs, isRenewal ? RENEWAL_WEIGHT : 1);
-    this.#followMode(nowMs);
+    this.#applyMode(nowMs);
     if (datagram === null || isRenewal || expected !== undefined || this.#isGuarded) return;
     const { type, isFirstData } = datagram;
     if (type === MessageType.cookie || (type === MessageType.data && !isFirstData)) return;
     const isInitiation = type === MessageType.initiation;
     if (isInitiation && this.#isSentLogged) return;
     if (this.#expected.isFull) this.#beginGuarded(nowMs);
-    else if (isInitiation) this.#addSent(datagram, nowMs, false);
+    else if (isInitiation) this.#addAttempt(datagram, nowMs, false);
     else this.#addCompleted(datagram, nowMs, false);
   }
 
@@ -132,14 +116,14 @@ export class HandshakeWatch {
     if (isKnown || this.#expected.get(datagram)?.isAnnounced === true) return;
     if (this.#expected.isFull) this.onPacketsLost(nowMs);
     else if (isComplete) this.#addCompleted(datagram, nowMs, true);
-    else this.#addSent(datagram, nowMs, true);
+    else this.#addAttempt(datagram, nowMs, true);
     if (this.#selection !== null) this.#selection = this.#expected.announcedIndexes();
   }
 
   /** Packets, received or sent, were lost. Scans that are still pending for an earlier loss cover this one. */
   onPacketsLost(nowMs: number): void {
     const any = this.#expected.get(null);
-    const isPending = any?.schedule === AFTER_COMPLETED && dueMs(any) < Infinity;
+    const isPending = any?.stage === "completed" && dueMs(any) < Infinity;
     if (!isPending) this.#addCompleted(null, nowMs, true);
   }
 
@@ -153,6 +137,7 @@ export class HandshakeWatch {
     let { nextMs } = this.#mode;
     const waitOf = this.#waits(nowMs);
     for (const expected of this.#expected.all) {
+      // In hint mode, a hint does not wait for tokens: if they have run out, `advance` begins guarded mode instead.
       const waitMs = this.#isGuarded || expected.isAnnounced ? waitOf(expected) : 0;
       nextMs = Math.min(nextMs, Math.max(dueMs(expected), waitMs > 0 ? nowMs + waitMs : 0));
     }
@@ -165,7 +150,7 @@ export class HandshakeWatch {
    */
   advance(nowMs: number): ReadonlySet<number> | "all" | null {
     this.#mode.advance(nowMs);
-    this.#followMode(nowMs);
+    this.#applyMode(nowMs);
     const due = this.#expected.takeDue(nowMs);
     const waitOf = this.#waits(nowMs);
     if (!this.#isGuarded && due.some((each) => !each.isAnnounced && waitOf(each) > 0)) {
@@ -188,7 +173,7 @@ export class HandshakeWatch {
   onScanned(costMs: number, nowMs: number): void {
     const found = this.#expected.takeFound();
     // Our response to a real peer was not logged, so the rules that logged responses were removed.
-    if (found.some(({ isAnnounced, schedule }) => !isAnnounced && schedule === AFTER_COMPLETED)) {
+    if (found.some(({ isAnnounced, stage }) => !isAnnounced && stage === "completed")) {
       this.#isSentLogged = false;
     }
     const isNeeded = found.length > 0;
@@ -197,19 +182,19 @@ export class HandshakeWatch {
       nowMs,
     );
     if (!this.#isGuarded || this.#expected.get(null) !== undefined) return;
-    const schedule = this.#isSentCaptured ? UNANNOUNCED : ALL_UNANNOUNCED;
-    this.#expected.add(null, { isAnnounced: false, schedule, sinceMs: nowMs });
+    const stage = this.#isSentCaptured ? "unannounced" : "all-unannounced";
+    this.#expected.add(null, { isAnnounced: false, stage, sinceMs: nowMs });
   }
 
   /** An initiation was received or a response sent: the packet that completes the handshake may follow. */
-  #addSent(datagram: Datagram, sinceMs: number, isAnnounced: boolean): void {
+  #addAttempt(datagram: Datagram, sinceMs: number, isAnnounced: boolean): void {
     const step = this.#isGuarded ? 0 : 1;
-    this.#expected.add(datagram, { isAnnounced, schedule: AFTER_SENT, sinceMs, step });
+    this.#expected.add(datagram, { isAnnounced, stage: "attempt", sinceMs, step });
   }
 
   /** @param datagram null for handshakes at any place. */
   #addCompleted(datagram: Datagram | null, sinceMs: number, isAnnounced: boolean): void {
-    this.#expected.add(datagram, { isAnnounced, schedule: AFTER_COMPLETED, sinceMs });
+    this.#expected.add(datagram, { isAnnounced, stage: "completed", sinceMs });
   }
 
   /** How long the bucket makes the scans for expected handshakes wait. */
@@ -221,17 +206,17 @@ export class HandshakeWatch {
 
   #beginGuarded(nowMs: number): void {
     this.#mode.begin(nowMs);
-    this.#followMode(nowMs);
+    this.#applyMode(nowMs);
   }
 
-  #followMode(nowMs: number): void {
+  #applyMode(nowMs: number): void {
     const { isActive, isSelecting } = this.#mode;
     if (isActive !== this.#isGuarded) {
       this.#isGuarded = isActive;
       this.#expected.removeHints();
       // Scans of all devices find the handshakes that are in progress when the mode changes.
-      const schedule = isActive ? AFTER_COMPLETED : AFTER_GUARDED;
-      this.#expected.add(null, { isAnnounced: true, schedule, sinceMs: nowMs });
+      const stage = isActive ? "completed" : "guarded-ended";
+      this.#expected.add(null, { isAnnounced: true, stage, sinceMs: nowMs });
     }
     if (isSelecting !== (this.#selection !== null)) {
       this.#selection = isSelecting ? this.#expected.announcedIndexes() : null;

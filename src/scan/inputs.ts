@@ -77,7 +77,7 @@ export async function openInputs(settings: WakeUpSettings, clock: Clock): Promis
     onPacketsLost: (reason) => deliver((to) => to.packetsLost(reason)),
   });
   const devices = new Devices(settings.devices);
-  const firstScan = await devices.scan(null);
+  const firstScan = await devices.scan("list");
   // Without the capability no scan can ever succeed; other failures may be temporary.
   const refused = firstScan.problems.find(
     (problem) => problem instanceof SystemError && problem.code === "EPERM",

@@ -12,10 +12,10 @@ import { type LinkEvent, mayBeWireguard, parseLinkEvents } from "../kernel/links
 import { bytesOf } from "../kernel/netlink.ts";
 import type { Log } from "../platform/log.ts";
 import type { Metrics } from "../stats/counters.ts";
+import { HandshakeWatchDriver } from "./handshake-watch-driver.ts";
 import type { HandshakeWatchOptions } from "./handshake-watch.ts";
 import type { InputHandler, Inputs } from "./inputs.ts";
 import type { ScanLoop } from "./scan-loop.ts";
-import { WatchDriver } from "./watch-driver.ts";
 
 interface Options extends HandshakeWatchOptions {
   readonly clock: Clock;
@@ -34,7 +34,7 @@ interface Options extends HandshakeWatchOptions {
 export class PacketIntake implements InputHandler {
   readonly #options: Options;
   readonly #health: CaptureHealth;
-  readonly #watch: WatchDriver;
+  readonly #watch: HandshakeWatchDriver;
   readonly #sampler: UnknownSampler;
 
   constructor(options: Options) {
@@ -43,7 +43,7 @@ export class PacketIntake implements InputHandler {
     this.#options = options;
     const health = new CaptureHealth({ clock, log, metrics });
     this.#health = health;
-    this.#watch = new WatchDriver({
+    this.#watch = new HandshakeWatchDriver({
       clock,
       select: (indexes) => this.#changeCapture(() => inputs.capture.select(indexes)),
       openSentTap: () => this.#openSentTap(),
@@ -75,7 +75,8 @@ export class PacketIntake implements InputHandler {
 
   packetSent(bytes: Uint8Array): void {
     const datagram = this.#health.parse(bytes, "sent");
-    // Forwarded packets look the same, for example those of WireGuard in a container.
+    // It was parsed as if the peer had sent it, so our port is its destination. Forwarded packets look the same as ours,
+    // for example those of WireGuard in a container.
     const isOurs = this.#options.inputs.devices.lastScanned.some(
       ({ listenPort }) => listenPort === datagram?.destinationPort,
     );

@@ -1,13 +1,13 @@
 /**
- * Runs the scans, one at a time. Others request scans, for example for a packet (handshake-watch.ts). This file starts
- * those without a packet: at the start, after a link change, at each tick while a peer is connected or can return
- * without a handshake, and at each reconcile interval.
+ * Runs the scans, one at a time. Others request scans, for example for a packet (handshake-watch.ts) or for an open
+ * page (viewer-scans.ts). This file starts those without a packet: at the start, after a link change, at each tick
+ * while a peer is connected or can return without a handshake, and at each reconcile interval.
  */
 
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
 import type { Device } from "../base/wireguard.ts";
-import type { ScanResult } from "../kernel/devices.ts";
+import type { ScanResult, ScanScope } from "../kernel/devices.ts";
 import { threadCpuMs } from "../platform/clocks.ts";
 import type { Log } from "../platform/log.ts";
 import type { Metrics } from "../stats/counters.ts";
@@ -32,7 +32,7 @@ const ERROR_FORGET_MS = 10 * 60_000;
 
 /** Why a scan is taken. */
 export type ScanReason =
-  "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "request";
+  "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "request" | "viewer";
 
 /** Decides when a tick is needed, and for which devices. Implemented by the tracker. */
 export interface TickSource {
@@ -48,7 +48,7 @@ export interface ScanLoopOptions {
   readonly metrics: Metrics;
   readonly devices: {
     readonly lastScanned: readonly Device[];
-    scan(names: ReadonlySet<string> | null): Promise<ScanResult>;
+    scan(scope: ScanScope): Promise<ScanResult>;
   };
   /** true: no packets are captured. Then the tick always runs, and scans all devices. */
   readonly isPolling: boolean;
@@ -83,7 +83,7 @@ export class ScanLoop {
 
   /** Processes the scan that was taken when the inputs were opened. */
   start(first: ScanResult): void {
-    this.#process(first, "start", null);
+    this.#process(first, "start", "list");
     this.#scheduleReconcile();
     this.#warmUp(WARM_UP_SCANS, 0);
   }
@@ -104,18 +104,24 @@ export class ScanLoop {
 
   /** Scans all devices; resolves with the processor time used, in milliseconds. */
   scanAll(reason: ScanReason): Promise<number> {
-    return this.#scan(reason, null);
+    return this.#scan(reason, "list");
   }
 
-  /** Scans the devices that listen on these ports; resolves with the processor time used, in milliseconds. */
+  /** Scans the known devices that listen on these ports; resolves with the processor time used, in milliseconds. */
   scanPorts(ports: ReadonlySet<number> | "all"): Promise<number> {
     return this.#scan("packet", this.#devicesAt(ports));
+  }
+
+  /** Scans all known devices for a viewer of the counters; resolves with the processor time used, in milliseconds. */
+  async scanForViewer(): Promise<number> {
+    const { lastScanned } = this.#options.devices;
+    return lastScanned.length === 0 ? 0 : await this.#scan("viewer", this.#devicesAt("all"));
   }
 
   linkChanged(): void {
     for (const cancel of this.#cancelLinkScans) cancel();
     this.#cancelLinkScans = LINK_SCANS_MS.map((delayMs) =>
-      this.#options.clock.after(delayMs, () => void this.#scan("link", null)),
+      this.#options.clock.after(delayMs, () => void this.#scan("link", "list")),
     );
   }
 
@@ -127,58 +133,58 @@ export class ScanLoop {
       return;
     }
     this.#cancelWarmUp = clock.after(WARM_UP_PAUSE_MS, () => {
-      void this.#scan("warm-up", null).then((costMs) =>
+      void this.#scan("warm-up", "list").then((costMs) =>
         this.#warmUp(scansLeft - 1, spentMs + costMs),
       );
     });
   }
 
   /**
-   * Names of the devices that listen on these ports. Returns null, i.e. scan all and list devices again, if a port is
-   * unknown. Otherwise device discovery is left to rtnetlink, because it dominates the cost.
+   * The known devices that listen on these ports. "list" only if a port is unknown: otherwise device discovery is left to
+   * rtnetlink, because it dominates the cost.
    */
-  #devicesAt(ports: ReadonlySet<number> | "all"): ReadonlySet<string> | null {
+  #devicesAt(ports: ReadonlySet<number> | "all"): ScanScope {
     const { lastScanned } = this.#options.devices;
     if (ports === "all") return new Set(lastScanned.map(({ name }) => name));
     const names = new Set<string>();
     for (const port of ports) {
       const found = lastScanned.filter(({ listenPort }) => listenPort === port);
-      if (found.length === 0) return null;
+      if (found.length === 0) return "list";
       for (const { name } of found) names.add(name);
     }
     return names;
   }
 
   /** Scans after all earlier scans are complete. */
-  #scan(reason: ScanReason, names: ReadonlySet<string> | null): Promise<number> {
-    const scan = this.#lastScan.then(() => this.#scanNow(reason, names));
+  #scan(reason: ScanReason, scope: ScanScope): Promise<number> {
+    const scan = this.#lastScan.then(() => this.#scanNow(reason, scope));
     // A failed scan must not reject the next one.
     this.#lastScan = scan.catch(() => {});
     return scan;
   }
 
-  async #scanNow(reason: ScanReason, names: ReadonlySet<string> | null): Promise<number> {
+  async #scanNow(reason: ScanReason, scope: ScanScope): Promise<number> {
     const { clock, devices, metrics } = this.#options;
     if (this.#isStopped) return 0;
     const startMs = clock.now().monotonicMs;
     const startCpuMs = threadCpuMs();
-    const scan = await devices.scan(names);
+    const scan = await devices.scan(scope);
     const scanMs = threadCpuMs() - startCpuMs;
     metrics.scanSeconds.observe((clock.now().monotonicMs - startMs) / 1000);
-    const changes = this.#process(scan, reason, names);
+    const changes = this.#process(scan, reason, scope);
     // Exclude the cost of reporting a change, so that it does not delay the scan for the next peer.
     return changes > 0 ? scanMs : threadCpuMs() - startCpuMs;
   }
 
   /** Returns the number of changes. */
-  #process(scan: ScanResult, reason: ScanReason, names: ReadonlySet<string> | null): number {
+  #process(scan: ScanResult, reason: ScanReason, scope: ScanScope): number {
     // The store is closed or about to be. The next run finds the changes of this scan.
     if (this.#isStopped) return 0;
     const { log, metrics, onScan } = this.#options;
     metrics.scans.add([reason]);
     metrics.scanErrors += scan.problems.length;
     this.#errors = scan.problems;
-    this.#logErrorsOnce(scan.problems, { includesAll: names === null });
+    this.#logErrorsOnce(scan.problems, { includesAll: scope === "list" });
     const changes = onScan(scan, reason);
     log.debug("scan", { reason, changes });
     this.#scheduleTick();
@@ -219,7 +225,7 @@ export class ScanLoop {
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = clock.after(Math.max(1, atMs - monotonicMs), () => {
       this.#lastTickMs = clock.now().monotonicMs;
-      void this.#scan("tick", isPolling ? null : tracker.tickedDevices);
+      void this.#scan("tick", isPolling ? "list" : tracker.tickedDevices);
     });
   }
 
@@ -232,7 +238,7 @@ export class ScanLoop {
       // This scan includes everything a tick would scan.
       if (this.#lastTickMs !== -Infinity) this.#lastTickMs = clock.now().monotonicMs;
       this.#scheduleTick();
-      void this.#scan("reconcile", null);
+      void this.#scan("reconcile", "list");
       this.#scheduleReconcile();
     });
   }
@@ -240,5 +246,5 @@ export class ScanLoop {
 
 /** Whether the scan was caused by a timer alone. Such scans include all connected peers. */
 export function isPeriodic(reason: ScanReason): boolean {
-  return reason === "tick" || reason === "reconcile";
+  return reason === "tick" || reason === "reconcile" || reason === "viewer";
 }

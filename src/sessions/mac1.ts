@@ -3,9 +3,10 @@
  * need not be a peer. WireGuard paper section 5.4.4.
  */
 
+import { blake2s } from "@noble/hashes/blake2.js";
+
 import type { PublicKey } from "../base/wireguard.ts";
 import { MAC_BYTES } from "../capture/packet.ts";
-import { blake2s } from "./blake2s.ts";
 
 /** MAC1_KEY_LABEL in drivers/net/wireguard/cookie.c. */
 const LABEL = "mac1----";
@@ -15,9 +16,7 @@ const LABEL = "mac1----";
  * @param publicKey public key of the device that received it.
  */
 export function hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean {
-  const label = Buffer.concat([Buffer.from(LABEL), Buffer.from(publicKey, "base64")]);
-  const key = blake2s(label, { digestBytes: 32, key: new Uint8Array() });
-  const covered = handshake.subarray(0, -MAC_BYTES);
-  const mac1 = blake2s(covered, { digestBytes: MAC_BYTES, key });
+  const key = blake2s(Buffer.concat([Buffer.from(LABEL), Buffer.from(publicKey, "base64")]));
+  const mac1 = blake2s(handshake.subarray(0, -MAC_BYTES), { dkLen: MAC_BYTES, key });
   return Buffer.compare(mac1, handshake.subarray(-MAC_BYTES)) === 0;
 }

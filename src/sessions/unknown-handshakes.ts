@@ -80,7 +80,8 @@ export interface UnknownHandshakesOptions {
    * `Tracker.handshakeAtMs`.
    */
   handshakeAtMs(address: string, port: number, listenPort: number): number | null;
-  hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean;
+  /** Returns the function that checks a mac1; null while it is being loaded. */
+  mac1Check(): ((handshake: Uint8Array, publicKey: PublicKey) => boolean) | null;
   /** Returns null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null;
   report(found: readonly UnknownHandshakesChange[]): void;
@@ -235,7 +236,8 @@ export class UnknownHandshakes {
   }
 
   #sweep(now: Instant): void {
-    let checksLeft = CHECKS_PER_SWEEP;
+    const hasValidMac1 = this.#options.mac1Check();
+    let checksLeft = hasValidMac1 === null ? 0 : CHECKS_PER_SWEEP;
     for (const network of this.#networks.values()) {
       const { device } = network;
       for (const source of network.sources.values()) {
@@ -244,7 +246,7 @@ export class UnknownHandshakes {
         } else if (checksLeft > 0 && source.handshake !== null && isSettled(source, now)) {
           checksLeft--;
           const { handshake } = source;
-          source.isMac1Valid = this.#options.hasValidMac1(handshake, device.publicKey!);
+          source.isMac1Valid = hasValidMac1!(handshake, device.publicKey!);
           source.handshake = null;
         }
       }

@@ -1,12 +1,15 @@
 /**
- * The current receive and send rates of peers, from the last two readings of their counters that are at least a second
- * apart. No scan is made for a reading: the readings are the periodic scans and the peer lists that users request.
+ * The current receive and send rates of peers, from the last two readings of their counters that are about a second or
+ * more apart. The readings are the periodic scans, those for viewers among them, and the peer lists that users request.
  */
 
 import { growth, type Peer } from "../base/wireguard.ts";
 
-/** Minimum time between readings: over a shorter time, a rate varies too much. */
-const INTERVAL_MIN_MS = 1000;
+/**
+ * Minimum time between readings: over a shorter time, a rate varies too much. 800 ms, so that a scan slightly less than
+ * a second after the previous one still counts.
+ */
+const INTERVAL_MIN_MS = 800;
 /** Maximum age of a reading. */
 const AGE_MAX_MS = 60_000;
 
@@ -75,6 +78,9 @@ export class RateTracker {
 }
 
 function countersOf(reading: Reading, publicKey: string): TransferCounters | undefined {
-  reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
+  if (reading.index === null) {
+    reading.index = new Map();
+    for (const peer of reading.peers) reading.index.set(peer.publicKey, peer);
+  }
   return reading.index.get(publicKey);
 }

@@ -1,7 +1,7 @@
 /**
- * Keeps the rows in a file, or in memory while the file cannot be used. It has more than 400 lines because every access
- * must know which of the two is in use. One SQLite connection has both, as two databases with the same tables. When the
- * file fails, the rows that wgmon needs to continue are copied to memory, and back once the file can be written again.
+ * Keeps the rows in a file, or in memory while the file cannot be used. One SQLite connection has both, as two databases
+ * with the same tables: `disk` and `main`. When the file fails, the rows that wgmon needs to continue are copied to
+ * memory, and back once the file can be written again (failover-rows.ts).
  */
 
 import type { Database as Sqlite, Statement } from "bun:sqlite";
@@ -9,7 +9,9 @@ import type { Database as Sqlite, Statement } from "bun:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import type { Log } from "../platform/log.ts";
-import { migrations, SCHEMA_VERSION } from "./schema.ts";
+import { copyToMemory, moveToFile, skipSequence } from "./failover-rows.ts";
+import { migrate } from "./migrate.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
 import {
   cannotOpen,
   checkAccess,
@@ -19,7 +21,6 @@ import {
   isSqliteError,
   OlderStore,
 } from "./store-errors.ts";
-import { fromPlainHash } from "./target-key.ts";
 
 const FILE_NAME = "wgmon.db";
 
@@ -198,16 +199,6 @@ export class Database implements Disposable {
     return statement;
   }
 
-  /** Runs a query without keeping its statement, which would keep the file open. */
-  #queryOnce<Row>(sql: string): Row[] {
-    const statement = this.#sqlite.prepare<Row, []>(sql);
-    try {
-      return statement.all();
-    } finally {
-      statement.finalize();
-    }
-  }
-
   #setDurable(isDurable: boolean): void {
     if (this.#isDurable === isDurable) return;
     this.#isDurable = isDurable;
@@ -237,7 +228,9 @@ export class Database implements Disposable {
       if (isExternalTool === true)
         throw error instanceof SystemError ? error : cannotOpen(path, error);
       this.#problem = problem;
-      log.error(`${problem}; sessions and waiting events are kept in memory only`);
+      log.error(
+        `${problem}; sessions and waiting events are kept in memory only; fix this, then restart wgmon`,
+      );
       this.#detach();
       this.#migrate("main");
     }
@@ -266,9 +259,11 @@ export class Database implements Disposable {
       this.#setDurable(true);
       if (this.#options.isExternalTool !== true) this.#migrate("disk", version);
       else if (version !== SCHEMA_VERSION) throw new OlderStore(path);
-      this.#secret = this.#queryOnce<{ value: Uint8Array }>(
+      // Finalized at the end of this block, because a prepared statement keeps the file open.
+      using secret = this.#sqlite.prepare<{ value: Uint8Array }, []>(
         "SELECT value FROM disk.secret",
-      )[0]!.value;
+      );
+      this.#secret = secret.get()!.value;
     } finally {
       process.umask(before);
     }
@@ -310,34 +305,7 @@ export class Database implements Disposable {
   }
 
   #migrate(schema: "main" | "disk", from = 0): void {
-    if (from === SCHEMA_VERSION) return;
-    this.#sqlite
-      .transaction(() => {
-        for (const sql of migrations.slice(from))
-          this.#sqlite.run(sql.replaceAll("$.", `${schema}.`));
-        const { changes: added } = this.#sqlite.run(
-          `INSERT OR IGNORE INTO ${schema}.secret (id, value) VALUES (1, ?)`,
-          [this.#secret],
-        );
-        if (added > 0) this.#convertTargetKeys(schema);
-        this.#sqlite.run(`PRAGMA ${schema}.user_version=${SCHEMA_VERSION}`);
-      })
-      .deferred();
-  }
-
-  /** Converts the target keys of rows that an older wgmon wrote before the store had a secret. */
-  #convertTargetKeys(schema: "main" | "disk"): void {
-    for (const table of ["outbox", "targets", "dead_letters"]) {
-      const sql = `SELECT DISTINCT target FROM ${schema}.${table}`;
-      for (const { target } of this.#queryOnce<{ target: string }>(sql)) {
-        const key = fromPlainHash(target, this.#secret);
-        if (key === null) continue;
-        this.#sqlite.run(`UPDATE ${schema}.${table} SET target = ? WHERE target = ?`, [
-          key,
-          target,
-        ]);
-      }
-    }
+    migrate(this.#sqlite, { schema, from, secret: this.#secret });
   }
 
   #failOver(error: unknown): void {
@@ -348,46 +316,20 @@ export class Database implements Disposable {
     );
     this.#backend = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
-    // The rows of the outbox that are copied to memory. Other rows, such as those that an external tool adds meanwhile,
-    // stay in the file.
-    this.#sqlite.run("CREATE TEMP TABLE IF NOT EXISTS copied (target, seq)");
-    this.#sqlite.run("DELETE FROM temp.copied");
     this.#isCopied = false;
     try {
-      this.#sqlite
-        .transaction(() => {
-          for (const table of ["outbox", "targets", "devices", "clock", "sessions"]) {
-            const rows = table === "sessions" ? "WHERE ended_at_ms IS NULL" : "";
-            this.#sqlite.run(`INSERT INTO main.${table} SELECT * FROM disk.${table} ${rows}`);
-          }
-          this.#sqlite.run("INSERT INTO temp.copied SELECT target, seq FROM disk.outbox");
-          this.#sqlite.run(
-            `INSERT INTO main.events SELECT * FROM disk.events WHERE seq IN (SELECT seq FROM disk.outbox)
-               OR seq = (SELECT max(seq) FROM disk.events)`,
-          );
-        })
-        .deferred();
+      copyToMemory(this.#sqlite);
       this.#isCopied = true;
     } catch (readError) {
       if (!isSqliteError(readError)) throw readError;
       log.error(
         `${this.#path}: undelivered events cannot be read either: ${describeError(readError)}`,
       );
-      this.#skipSequence();
+      skipSequence(this.#sqlite, clock.now().wallMs);
     }
     // A damaged file would fail again.
     if (isCorrupt(error)) this.#quarantine(this.#path!, error);
     this.#cancelRetry = clock.after(RETRY_MS, () => this.#retry());
-  }
-
-  /** Lets the events in memory start after each sequence number in the file, which may become readable again. */
-  #skipSequence(): void {
-    const { wallMs } = this.#options.clock.now();
-    const last = this.#number("SELECT seq FROM main.sqlite_sequence WHERE name = 'events'");
-    this.#sqlite.run("DELETE FROM main.sqlite_sequence WHERE name = 'events'");
-    this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [
-      Math.max(wallMs, last),
-    ]);
   }
 
   #repeatPending(): void {
@@ -407,7 +349,6 @@ export class Database implements Disposable {
   /** Copies the rows in memory back to the file. Returns whether that succeeded. */
   #failBack(): boolean {
     const path = this.#path!;
-    const tables = ["devices", "clock", "sessions", "targets", "dead_letters", "outbox"];
     try {
       const attached = this.#sqlite
         .query<{ name: string }, []>("PRAGMA database_list")
@@ -418,27 +359,7 @@ export class Database implements Disposable {
       this.#sqlite
         .transaction(() => {
           this.#repeatPending();
-          // Messages that an external tool deleted from the file meanwhile must not be restored. From a new file,
-          // none was deleted.
-          if (attached) {
-            this.#sqlite.run(
-              `DELETE FROM main.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.copied)
-                 AND (target, seq) NOT IN (SELECT target, seq FROM disk.outbox)`,
-            );
-          }
-          this.#sqlite.run("DELETE FROM disk.devices");
-          // In memory, these sessions may have ended, or have another start time because the clock was set.
-          if (this.#isCopied) {
-            this.#sqlite.run("DELETE FROM disk.sessions WHERE ended_at_ms IS NULL");
-          }
-          this.#sqlite.run(
-            "DELETE FROM disk.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.copied)",
-          );
-          this.#sqlite.run("INSERT OR IGNORE INTO disk.events SELECT * FROM main.events");
-          for (const table of tables) {
-            this.#sqlite.run(`INSERT OR REPLACE INTO disk.${table} SELECT * FROM main.${table}`);
-          }
-          for (const table of ["events", ...tables]) this.#sqlite.run(`DELETE FROM main.${table}`);
+          moveToFile(this.#sqlite, { isSameFile: attached, wasCopied: this.#isCopied });
         })
         .immediate();
     } catch (error) {

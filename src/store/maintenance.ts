@@ -1,21 +1,25 @@
-/** Saves what is due, and deletes what exceeds the retention limits, at fixed intervals. */
+/** Runs the regular work of the stages: saving, checks, retention. */
 
 import type { Clock } from "../base/clock.ts";
 
-/** Interval for saving sessions and traffic that are due, and for reading what `wgmon outbox` changed. */
-const SAVE_MS = 10_000;
-/** Interval for retention and for re-checking our firewall rules. */
-const RETENTION_MS = 60_000;
+const SHORT_MS = 10_000;
+const LONG_MS = 60_000;
 /** Pause between retention steps while more rows are left than one step deletes. */
 const TRIM_PAUSE_MS = 100;
 
 interface Options {
   readonly clock: Clock;
-  /** Called every SAVE_MS. */
-  readonly save: () => void;
-  /** Called every RETENTION_MS. */
-  readonly check: () => void;
-  /** Deletes some of the data that exceeds the retention limits. Returns whether more may be left. */
+  /**
+   * Saves sessions and traffic that are due, and reads the clock and what `wgmon outbox` changed. Called more often while
+   * `trim` has more to delete.
+   */
+  readonly saveDue: () => void;
+  /** Checks whether our firewall rules are still loaded. */
+  readonly everyMinute: () => void;
+  /**
+   * Deletes some of the data that exceeds the retention limits. Returns whether more may be left. Called every minute,
+   * and then until nothing is left.
+   */
   readonly trim: () => boolean;
 }
 
@@ -30,7 +34,7 @@ export class Maintenance {
   }
 
   start(): void {
-    this.#schedule(SAVE_MS);
+    this.#schedule(SHORT_MS);
   }
 
   stop(): void {
@@ -38,17 +42,17 @@ export class Maintenance {
   }
 
   #schedule(delayMs: number): void {
-    const { clock, save, check, trim } = this.#options;
+    const { clock, saveDue, everyMinute, trim } = this.#options;
     this.#cancel = clock.after(delayMs, () => {
-      save();
+      saveDue();
       const { monotonicMs } = clock.now();
-      const isDue = monotonicMs - this.#checkedMs >= RETENTION_MS;
+      const isDue = monotonicMs - this.#checkedMs >= LONG_MS;
       if (isDue) {
         this.#checkedMs = monotonicMs;
-        check();
+        everyMinute();
       }
       if (isDue || this.#isTrimming) this.#isTrimming = trim();
-      this.#schedule(this.#isTrimming ? TRIM_PAUSE_MS : SAVE_MS);
+      this.#schedule(this.#isTrimming ? TRIM_PAUSE_MS : SHORT_MS);
     });
   }
 }

@@ -45,6 +45,22 @@ export interface DeadLetter {
   readonly event: Event;
 }
 
+export type MessageKind = "dead" | "waiting";
+
+/** Consecutive messages of one target and kind. */
+export interface MessageSlice {
+  readonly target: string;
+  /** The sequence number before the first one. */
+  readonly after: number;
+  /** The sequence number of the last one. */
+  readonly last: number;
+  readonly count: number;
+}
+
+type Durability = Parameters<Database["write"]>[0];
+
+const tables = { dead: "dead_letters", waiting: "outbox" } as const;
+
 interface WaitingRow {
   readonly seq: number;
   readonly added_at_ms: number;
@@ -116,7 +132,7 @@ export class OutboxRows {
     });
   }
 
-  /** Moves events that will not be delivered from the outbox to the dead letters. */
+  /** Moves events that will not be delivered from the outbox to the dead letters, except those that were deleted. */
   deadLetter(
     target: string,
     label: string,
@@ -127,12 +143,13 @@ export class OutboxRows {
     this.#database.write("soon", () => {
       for (const seq of seqs) {
         this.#database.run(
-          "INSERT OR REPLACE INTO $.dead_letters (target, seq, label, reason, at_ms) VALUES (?, ?, ?, ?, ?)",
-          target,
-          seq,
+          `INSERT OR REPLACE INTO $.dead_letters (target, seq, label, reason, at_ms)
+           SELECT target, seq, ?, ?, ? FROM $.outbox WHERE target = ? AND seq = ?`,
           label,
           reason,
           Math.round(atMs),
+          target,
+          seq,
         );
         this.#deleteQueued(target, seq);
       }
@@ -225,10 +242,65 @@ export class OutboxRows {
     });
   }
 
+  /** The first `limit` dead letters or waiting events of a target after the sequence number `after`; null: none. */
+  slice(target: string, kind: MessageKind, after: number, limit: number): MessageSlice | null {
+    const { count, last } = this.#database.get<{ count: number; last: number | null }>(
+      `SELECT count(*) AS count, max(seq) AS last FROM
+         (SELECT seq FROM $.${tables[kind]} WHERE target = ? AND seq > ? ORDER BY seq LIMIT ?)`,
+      target,
+      after,
+      limit,
+    )!;
+    return last === null ? null : { target, after, last, count };
+  }
+
+  /** Puts the dead letters of a slice back into the outbox, as if they had just been added. */
+  requeueSlice({ target, after, last }: MessageSlice, nowMs: number, durability: Durability): void {
+    this.#database.write(durability, () => {
+      this.#database.run(
+        `INSERT OR IGNORE INTO $.outbox (target, seq, added_at_ms)
+         SELECT target, seq, ? FROM $.dead_letters WHERE target = ? AND seq > ? AND seq <= ?`,
+        Math.round(nowMs),
+        target,
+        after,
+        last,
+      );
+      this.#deleteRange("dead", target, after, last);
+    });
+  }
+
+  deleteSlice(
+    { target, after, last }: MessageSlice,
+    kind: MessageKind,
+    durability: Durability,
+  ): void {
+    this.#database.write(durability, () => this.#deleteRange(kind, target, after, last));
+  }
+
+  /** Those of the events that are still queued for the target. */
+  stillQueued(target: string, seqs: readonly number[]): number[] {
+    return this.#database
+      .all<{ seq: number }>(
+        "SELECT seq FROM $.outbox WHERE target = ? AND seq IN (SELECT value FROM json_each(?))",
+        target,
+        JSON.stringify(seqs),
+      )
+      .map(({ seq }) => seq);
+  }
+
   /** The number of dead letters of each target; targets without dead letters are left out. */
   deadCounts(): { readonly target: string; readonly label: string; readonly count: number }[] {
     return this.#database.all(
       "SELECT target, max(label) AS label, count(*) AS count FROM $.dead_letters GROUP BY target",
+    );
+  }
+
+  #deleteRange(kind: MessageKind, target: string, after: number, last: number): void {
+    this.#database.run(
+      `DELETE FROM $.${tables[kind]} WHERE target = ? AND seq > ? AND seq <= ?`,
+      target,
+      after,
+      last,
     );
   }
 

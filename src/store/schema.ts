@@ -103,6 +103,48 @@ export const migrations: readonly string[] = [
   UPDATE $.sessions SET state = replace(replace(state, '"lastSignMs":', '"lastActivityMs":'), '"gone":', '"ending":')
     WHERE state IS NOT NULL;
   `,
+  `
+  -- The sums of traffic by hour and by day (UTC), which are kept longer than those of five minutes.
+  CREATE TABLE $.traffic_hours (
+    slot INTEGER NOT NULL,
+    peer INTEGER NOT NULL,
+    rx_bytes INTEGER NOT NULL,
+    tx_bytes INTEGER NOT NULL,
+    PRIMARY KEY (slot, peer)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE $.traffic_days (
+    slot INTEGER NOT NULL,
+    peer INTEGER NOT NULL,
+    rx_bytes INTEGER NOT NULL,
+    tx_bytes INTEGER NOT NULL,
+    PRIMARY KEY (slot, peer)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO $.traffic_hours
+    SELECT slot / 12 AS hour, peer, sum(rx_bytes), sum(tx_bytes) FROM $.traffic GROUP BY hour, peer;
+  INSERT INTO $.traffic_days
+    SELECT slot / 288 AS day, peer, sum(rx_bytes), sum(tx_bytes) FROM $.traffic GROUP BY day, peer;
+
+  -- Device and public key of each peer in traffic, and the last day that it has a row for.
+  CREATE TABLE $.traffic_peers (
+    peer INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    last_day INTEGER NOT NULL
+  ) STRICT;
+
+  -- Connected peers and the bytes of all peers in each interval of five minutes; no row: wgmon did not run.
+  -- connected is null in rows of a time when it was not recorded.
+  CREATE TABLE $.gateway (
+    slot INTEGER PRIMARY KEY,
+    rx_bytes INTEGER NOT NULL,
+    tx_bytes INTEGER NOT NULL,
+    connected INTEGER
+  ) STRICT;
+  INSERT INTO $.gateway SELECT slot, sum(rx_bytes), sum(tx_bytes), NULL FROM $.traffic GROUP BY slot;
+
+  CREATE INDEX $.events_by_device ON events (body -> 'data' ->> 'device');
+  CREATE INDEX $.events_by_device_and_type ON events (body -> 'data' ->> 'device', type);
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

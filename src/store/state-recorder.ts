@@ -13,8 +13,6 @@ import type { Retention } from "./retention.ts";
 import type { Store } from "./store.ts";
 import type { EndedSession } from "./stored-sessions.ts";
 
-/** Interval for saving the sessions. A crash loses at most the traffic of one interval. */
-const SAVE_MS = 60_000;
 /** Maximum number of sessions saved in one step; more would delay packets. */
 const SAVE_SLICE = 200;
 
@@ -33,7 +31,6 @@ export class StateRecorder {
   readonly #clock: Clock;
   /** Sessions that are stored in their current state. A session is a new object after each change. */
   readonly #saved = new WeakSet<Session>();
-  #lastSaveMs = 0;
   #cancelSave = () => {};
 
   constructor(store: Store, clock: Clock) {
@@ -86,10 +83,8 @@ export class StateRecorder {
     );
   }
 
-  /** Saves the sessions if SAVE_MS has passed. */
-  saveIfDue(tracker: Tracker): void {
-    if (this.#clock.now().monotonicMs - this.#lastSaveMs < SAVE_MS) return;
-    this.#lastSaveMs = this.#clock.now().monotonicMs;
+  /** Begins to save the sessions that have changed. Called with each write of the traffic: see TrafficRecorder. */
+  saveChanged(tracker: Tracker): void {
     this.#save([...tracker.sessions], tracker);
   }
 

@@ -77,6 +77,9 @@ export function describeError(error: unknown): string {
   if (code === "SQLITE_CANTOPEN_SYMLINK") return `${message} (${IS_LINK})`;
   if (code.startsWith("SQLITE_FULL"))
     return `${message} (free disk space, or choose another --state-dir)`;
+  // Such as SQLITE_IOERR_SHMSIZE: there is no space for the files that SQLite creates beside the store.
+  if (code.startsWith("SQLITE_IOERR"))
+    return `${message} (the disk may be full or failing: check df and dmesg)`;
   if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
     return `${message} (set --state-dir to a directory that wgmon can write to)`;
   }

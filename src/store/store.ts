@@ -9,6 +9,7 @@ import type { Device } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
+import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
 import { type Retention, Trimmer } from "./retention.ts";
 import { StoredEvents } from "./stored-events.ts";
@@ -36,6 +37,7 @@ export class Store implements Disposable {
   readonly sessions: StoredSessions;
   readonly outbox: OutboxRows;
   readonly traffic: TrafficRows;
+  readonly totals: GatewayRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
 
@@ -49,7 +51,8 @@ export class Store implements Disposable {
     this.sessions = new StoredSessions(database, boot);
     this.outbox = new OutboxRows(database);
     this.traffic = new TrafficRows(database);
-    this.#trimmer = new Trimmer(database, this.traffic);
+    this.totals = new GatewayRows(database);
+    this.#trimmer = new Trimmer(database, { traffic: this.traffic, totals: this.totals });
   }
 
   /** Why the file cannot be used; null if it can, or if no directory is set. */
@@ -112,6 +115,7 @@ export class Store implements Disposable {
       this.#moveAll(step);
     });
     this.#database.repeatOnDisk(() => this.#moveAll(step));
+    this.events.forgetBounds();
     this.#trimmer.restart();
   }
 
@@ -142,6 +146,7 @@ export class Store implements Disposable {
     move("dead_letters", "at_ms", unsureFromMs);
     this.sessions.moveEnded(step, unsureFromMs);
     this.traffic.move(step, unsureFromMs);
+    this.totals.table.move(step, unsureFromMs);
   }
 
   #putClockState({ bootId, bootedAtMs, unsureSinceMs }: ClockState): void {

@@ -8,6 +8,7 @@ import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/
 import type { DisconnectReason } from "../sessions/change.ts";
 import { movedSavedSession, type RestoredState, type SavedSession } from "../sessions/session.ts";
 import type { Database } from "./database.ts";
+import { SLOT_MS } from "./ranges.ts";
 
 export interface EndedSession {
   readonly device: string;
@@ -30,10 +31,20 @@ export interface SessionQuery {
   readonly publicKey: string | null;
   /** Only sessions that are open or ended at this time or later. */
   readonly sinceMs: number | null;
+  /** Only sessions that started before this time. */
+  readonly untilMs?: number | null;
   readonly isOpen: boolean | null;
   /** Only sessions after this one, in that order. */
   readonly from: SessionCursor | null;
   readonly limit: number;
+}
+
+/** How long a peer was connected. */
+export interface Uptime {
+  /** The connected part of the span, from 0 to 1. */
+  readonly fraction: number;
+  /** Shorter than requested if the store has no record of the beginning of the requested span. */
+  readonly spanMs: number;
 }
 
 export type SessionCursor = Pick<SessionRow, "startedAtMs" | "device" | "publicKey">;
@@ -56,6 +67,20 @@ export interface SessionRow {
 
 /** A device in the store, with the boot id when it was seen; null if unknown. */
 type SavedDevice = Device & { readonly boot?: string | null };
+
+/** A condition of a query, and its values. */
+type Condition = readonly [condition: string, ...values: (string | number)[]];
+
+const COLUMNS = `device, public_key AS publicKey, started_at_ms AS startedAtMs, ended_at_ms AS endedAtMs,
+  state ->> 'durationMs' AS durationMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams`;
+const LATEST_FIRST = "started_at_ms DESC, device DESC, public_key DESC";
+
+/** The start of the last session of a peer that began up to a time; 0 without such a session. */
+const LAST_BEFORE = `coalesce((SELECT max(started_at_ms) FROM $.sessions
+  WHERE device = ? AND public_key = ? AND started_at_ms <= ?), 0)`;
+
+/** Below this number, sorting a device's sessions costs less than walking the start index. */
+const FEW = 2000;
 
 export class StoredSessions {
   readonly #database: Database;
@@ -106,33 +131,138 @@ export class StoredSessions {
     });
   }
 
-  query({ device, publicKey, sinceMs, isOpen, from, limit }: SessionQuery): SessionRow[] {
-    const conditions: string[] = [];
-    const values: (string | number)[] = [];
-    const where = (condition: string, ...wanted: (string | number)[]): void => {
-      conditions.push(condition);
-      values.push(...wanted);
-    };
-    if (device !== null) where("device = ?", device);
-    if (publicKey !== null) where("public_key = ?", publicKey);
-    if (sinceMs !== null) where("coalesce(ended_at_ms, 9e15) >= ?", sinceMs);
-    if (isOpen !== null) where(`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`);
-    if (from !== null) {
-      where(
-        "(started_at_ms, device, public_key) < (?, ?, ?)",
-        from.startedAtMs,
-        from.device,
-        from.publicKey,
-      );
+  query(query: SessionQuery): SessionRow[] {
+    const { device, publicKey, sinceMs, limit } = query;
+    if (publicKey !== null) {
+      const devices = device === null ? this.#devices() : [device];
+      return devices
+        .flatMap((each) => this.#ofPeer({ ...query, device: each, publicKey }))
+        .toSorted(latestFirst)
+        .slice(0, limit);
     }
+    if (sinceMs === null) return this.#select(this.#filter(query), limit);
+    // First those that began since then, in order of their start; only then the earlier ones, which need other indexes.
+    const filter = this.#filter(query);
+    const later = this.#select([...filter, ["started_at_ms >= ?", sinceMs]], limit);
+    if (later.length === limit) return later;
+    const earlier = [...filter, ["started_at_ms < ?", sinceMs] as const];
+    const rest = [
+      ...(query.isOpen === true
+        ? []
+        : this.#selectByEnd([...earlier, ["ended_at_ms >= ?", sinceMs]], limit)),
+      ...(query.isOpen === false
+        ? []
+        : this.#selectByEnd([...earlier, ["ended_at_ms IS NULL"]], limit)),
+    ];
+    return [...later, ...rest.toSorted(latestFirst)].slice(0, limit);
+  }
+
+  /** The names of all devices that have sessions: one index lookup for each. */
+  #devices(): string[] {
+    return this.#database
+      .all<{ device: string | null }>(
+        `WITH RECURSIVE names (device) AS (
+           SELECT min(device) FROM $.sessions
+           UNION ALL SELECT (SELECT min(device) FROM $.sessions WHERE device > names.device)
+           FROM names WHERE device IS NOT NULL)
+         SELECT device FROM names WHERE device IS NOT NULL`,
+      )
+      .map(({ device }) => device!);
+  }
+
+  #ofPeer(query: SessionQuery & { device: string; publicKey: string }): SessionRow[] {
+    const { device, publicKey, sinceMs, limit } = query;
+    const filter: Condition[] = [
+      ["device = ?", device],
+      ["public_key = ?", publicKey],
+      ...this.#filter({ ...query, device: null }),
+    ];
+    if (sinceMs !== null) {
+      filter.push(["coalesce(ended_at_ms, 9e15) >= ?", sinceMs]);
+      // The sessions of a peer follow each other, so only the last one that began before that time can last until then.
+      filter.push([`started_at_ms >= ${LAST_BEFORE}`, device, publicKey, sinceMs]);
+    }
+    return this.#select(filter, limit);
+  }
+
+  /** The conditions that need no index of their own. */
+  #filter({ device, untilMs = null, isOpen, from }: SessionQuery): Condition[] {
+    const filter: Condition[] = [];
+    // The + keeps SQLite from using the primary key, whose order within a device is not that of time. Few sessions are
+    // sorted, though.
+    if (device !== null) filter.push([`${this.#hasMany(device) ? "+" : ""}device = ?`, device]);
+    if (untilMs !== null) filter.push(["started_at_ms < ?", untilMs]);
+    if (isOpen !== null) filter.push([`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`]);
+    if (from !== null) {
+      const { startedAtMs, device, publicKey } = from;
+      filter.push(["started_at_ms <= ?", startedAtMs]);
+      filter.push([
+        "(started_at_ms, device, public_key) < (?, ?, ?)",
+        startedAtMs,
+        device,
+        publicKey,
+      ]);
+    }
+    return filter;
+  }
+
+  #hasMany(device: string): boolean {
+    const { count } = this.#database.get<{ count: number }>(
+      `SELECT count(*) AS count FROM (SELECT 1 FROM $.sessions WHERE device = ? LIMIT ${FEW})`,
+      device,
+    )!;
+    return count === FEW;
+  }
+
+  #select(filter: readonly Condition[], limit: number): SessionRow[] {
     return this.#database.all<SessionRow>(
-      `SELECT device, public_key AS publicKey, started_at_ms AS startedAtMs,
-         ended_at_ms AS endedAtMs, state ->> 'durationMs' AS durationMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams
-       FROM $.sessions ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
-       ORDER BY started_at_ms DESC, device DESC, public_key DESC LIMIT ?`,
-      ...values,
+      `SELECT ${COLUMNS} FROM $.sessions ${whereOf(filter)} ORDER BY ${LATEST_FIRST} LIMIT ?`,
+      ...filter.flatMap(([, ...values]) => values),
       limit,
     );
+  }
+
+  /** The same by the index of ends, which has the start as well: reads the whole index range, but only the returned rows of the table. */
+  #selectByEnd(filter: readonly Condition[], limit: number): SessionRow[] {
+    const key = "device, public_key, started_at_ms";
+    return this.#database.all<SessionRow>(
+      `SELECT ${COLUMNS} FROM (
+         SELECT ${key} FROM $.sessions INDEXED BY sessions_by_end ${whereOf(filter)}
+         ORDER BY ${LATEST_FIRST} LIMIT ?) CROSS JOIN $.sessions USING (${key})
+       ORDER BY ${LATEST_FIRST}`,
+      ...filter.flatMap(([, ...values]) => values),
+      limit,
+    );
+  }
+
+  /**
+   * The part of the span up to `nowMs` in which a peer was connected; null if the store has no record of that span. An
+   * open session lasts until now.
+   */
+  uptime(device: string, publicKey: string, requestedMs: number, nowMs: number): Uptime | null {
+    // wgmon may have started in the middle of the first slot, so the record is complete from the end of that slot.
+    const knownMs = this.#database.get<{ ms: number | null }>(
+      `SELECT min(ms) AS ms FROM (
+         SELECT (min(slot) + 1) * ${SLOT_MS} AS ms FROM $.gateway
+         UNION ALL SELECT min(at_ms) FROM $.events
+         UNION ALL SELECT min(ended_at_ms) FROM $.sessions)`,
+    )!.ms;
+    const sinceMs = Math.max(nowMs - requestedMs, knownMs ?? nowMs);
+    const spanMs = Math.round(nowMs - sinceMs);
+    if (spanMs <= 0) return null;
+    const { ms } = this.#database.get<{ ms: number | null }>(
+      // Reads the sessions that began in the span, and the last one before it.
+      `SELECT sum(max(0, min(coalesce(ended_at_ms, 9e15), ?) - max(started_at_ms, ?))) AS ms
+       FROM $.sessions WHERE device = ? AND public_key = ? AND started_at_ms >= ${LAST_BEFORE}`,
+      nowMs,
+      sinceMs,
+      device,
+      publicKey,
+      device,
+      publicKey,
+      sinceMs,
+    )!;
+    return { fraction: Math.min(1, (ms ?? 0) / spanMs), spanMs };
   }
 
   // ---- In the caller's transaction ----
@@ -216,4 +346,16 @@ function countersOf({
   txBytes,
 }: EndedSession["peer"]): EndedSession["peer"] {
   return { lastHandshakeMs, rxBytes, txBytes };
+}
+
+function whereOf(filter: readonly Condition[]): string {
+  const conditions = filter.map(([condition]) => condition).join(" AND ");
+  return conditions === "" ? "" : `WHERE ${conditions}`;
+}
+
+/** The order of `query`. SQLite compares text by its bytes in UTF-8, which is the same order for these names and keys. */
+function latestFirst(a: SessionRow, b: SessionRow): number {
+  if (a.startedAtMs !== b.startedAtMs) return b.startedAtMs - a.startedAtMs;
+  if (a.device !== b.device) return a.device < b.device ? 1 : -1;
+  return a.publicKey < b.publicKey ? 1 : -1;
 }

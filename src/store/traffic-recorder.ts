@@ -1,16 +1,19 @@
 /**
- * Every five minutes, writes to the store how many bytes each connected peer received and sent. The HTTP API and the
- * page show a day of this.
+ * Every minute, writes to the store how many bytes each connected peer received and sent, the sum of all peers, and how
+ * many were connected. The HTTP API and the page show charts of this.
  */
 
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import { growth } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
-import { TRAFFIC_SLOT_MS, type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
+import type { GatewayRows } from "./gateway-rows.ts";
+import { type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
 
+/** A slot of the store has a whole number of these intervals. A crash loses at most the traffic of one. */
+const WRITE_MS = 60_000;
 /** Maximum number of rows written in one step; more would delay packets. */
-const SLICE = 200;
+const SLICE = 100;
 
 /** A session's counters when they were last written. */
 type Baseline = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;
@@ -28,8 +31,14 @@ interface Ended {
   readonly session: Baseline;
 }
 
+/** The part of the store that is written. */
+interface Destination {
+  readonly traffic: Pick<TrafficRows, "add">;
+  readonly totals: Pick<GatewayRows, "add">;
+}
+
 export class TrafficRecorder {
-  readonly #traffic: Pick<TrafficRows, "add">;
+  readonly #store: Destination;
   readonly #clock: Clock;
   /** By device and public key. */
   #written = new Map<string, Baseline>();
@@ -40,10 +49,12 @@ export class TrafficRecorder {
   #cancelWrite = () => {};
   /** Time of the last write. Later growth belongs to the slot that contains it. */
   #atMs: number;
+  /** The most sessions that were open at a check since then. */
+  #connected = 0;
 
   /** @param sessions restored sessions: the previous run has written their counters. */
-  constructor(traffic: Pick<TrafficRows, "add">, clock: Clock, sessions: Iterable<Session>) {
-    this.#traffic = traffic;
+  constructor(store: Destination, clock: Clock, sessions: Iterable<Session>) {
+    this.#store = store;
     this.#clock = clock;
     this.#atMs = clock.now().wallMs;
     for (const session of sessions) {
@@ -51,11 +62,17 @@ export class TrafficRecorder {
     }
   }
 
-  /** Called periodically; writes when a new slot has begun. */
-  flushIfDue(sessions: Iterable<Session>): void {
+  /** Called periodically; writes when a new minute has begun. Returns whether it did. */
+  flushIfDue(sessions: Iterable<Session>): boolean {
     const nowMs = this.#clock.now().wallMs;
-    const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
-    if (!isSame) this.save(sessions);
+    if (Math.floor(nowMs / WRITE_MS) !== Math.floor(this.#atMs / WRITE_MS)) {
+      this.save(sessions);
+      return true;
+    }
+    let connected = 0;
+    for (const _ of sessions) connected++;
+    this.#connected = Math.max(this.#connected, connected);
+    return false;
   }
 
   /** Writes all growth since the last write. */
@@ -65,12 +82,21 @@ export class TrafficRecorder {
     const before = this.#written;
     this.#written = new Map();
     const rows = this.#pending.splice(0);
+    let connected = 0;
     for (const { device, peer, startedAtMs, rxBytes, txBytes } of sessions) {
       const key = `${device} ${peer.publicKey}`;
       this.#written.set(key, { startedAtMs, rxBytes, txBytes });
       const session = { device, publicKey: peer.publicKey, startedAtMs, rxBytes, txBytes };
       rows.push(...rowsOf(session, before.get(key)));
+      connected++;
     }
+    const totals = { rxBytes: 0, txBytes: 0, connected: Math.max(this.#connected, connected) };
+    this.#connected = connected;
+    for (const { rxBytes, txBytes } of rows) {
+      totals.rxBytes += rxBytes;
+      totals.txBytes += txBytes;
+    }
+    this.#store.totals.add(totals, atMs);
     for (let start = 0; start < rows.length; start += SLICE) {
       this.#slices.push({ atMs, rows: rows.slice(start, start + SLICE) });
     }
@@ -105,7 +131,7 @@ export class TrafficRecorder {
     this.#cancelWrite();
     const slice = this.#slices.shift();
     if (slice === undefined) return;
-    this.#traffic.add(slice.rows, slice.atMs);
+    this.#store.traffic.add(slice.rows, slice.atMs);
     if (this.#slices.length === 0) return;
     this.#cancelWrite = this.#clock.after(0, () => this.#writeSlice());
   }

@@ -6,17 +6,15 @@
 import { networkInterfaces } from "node:os";
 
 import { type Finding, ok, problem, skipped, warning } from "../base/check.ts";
-import { ConfigError, ParseError, SystemError } from "../base/errors.ts";
+import { ConfigError, SystemError } from "../base/errors.ts";
 import { type Device, INITIATION_BYTES, MessageType } from "../base/wireguard.ts";
 import { passes } from "../capture/bpf.ts";
 import type { Monitor } from "../capture/capture.ts";
 import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import { tableName } from "../firewall/nft-rules.ts";
-import { readProgram } from "../firewall/nft.ts";
-import { parseIptables } from "../firewall/parse-iptables.ts";
-import { parseNft, portSetsOf } from "../firewall/parse-nft.ts";
-import { type Firewall, groupsOf, matchingLogRules } from "../firewall/ruleset.ts";
+import { type FirewallsRead, readFirewalls } from "../firewall/read-firewalls.ts";
+import { groupsOf, matchingLogRules } from "../firewall/ruleset.ts";
 import { isLinkUp } from "../kernel/links.ts";
 import { hasLegacyTables } from "../kernel/log-groups.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
@@ -28,9 +26,6 @@ import type { WakeUp, WakeUpSettings } from "./wakeup.ts";
 const SNAPLEN_MIN = 40 + 8 + 16;
 /** Headers of IPv6 and UDP, and an initiation up to the end of its mac1. */
 const SNAPLEN_FULL = 40 + 8 + INITIATION_BYTES - 16;
-
-/** Maximum number of port sets that are read; the ports of further sets count as unknown. */
-const PORT_SETS_MAX = 16;
 
 const IPV4_HEADER_BYTES = 20;
 const UDP_HEADER_BYTES = 8;
@@ -114,12 +109,6 @@ export function judgeGroup({
 
 // ---- The rules ----
 
-interface Sources {
-  readonly firewalls: readonly Firewall[];
-  /** For each firewall that could not be read, the reason. */
-  readonly unread: readonly string[];
-}
-
 /** The properties of a device that the checks need. Port 0: it does not listen yet. */
 export type ListeningDevice = Pick<Device, "name" | "listenPort">;
 
@@ -133,64 +122,15 @@ export interface RulesContext {
 /** @param limitMs time limit for the programs that list the rules. */
 export async function checkRules(context: RulesContext, limitMs = 8000): Promise<Finding[]> {
   const signal = AbortSignal.timeout(limitMs);
-  const sources = await readFirewalls(signal);
+  const firewalls = await readFirewalls(signal, hasLegacyTables());
   // Addresses of global scope: 00 in the fourth column.
   const addresses = readTextFile("/proc/self/net/if_inet6") ?? "";
   const hasIpv6 = /^\S+ \S+ \S+ 00 /m.test(addresses);
-  return judgeRules(sources, { ...context, hasIpv6 });
-}
-
-/** Reads the rules with nft and iptables-save; changes nothing. */
-async function readFirewalls(signal: AbortSignal): Promise<Sources> {
-  const firewalls: Firewall[] = [];
-  const unread: string[] = [];
-  const read = async (program: string, args: readonly string[]): Promise<string | null> => {
-    try {
-      return await readProgram(program, args, signal);
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      unread.push(error.message);
-      return null;
-    }
-  };
-  // Rules of iptables-legacy use a separate kernel interface, and separate programs list them.
-  const kinds = ["", ...(hasLegacyTables() ? ["-legacy"] : [])];
-  const programs = kinds.flatMap(
-    (kind) =>
-      [
-        { program: `iptables${kind}-save`, version: 4 },
-        { program: `ip6tables${kind}-save`, version: 6 },
-      ] as const,
-  );
-  const [nft, ...saved] = await Promise.all([
-    // --terse omits the elements of sets, because a set may have a million.
-    read("nft", ["-j", "--terse", "list", "ruleset"]),
-    ...programs.map(({ program }) => read(program, [])),
-  ]);
-  let isXtablesRead = false;
-  for (const [index, { program, version }] of programs.entries()) {
-    const text = saved[index] ?? null;
-    if (text === null) continue;
-    if (text.includes("(nf_tables)")) isXtablesRead = true;
-    firewalls.push(
-      parseIptables(text, { program: program.replace(/(-legacy)?-save$/, ""), version }),
-    );
-  }
-  if (nft === null) return { firewalls, unread };
-  try {
-    const names = portSetsOf(nft).slice(0, PORT_SETS_MAX);
-    const lists = await Promise.all(names.map((name) => read("nft", ["-j", "list", ...name])));
-    const sets = lists.filter((list) => list !== null);
-    firewalls.push(parseNft(nft, { sets, withXtables: !isXtablesRead }));
-  } catch (error) {
-    if (!(error instanceof ParseError)) throw error;
-    unread.push(error.message);
-  }
-  return { firewalls, unread };
+  return judgeRules(firewalls, { ...context, hasIpv6 });
 }
 
 export function judgeRules(
-  { firewalls, unread }: Sources,
+  { firewalls, unread }: FirewallsRead,
   context: RulesContext & { readonly hasIpv6: boolean },
 ): Finding[] {
   const { group, isManaged, isRunning, devices, hasIpv6 } = context;

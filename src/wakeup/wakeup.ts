@@ -70,11 +70,12 @@ export async function findLoggingRules(
       : { logAllPorts: true, found: "manage-rules is set" };
   }
   const logsToGroup = logsTo(group);
-  if (logsToGroup === false) return { logAllPorts: false, found: `no rule logs to group ${group}` };
+  if (logsToGroup === false)
+    return { logAllPorts: false, found: `no firewall rule logs to NFLOG group ${group}` };
   // Imported here, because no other monitor needs it at start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
-  await devices.scan(null);
+  await devices.scan("list");
   const context = { group, isManaged: false, isRunning: false, devices: devices.lastScanned };
   const findings = await runCheck({ run: () => checkRules(context, RULES_MS) });
   const unread = findings.find(({ verdict }) => verdict === "skipped");

@@ -18,7 +18,7 @@ test.each([
   ["0", 0],
   ["0s", 0],
   ["007s", 7000],
-])("%s is a duration", (text, durationMs) => {
+])("parseDuration parses the duration %s", (text, durationMs) => {
   expect(parseDuration(text)).toBe(durationMs);
 });
 
@@ -39,7 +39,7 @@ test.each([
   "5S",
   "5min",
   "٣s",
-])("%j is not a duration", (text) => {
+])("parseDuration returns null for %j, which is not a duration", (text) => {
   expect(parseDuration(text)).toBeNull();
 });
 

@@ -17,7 +17,7 @@ test.each([
   ["1TiB", 2 ** 40],
   ["0B", 0],
   ["007B", 7],
-])("%s is a size", (text, bytes) => {
+])("parseSize parses the size %s", (text, bytes) => {
   expect(parseSize(text)).toBe(bytes);
 });
 
@@ -36,7 +36,7 @@ test.each([
   "1MB\n",
   "1e3B",
   "٣MB",
-])("%j is not a size", (text) => {
+])("parseSize returns null for %j, which is not a size", (text) => {
   expect(parseSize(text)).toBeNull();
 });
 

@@ -17,12 +17,12 @@ test.each([
   ["idle", "idle-timeout"],
   ["webhook-url", "webhook"],
   ["webhok-format", "webhook-format"],
-])("for %j, the suggestion is %s", (word, name) => {
+])("for the misspelled word %j, the suggestion is %s", (word, name) => {
   expect(suggest(word, NAMES)).toBe(name);
 });
 
 test.each(["", "x", "verbose", "web", "a".repeat(100_000)])(
-  "there is no suggestion for %.10j",
+  "for the word %.10j, there is no suggestion",
   (word) => {
     expect(suggest(word, NAMES)).toBeNull();
   },

@@ -20,7 +20,7 @@ function ipv6(hex: string): string {
   return formatAddress(Uint8Array.fromHex(hex), 0, 16);
 }
 
-describe("an IPv6 address is formatted as in RFC 5952", () => {
+describe("formatAddress", () => {
   test.each([
     ["4.1: leading zeros are left out", "20010db8000000000000000000000001", "2001:db8::1"],
     ["4.1: a group of zero is one 0", "20010db8000000010001000100010001", "2001:db8:0:1:1:1:1:1"],
@@ -46,7 +46,7 @@ describe("an IPv6 address is formatted as in RFC 5952", () => {
       "00000000000000010000ffffc0000201",
       "::1:0:ffff:c000:201",
     ],
-  ])("%s", (_rule, hex, text) => {
+  ])("formatAddress formats an IPv6 address by RFC 5952: %s", (_rule, hex, text) => {
     expect(ipv6(hex)).toBe(text);
   });
 });
@@ -80,22 +80,22 @@ test("an endpoint is address:port, with an IPv6 address and its scope in bracket
   expect(formatEndpoint(at("fe80::1", 2))).toBe("[fe80::1%2]:51820");
 });
 
-describe("two endpoints are the same", () => {
+describe("sameEndpoint", () => {
   test.each<[string, Endpoint | null, Endpoint | null, boolean]>([
-    ["when address and port are the same", at("192.0.2.1"), at("192.0.2.1"), true],
-    ["when both have the same scope", at("fe80::1", 2), at("fe80::1", 2), true],
-    ["when one was captured without its scope", at("fe80::1", 2), at("fe80::1"), true],
-    ["when both are null", null, null, true],
-    ["but not on two links", at("fe80::1", 2), at("fe80::1", 3), false],
-    ["but not with other addresses", at("192.0.2.1"), at("192.0.2.2"), false],
-    ["but not with other ports", at("192.0.2.1"), { ...at("192.0.2.1"), port: 1 }, false],
-    ["but not when only one is null", at("192.0.2.1"), null, false],
-  ])("%s", (_why, a, b, same) => {
+    ["are the same if their addresses and ports are", at("192.0.2.1"), at("192.0.2.1"), true],
+    ["are the same if both have the same scope", at("fe80::1", 2), at("fe80::1", 2), true],
+    ["are the same if one was captured without its scope", at("fe80::1", 2), at("fe80::1"), true],
+    ["are the same if both are null", null, null, true],
+    ["differ on two links", at("fe80::1", 2), at("fe80::1", 3), false],
+    ["differ if their addresses do", at("192.0.2.1"), at("192.0.2.2"), false],
+    ["differ if their ports do", at("192.0.2.1"), { ...at("192.0.2.1"), port: 1 }, false],
+    ["differ if only one is null", at("192.0.2.1"), null, false],
+  ])("two endpoints %s", (_why, a, b, same) => {
     expect(sameEndpoint(a, b)).toBe(same);
     expect(sameEndpoint(b, a)).toBe(same);
   });
 
-  test("when one is IPv4 and the other the same address IPv4-mapped", () => {
+  test("sameEndpoint regards an IPv4 endpoint as the same as the IPv4-mapped one", () => {
     const plain = formatAddress(Uint8Array.of(192, 0, 2, 1), 0, 4);
     expect(sameEndpoint(at(plain), at(ipv6("00000000000000000000ffffc0000201")))).toBe(true);
   });

@@ -239,7 +239,7 @@ const parts = {
     const devices = new Devices([], kernel, kernel);
     const tracker = new Tracker({ idleTimeoutMs: () => 1, holdMs: 0, announceExisting: true });
     for (let scan = 0; scan < 20; scan++) {
-      tracker.observe(await devices.scan(null), { wallMs: scan, monotonicMs: scan });
+      tracker.observe(await devices.scan("list"), { wallMs: scan, monotonicMs: scan });
     }
     return privateMb(process.pid);
   },

@@ -33,6 +33,7 @@ import {
 } from "./figures.ts";
 import { flood } from "./flood.ts";
 import { connects, roams, starts, triggers } from "./gateway.ts";
+import { history } from "./history.ts";
 import { idle } from "./idle.ts";
 import { metrics } from "./metrics.ts";
 import { outbox } from "./outbox.ts";
@@ -60,6 +61,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   metrics: { here: metrics },
   scrape: { here: (note) => scrape(note, "played"), vm: (note) => scrape(note, "kernel") },
   page: { here: page },
+  history: { here: history },
   idle: { here: (note) => idle(note, "played"), vm: (note) => idle(note, "kernel") },
   connect: { here: userspace, vm: connects },
   roam: { vm: roams },

@@ -13,21 +13,17 @@
  * Prints a line before the first packet, and at the end the number of packets and the seconds as JSON.
  */
 
-import { errno, libc } from "../../ffi/libc.ts";
+import { blake2s } from "@noble/hashes/blake2.js";
+
 import { INITIATION_BYTES } from "../../src/base/wireguard.ts";
-import { AF_INET } from "../../src/platform/constants.ts";
-import { blake2s } from "../../src/sessions/blake2s.ts";
-import { addressBytes } from "../support/answers.ts";
 import { data, initiation, ipv4 } from "../support/packets.ts";
+import { RawSocket } from "../support/raw-socket.ts";
 import { paced } from "./pace.ts";
 
 export const KINDS = ["garbage", "initiations", "data", "mixed"] as const;
 export type Kind = (typeof KINDS)[number];
 
 const TO = process.env["WGMON_TEST_TO"] ?? "127.0.0.1";
-/** bits/socket.h, netinet/in.h */
-const SOCK_RAW = 3;
-const IPPROTO_RAW = 255;
 
 /** Offsets in an IPv4 packet without options. */
 const SOURCE_AT = 12;
@@ -72,12 +68,12 @@ function randomiseIndex(packet: Uint8Array): void {
 /** WireGuard paper, section 5.4.4. The encrypted fields are random bytes. */
 function validInitiations(publicKey: string): Uint8Array[] {
   const label = Buffer.concat([Buffer.from("mac1----"), Buffer.from(publicKey, "base64")]);
-  const key = blake2s(label, { digestBytes: 32, key: new Uint8Array() });
+  const key = blake2s(label);
   const covered = INITIATION_BYTES - 2 * MAC_BYTES;
   return Array.from({ length: INITIATIONS }, () => {
     const message = initiation();
     crypto.getRandomValues(message.subarray(4, covered));
-    message.set(blake2s(message.subarray(0, covered), { digestBytes: MAC_BYTES, key }), covered);
+    message.set(blake2s(message.subarray(0, covered), { dkLen: MAC_BYTES, key }), covered);
     message.fill(0, covered + MAC_BYTES);
     return message;
   });
@@ -100,23 +96,6 @@ function mixed(port: number, publicKey: string, peer: string | undefined): Make 
   return (index) => all[index % all.length]!(Math.floor(index / all.length));
 }
 
-/** raw(7); the kernel fills in the checksum of the IP header. */
-function rawSocket(): (packet: Uint8Array) => void {
-  const descriptor = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
-  // struct sockaddr_in
-  const address = new Uint8Array(new ArrayBuffer(16));
-  address[0] = AF_INET;
-  address.set(addressBytes(TO), 4);
-  if (libc().connect(descriptor, address, address.length) < 0) {
-    throw new Error(`raw socket: errno ${errno()}`);
-  }
-  return (packet) => {
-    if (Number(libc().write(descriptor, packet, packet.length)) < 0) {
-      throw new Error(`raw socket: errno ${errno()}`);
-    }
-  };
-}
-
 if (import.meta.main) {
   const [kindText = "mixed", publicKey = "", peer] = process.argv.slice(5);
   const [port, count, perSecond] = process.argv.slice(2, 5).map(Number);
@@ -126,9 +105,9 @@ if (import.meta.main) {
     process.exit(2);
   }
   const make = kind === "mixed" ? mixed(port, publicKey, peer) : makers(port, publicKey)[kind];
-  const send = rawSocket();
+  const socket = new RawSocket(TO);
   console.log("sending");
-  const { done, seconds } = await paced({ count, perSecond }, (index) => send(make(index)));
+  const { done, seconds } = await paced({ count, perSecond }, (index) => socket.send(make(index)));
   console.log(JSON.stringify({ sent: done, seconds }));
   process.exit(0);
 }

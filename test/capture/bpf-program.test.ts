@@ -49,7 +49,7 @@ function isWanted(packet: Uint8Array): boolean {
 describe.each([
   ["IPv4", ipv4],
   ["IPv6", ipv6],
-] as const)("the filter for handshakes over %s", (_name, ip) => {
+] as const)("the filter for handshakes over %s", (name, ip) => {
   test.each([
     ["an initiation passes", initiation(), {}, true],
     ["a response passes", response(), {}, true],
@@ -69,7 +69,7 @@ describe.each([
     ],
     ["TCP does not pass", initiation(), { protocol: 6 }, false],
     ["a datagram of three bytes does not pass", new Uint8Array(3), {}, false],
-  ])("%s", (_what, payload, fields, expected) => {
+  ])(`in the filter for handshakes over ${name}, %s`, (_what, payload, fields, expected) => {
     const packet = ip(payload, fields);
     expect(passes(packet)).toBe(expected);
     expect(isWanted(packet)).toBe(expected);
@@ -253,7 +253,7 @@ describe("the filter for sent messages", () => {
     ["a cookie reply does not pass", cookie(), false],
     ["a datagram of three bytes does not pass", new Uint8Array(3), false],
     ["a message whose reserved bytes are not zero does not pass", message(0x0102, 92), false],
-  ])("%s", (_what, payload, expected) => {
+  ])("in the filter for sent messages, %s", (_what, payload, expected) => {
     for (const wrap of wraps) {
       const packet = wrap(payload);
       expect(runProgram(program, packet, OUTGOING) > 0).toBe(expected);
@@ -263,7 +263,7 @@ describe("the filter for sent messages", () => {
     }
   });
 
-  test("only responses and first data pass, for packets of every kind", () => {
+  test("the filter for sent messages passes only responses and first data, for packets of every kind", () => {
     let passed = 0;
     fc.assert(
       fc.property(anyPacket(), (packet) => {
@@ -303,7 +303,7 @@ describe("the filter for logged packets", () => {
     ["later data does not pass", data(1, 1400), false],
     ["data whose counter is 2 ** 32 does not pass", data(2 ** 32), false],
     ["data that is cut off before its counter does not pass", data(0).subarray(0, 8), false],
-  ])("%s", (_what, payload, expected) => {
+  ])("in the filter for logged packets, %s", (_what, payload, expected) => {
     for (const wrap of wraps) {
       expect(isPassed(logged(wrap(payload)))).toBe(expected);
       const before = [[10, new Uint8Array(13)]] as const;
@@ -311,7 +311,7 @@ describe("the filter for logged packets", () => {
     }
   });
 
-  test("of recorded packets, the handshake messages pass", () => {
+  test("the filter for logged packets passes the handshake messages among recorded packets", () => {
     const messages = readGolden("nflog.bin");
     const hasNone = (each: Uint8Array) =>
       parseLogged(each).every(({ packet }) => isDropped(packet));
@@ -319,7 +319,7 @@ describe("the filter for logged packets", () => {
     expect(messages.filter(isPassed).length).toBeGreaterThan(4);
   });
 
-  test("of UDP packets, only handshake messages pass, for packets of every kind", () => {
+  test("of UDP packets, the filter for logged packets passes only handshake messages, for packets of every kind", () => {
     let dropped = 0;
     fc.assert(
       fc.property(anyPacket(), (packet) => {
@@ -331,7 +331,7 @@ describe("the filter for logged packets", () => {
     expect(dropped).toBeGreaterThan(200);
   });
 
-  test("a message that the filter cannot parse passes, except other protocols over IPv4", () => {
+  test("the filter for logged packets passes messages that it cannot parse, except other protocols over IPv4", () => {
     const none = { flags: 0, sequence: 0, header: new Uint8Array(4), attributes: [] };
     expect(isPassed(encodeMessage({ type: 1, ...none }))).toBe(true);
     expect(isPassed(logged(Uint8Array.of(0x00, 1, 2, 3)))).toBe(true);
@@ -370,7 +370,7 @@ describe.each(sockets)("the filter by index for a socket of kind %s", (socket, e
     ],
     ["data that is cut off in its counter does not pass", to(own, data(0)).subarray(0, 12), false],
     ["a datagram of three bytes does not pass", new Uint8Array(3), false],
-  ])("%s", (_what, payload, expected) => {
+  ])(`in the filter by index for ${socket}, %s`, (_what, payload, expected) => {
     const isPassed = selecting([7, own, high, 9]);
     for (const wrap of wraps) {
       expect(isPassed(wrap(payload))).toBe(expected);
@@ -379,26 +379,26 @@ describe.each(sockets)("the filter by index for a socket of kind %s", (socket, e
     }
   });
 
-  test("a packet that is not IP does not pass", () => {
+  test(`the filter by index for ${socket} does not pass a packet that is not IP`, () => {
     const packet = ipv4(to(own, data(0)));
     packet[0] = 0x55;
     expect(selecting([own])(packet)).toBe(false);
     expect(selecting([own])(Uint8Array.of(0x45))).toBe(false);
   });
 
-  test("IPv6 with extension headers does not pass", () => {
+  test(`the filter by index for ${socket} does not pass IPv6 with extension headers`, () => {
     const packet = ipv6(to(own, data(0)), { extensions: [[60, new Uint8Array(8)]] });
     expect(selecting([own])(packet)).toBe(false);
   });
 
-  test("without any index, no received packet passes", () => {
+  test(`the filter by index for ${socket} without any index passes no received packet`, () => {
     fc.assert(
       fc.property(anyPacket(), (packet) => !selecting([])(packet)),
       { numRuns: 1_000 },
     );
   });
 
-  test("data to each of many indexes passes, and data to another index does not", () => {
+  test(`the filter by many indexes for ${socket} passes data to each of them, and no data to another index`, () => {
     const indexes = Array.from({ length: 250 }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 0);
     for (const count of [1, SELECTED_MAX, 250]) {
       const some = indexes.slice(0, count);
@@ -410,12 +410,12 @@ describe.each(sockets)("the filter by index for a socket of kind %s", (socket, e
     }
   });
 
-  test("a RangeError is thrown if there are more indexes than a BPF jump can skip", () => {
+  test(`indexFilter for ${socket} throws a RangeError if there are more indexes than a BPF jump can skip`, () => {
     const indexes = Array.from({ length: 300 }, (_, i) => i);
     expect(() => indexFilter(indexes, socket)).toThrow(RangeError);
   });
 
-  test("only first data to one of the indexes passes, for packets of every kind", () => {
+  test(`the filter by index for ${socket} passes only first data to one of its indexes, for packets of every kind`, () => {
     let passed = 0;
     fc.assert(
       fc.property(anyPacket(), fc.subarray(INDEXES), (packet, indexes) => {
@@ -435,17 +435,20 @@ describe.each(sockets)("the filter by index for a socket of kind %s", (socket, e
 describe("the filter by index for logged packets", () => {
   const payloads = [response(), initiation(), data(0), data(1), new Uint8Array(3)];
 
-  test.each(["output", "postrouting"] as const)("in the hook %s, all packets pass", (name) => {
-    for (const indexes of [[], [5], [0xffffffff]]) {
-      const program = indexFilter(indexes, "nflog");
-      for (const packet of wraps.flatMap((wrap) => payloads.map((payload) => wrap(payload)))) {
-        expect(runProgram(program, logged(packet, { hook: HOOKS[name] }))).toBeGreaterThan(0);
+  test.each(["output", "postrouting"] as const)(
+    "in the hook %s, the filter by index passes all packets",
+    (name) => {
+      for (const indexes of [[], [5], [0xffffffff]]) {
+        const program = indexFilter(indexes, "nflog");
+        for (const packet of wraps.flatMap((wrap) => payloads.map((payload) => wrap(payload)))) {
+          expect(runProgram(program, logged(packet, { hook: HOOKS[name] }))).toBeGreaterThan(0);
+        }
       }
-    }
-  });
+    },
+  );
 
   test.each(["prerouting", "input", "forward"] as const)(
-    "in the hook %s, only first data to an index passes",
+    "in the hook %s, the filter by index passes only first data to an index",
     (name) => {
       const program = indexFilter([5], "nflog");
       const isPassed = (packet: Uint8Array) =>
@@ -457,7 +460,7 @@ describe("the filter by index for logged packets", () => {
     },
   );
 
-  test("a message without a packet does not pass", () => {
+  test("the filter by index does not pass a message without a packet", () => {
     const program = indexFilter([5], "nflog");
     const type = (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET;
     const packetHeader = [NFULA_PACKET_HDR, Uint8Array.of(8, 0, HOOKS.input, 0)] as const;
@@ -468,7 +471,7 @@ describe("the filter by index for logged packets", () => {
   });
 });
 
-describe("the kernel of this machine accepts", () => {
+describe("the kernel of this machine", () => {
   /** Any socket does: the kernel checks a program when it is attached. socket(7) */
   function attach(...programs: readonly Uint8Array[]): void {
     const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
@@ -494,18 +497,18 @@ describe("the kernel of this machine accepts", () => {
           ] as const,
       ),
     ),
-  ])("%s", (_what, program) => {
+  ])("the kernel accepts %s", (_what, program) => {
     expect(() => attach(program)).not.toThrow();
   });
 
-  test("a thousand filters in turn on one socket: each frees the memory of the previous one", () => {
+  test("the kernel accepts a thousand filters in turn on one socket, and frees the memory of each previous one", () => {
     const many = Array.from({ length: 1000 }, (_, i) =>
       i % 2 === 0 ? indexFilter(indexes(SELECTED_MAX), "nflog") : handshakeFilter(),
     );
     expect(() => attach(...many)).not.toThrow();
   });
 
-  test("no program that jumps past its end", () => {
+  test("the kernel refuses a program that jumps past its end", () => {
     const wrong = handshakeFilter().slice(0, -16);
     expect(() => attach(wrong)).toThrow("EINVAL");
   });

@@ -94,7 +94,7 @@ const hex = (index: number) => index.toString(16).padStart(8, "0");
 describe.each([
   ["IPv4", ipv4, "192.0.2.1"],
   ["IPv6", ipv6, "[2001:db8::1]"],
-] as const)("in %s", (_name, ip, source) => {
+] as const)("parsePacket with %s", (name, ip, source) => {
   test.each([
     ["initiation", initiation()],
     ["response", response()],
@@ -102,11 +102,11 @@ describe.each([
     ["first data", data(0)],
     ["data", data(1)],
     ["data", data(2 ** 32)],
-  ])("%s is recognised", (name, payload) => {
-    expect(summary(ip(payload))).toBe(`${name} from ${source}:40000 to 51820`);
+  ])(`parsePacket recognises this packet of ${name}: %s`, (kind, payload) => {
+    expect(summary(ip(payload))).toBe(`${kind} from ${source}:40000 to 51820`);
   });
 
-  test("for a sent message, the other end is reported as the source", () => {
+  test(`parsePacket reports the other end as the source of a sent message in ${name}`, () => {
     const sent = ip(response(), {
       destination: source.replace(/[[\]]/g, ""),
       destinationPort: 5000,
@@ -124,17 +124,20 @@ describe.each([
     ["cookie", cookie(), [first, "own"], [first, "peer's"]],
     ["first data", data(0), [first, "own"], [first, "peer's"]],
     ["later data", data(1), [first, "own"], [first, "peer's"]],
-  ] as const)("the index of %s belongs to the expected side", (_name, payload, received, sent) => {
-    const view = new DataView(payload.buffer);
-    view.setUint32(4, first);
-    view.setUint32(8, payload[0] === 2 ? second : view.getUint32(8));
-    const indexOf = (way: "received" | "sent") => {
-      const { index, isOwnIndex } = parsePacket(ip(payload), way)!;
-      return [index, isOwnIndex ? "own" : "peer's"];
-    };
-    expect(indexOf("received")).toEqual([...received]);
-    expect(indexOf("sent")).toEqual([...sent]);
-  });
+  ] as const)(
+    `parsePacket returns the index of the expected side in ${name} for this message: %s`,
+    (_name, payload, received, sent) => {
+      const view = new DataView(payload.buffer);
+      view.setUint32(4, first);
+      view.setUint32(8, payload[0] === 2 ? second : view.getUint32(8));
+      const indexOf = (way: "received" | "sent") => {
+        const { index, isOwnIndex } = parsePacket(ip(payload), way)!;
+        return [index, isOwnIndex ? "own" : "peer's"];
+      };
+      expect(indexOf("received")).toEqual([...received]);
+      expect(indexOf("sent")).toEqual([...sent]);
+    },
+  );
 
   test.each([
     ["an initiation with a wrong length", message(1, 147)],
@@ -145,16 +148,16 @@ describe.each([
     ["a message of type 0", message(0, 148)],
     ["a message whose reserved bytes are not zero", message(0x0101, 148)],
     ["an empty datagram", new Uint8Array()],
-  ])("%s is ignored", (_what, payload) => {
+  ])(`parsePacket ignores %s in ${name}`, (_what, payload) => {
     expect(summary(ip(payload))).toBe("nothing");
   });
 
-  test("a packet that is cut off after the WireGuard header is recognised", () => {
+  test(`parsePacket recognises a packet of ${name} that is cut off after the WireGuard header`, () => {
     const cut = ip(data(0, 1400)).subarray(0, (ip === ipv4 ? 20 : 40) + 8 + 16);
     expect(summary(cut)).toBe(`first data from ${source}:40000 to 51820`);
   });
 
-  test("a packet that is cut off within the WireGuard header is a ParseError", () => {
+  test(`a packet of ${name} that is cut off within the WireGuard header is a ParseError`, () => {
     const cut = ip(data(0)).subarray(0, (ip === ipv4 ? 20 : 40) + 8 + 15);
     expect(() => summary(cut)).toThrow(
       new ParseError("WireGuard data header: truncated to 15 of 16 bytes"),
@@ -164,7 +167,7 @@ describe.each([
     }
   });
 
-  test("a packet of another protocol is ignored", () => {
+  test(`parsePacket ignores a packet of ${name} with another protocol`, () => {
     expect(summary(ip(initiation(), { protocol: 6 }))).toBe("nothing");
   });
 });
@@ -183,16 +186,16 @@ test("a packet that is cut off before its index is a ParseError", () => {
   }
 });
 
-describe("IPv4", () => {
+describe("parsePacket with the headers of IPv4", () => {
   test.each<[string, Ipv4Fields, string]>([
     ["options are skipped", { options: new Uint8Array(40) }, "initiation"],
     ["a first fragment has the headers and is recognised", { moreFragments: true }, "initiation"],
     ["a later fragment has no headers and is ignored", { fragmentOffset: 185 }, "nothing"],
-  ])("%s", (_what, fields, expected) => {
+  ])("in an IPv4 packet, %s", (_what, fields, expected) => {
     expect(summary(ipv4(initiation(), fields)).split(" ")[0]).toBe(expected);
   });
 
-  test("a header with a length of less than 20 bytes is a ParseError", () => {
+  test("an IPv4 header with a length of less than 20 bytes is a ParseError", () => {
     const packet = ipv4(initiation());
     packet[0] = 0x44;
     expect(() => summary(packet)).toThrow(
@@ -201,7 +204,7 @@ describe("IPv4", () => {
   });
 });
 
-describe("IPv6", () => {
+describe("parsePacket with the headers of IPv6", () => {
   const options = new Uint8Array(8);
   const fragment = (offset: number) =>
     Uint8Array.of(0, 0, offset >> 5, (offset << 3) & 0xff, 0, 0, 0, 1);
@@ -234,7 +237,7 @@ describe("IPv6", () => {
       "nothing",
     ],
     ["a packet with an unknown extension header is ignored", [[50, options]], "nothing"],
-  ])("%s", (_what, extensions, expected) => {
+  ])("in an IPv6 packet, %s", (_what, extensions, expected) => {
     expect(summary(ipv6(initiation(), { extensions })).split(" ")[0]).toBe(expected);
   });
 

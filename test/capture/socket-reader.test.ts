@@ -203,7 +203,7 @@ test("a hundred errors leak no descriptor", async () => {
 });
 
 describe("stop()", () => {
-  test("ends the delivery, and leaves the descriptor open for the caller", async () => {
+  test("stop() ends the delivery, and leaves the descriptor open for the caller", async () => {
     const { descriptor, peer, record, stop } = await setup();
     peer.send("before");
     await record.upTo(1);
@@ -217,7 +217,7 @@ describe("stop()", () => {
     expect(Number(libc().recv(descriptor, buffer, 16, 0))).toBe(5);
   });
 
-  test("takes effect in the pause after an error", async () => {
+  test("stop() takes effect in the pause after an error", async () => {
     const clock = new HandClock();
     const { descriptor, peer, record, stop } = await setup(clock);
     peer.close();
@@ -232,7 +232,7 @@ describe("stop()", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test("takes effect while reading starts again", async () => {
+  test("stop() takes effect while reading starts again", async () => {
     const clock = new HandClock();
     const { peer, descriptor, record, stop } = await setup(clock);
     peer.close();
@@ -258,7 +258,7 @@ test("an invalid descriptor is an error at once", async () => {
   expect((error as SystemError).code).toBe("EBADF");
 });
 
-describe("the queued datagrams", () => {
+describe("readQueued()", () => {
   /** The descriptor of a socket that is not read, to which a peer has sent `texts`. */
   async function unread(...texts: readonly string[]): Promise<number> {
     const socket = bindSocket();
@@ -270,19 +270,19 @@ describe("the queued datagrams", () => {
   const decode = (all: Iterable<Uint8Array>) =>
     [...all].map((bytes) => new TextDecoder().decode(bytes));
 
-  test("are all read, each with its own bytes", async () => {
+  test("all queued datagrams are read, each with its own bytes", async () => {
     const descriptor = await unread("one", "two", "three");
     expect(decode([...readQueued(descriptor)])).toEqual(["one", "two", "three"]);
     expect(decode(readQueued(descriptor))).toEqual([]);
   });
 
-  test("are read up to the limit, and the rest stays queued", async () => {
+  test("queued datagrams are read up to the limit, and the rest stays queued", async () => {
     const descriptor = await unread("one", "two", "three");
     expect(decode(readQueued(descriptor, 2))).toEqual(["one", "two"]);
     expect(decode(readQueued(descriptor, 2))).toEqual(["three"]);
   });
 
-  test("of an invalid descriptor are an empty list", () => {
+  test("the queued datagrams of an invalid descriptor are an empty list", () => {
     expect(decode(readQueued(-1))).toEqual([]);
   });
 });

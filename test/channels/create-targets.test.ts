@@ -44,13 +44,13 @@ describe("the names of targets", () => {
       "exec 2 /bin/true",
       "x (exec /bin/false)",
     ],
-  ])("%.60j", (toml, ...names) => {
+  ])("createTargets gives the expected names for the settings %.60j", (toml, ...names) => {
     expect(made(toml).map(({ channel }) => channel.name)).toEqual(names);
   });
 });
 
 describe("the key of a target", () => {
-  test("is its name, or 16 hex digits that reveal nothing of its address", () => {
+  test("the key of a target is its name, or 16 hex digits that reveal nothing of its address", () => {
     const [slack, ops, exec] = keys(
       `webhook = "${SLACK}"\ntarget = [{ name = "ops", url = "${SLACK}" }, { exec = ["/x"] }]`,
     );
@@ -59,7 +59,7 @@ describe("the key of a target", () => {
     expect(exec).toMatch(/^[0-9a-f]{16}$/);
   });
 
-  test("does not change with the order, the format, the filters or the spelling of the host", () => {
+  test("the key of a target does not change with the order, the format, the filters or the spelling of the host", () => {
     const [key] = keys(`webhook = "${SLACK}"`);
     const [, other] = keys(`webhook = ["https://a.example", "json:${SLACK}"]`);
     const [third] = keys(`target = [{ url = "${SLACK}", digest = "1m", peers = ["alice"] }]`);
@@ -67,7 +67,7 @@ describe("the key of a target", () => {
     expect([other, third, fourth]).toEqual([key, key, key]);
   });
 
-  test("differs for the same address with other filters, and for other arguments", () => {
+  test("the keys of two targets differ for the same address with other filters, and for other arguments", () => {
     const [first, second, third] = keys(
       `target = [{ url = "${SLACK}", peers = ["a"] }, { url = "${SLACK}", peers = ["b"] }, { url = "${SLACK}" }]`,
     );

@@ -57,25 +57,25 @@ async function environmentOf(message: Message): Promise<Record<string, string>> 
   );
 }
 
-describe("the program gets", () => {
-  test("the event and a newline on standard input", async () => {
+describe("the input of a program", () => {
+  test("a program gets the event and a newline on standard input", async () => {
     expect(await run('cat > "$1/in"')).toEqual({ type: "delivered" });
     expect(content("in")).toBe(`${JSON.stringify(event)}\n`);
   });
 
-  test("several events in the same form as a webhook", async () => {
+  test("a program gets several events in the same form as a webhook", async () => {
     const message = messageOf(event, anEvent("peer.disconnected"));
     await run('cat > "$1/in"', { message });
     const { body } = json.request(message, new URL("https://hooks.example.net/"));
     expect(content("in")).toBe(`${body}\n`);
   });
 
-  test("a standard input that it can open again", async () => {
+  test("a program gets a standard input that it can open again", async () => {
     expect(await run('cat /dev/stdin > "$1/in"')).toEqual({ type: "delivered" });
     expect(content("in")).toBe(`${JSON.stringify(event)}\n`);
   });
 
-  test("a small environment that describes the event", async () => {
+  test("a program gets a small environment that describes the event", async () => {
     const environment = await environmentOf(messageOf(event));
     const { PWD: _shell, OLDPWD: _too, _: _three, ...rest } = environment;
     expect(rest).toEqual({
@@ -95,7 +95,7 @@ describe("the program gets", () => {
     });
   });
 
-  test("a PATH, even if wgmon has none", async () => {
+  test("a program gets a PATH, even if wgmon has none", async () => {
     const { PATH } = process.env;
     for (const none of [undefined, ""]) {
       if (none === undefined) delete process.env["PATH"];
@@ -107,7 +107,7 @@ describe("the program gets", () => {
     }
   });
 
-  test("an empty variable for each field that the event does not have", async () => {
+  test("a program gets an empty variable for each field that the event does not have", async () => {
     const nameless = anEvent("peer.connected", { name: null, peer: peer({ endpoint: null }) });
     const nothing = { WGMON_PEER_NAME: "", WGMON_ENDPOINT: "" };
     expect(await environmentOf(messageOf(nameless))).toMatchObject({
@@ -121,7 +121,7 @@ describe("the program gets", () => {
     });
   });
 
-  test("for several events, their common fields and a line of text for each", async () => {
+  test("a program gets the common fields of several events and a line of text for each", async () => {
     const message = messageOf(event, anEvent("device.removed"));
     expect(await environmentOf(message)).toMatchObject({
       WGMON_EVENT_ID: message.id,
@@ -134,12 +134,12 @@ describe("the program gets", () => {
     });
   });
 
-  test("a name without its NUL characters", async () => {
+  test("a program gets a name without its NUL characters", async () => {
     const message = messageOf(anEvent("peer.connected", { name: "a\0b" }));
     expect((await environmentOf(message))["WGMON_PEER_NAME"]).toBe("ab");
   });
 
-  test("started, whatever the names are", async () => {
+  test("a program is started, whatever the names are", async () => {
     await fc.assert(
       fc.asyncProperty(hostileMessage, async (message) => {
         expect(await attempt(["/bin/true"], { message })).toEqual({ type: "delivered" });
@@ -148,14 +148,14 @@ describe("the program gets", () => {
     );
   });
 
-  test("its arguments as they are, without a shell", async () => {
+  test("a program gets its arguments as they are, without a shell", async () => {
     const hostile = "$(id) `id` \"; touch x' * ~";
     const printer = 'printf %s "$2" > "$1/argument"';
     await attempt(["/bin/sh", "-c", printer, "sh", folder, hostile]);
     expect(content("argument")).toBe(hostile);
   });
 
-  test("the root folder, a session without a terminal, and none of wgmon's open files", async () => {
+  test("a program gets the root folder, a session without a terminal, and none of wgmon's open files", async () => {
     expect(await run('pwd > "$1/pwd"; cat /proc/$$/stat > "$1/stat"')).toEqual({
       type: "delivered",
     });
@@ -169,7 +169,7 @@ describe("the program gets", () => {
   });
 });
 
-describe("the result by exit code and standard error", () => {
+describe("the result of a program", () => {
   const noise = "echo first >&2; echo >&2; ";
 
   test.each([
@@ -188,9 +188,12 @@ describe("the result by exit code and standard error", () => {
     [`${noise} printf 'no newline' >&2; exit 3`, retry("exit code 3: no newline")],
     ["kill -TERM $$", retry("killed by SIGTERM")],
     ["echo oh >&2; kill -SEGV $$", retry("killed by SIGSEGV: oh")],
-  ] satisfies [string, DeliveryResult][])("%s", async (script, verdict) => {
-    expect(await run(script)).toEqual(verdict);
-  });
+  ] satisfies [string, DeliveryResult][])(
+    "an exit code and the last line of standard error give the expected result: %s",
+    async (script, verdict) => {
+      expect(await run(script)).toEqual(verdict);
+    },
+  );
 
   test.each([
     ["a progress bar", "10%%\\r20%%\\r\\n", "20%"],
@@ -202,12 +205,12 @@ describe("the result by exit code and standard error", () => {
       "curl: https://hooks.example.net/... 500",
     ],
     ["a URL with a password", "get http://u:s3cr3t@192.0.2.1/\\n", "get http://192.0.2.1/..."],
-  ])("the last line is made safe for a log: %s", async (_name, written, line) => {
+  ])("the last line of standard error is made safe for a log: %s", async (_name, written, line) => {
     const verdict = await run(`printf '${written}' >&2; exit 1`);
     expect(verdict).toEqual(retry(`exit code 1: ${line}`));
   });
 
-  test("a long last line is cut", async () => {
+  test("a long last line of standard error is cut", async () => {
     const verdict = await run("head -c 150000 /dev/zero | tr '\\0' x >&2; exit 1");
     expect(verdict).toEqual(retry(`exit code 1: ${"x".repeat(199)}\u2026`));
   });
@@ -219,28 +222,31 @@ describe("a program that cannot be started", () => {
     ["not-executable", "#!/bin/sh\n", 0o644, /not executable.* \(EACCES\)$/],
     ["no-interpreter", "#!/no/such/shell\n", 0o755, /interpreter.* \(ENOENT\)$/],
     ["no-first-line", "exit 0\n", 0o755, /#!\/bin\/sh \(ENOEXEC\)$/],
-  ])("%s", async (name, text, mode, reason) => {
-    if (text !== null) writeFileSync(file(name), text);
-    if (text !== null) chmodSync(file(name), mode);
-    const verdict = await attempt([file(name), "s3cr3t"]);
-    expect(verdict).toEqual({
-      type: "retry",
-      reason: expect.stringMatching(reason),
-      afterMs: null,
-    });
-    expect(JSON.stringify(verdict)).not.toContain("s3cr3t");
-  });
+  ])(
+    "a program that cannot be started is retried, and the reason says why: %s",
+    async (name, text, mode, reason) => {
+      if (text !== null) writeFileSync(file(name), text);
+      if (text !== null) chmodSync(file(name), mode);
+      const verdict = await attempt([file(name), "s3cr3t"]);
+      expect(verdict).toEqual({
+        type: "retry",
+        reason: expect.stringMatching(reason),
+        afterMs: null,
+      });
+      expect(JSON.stringify(verdict)).not.toContain("s3cr3t");
+    },
+  );
 
-  test("a folder", async () => {
+  test("an attempt is retried if the program is a folder", async () => {
     expect(await attempt([folder])).toMatchObject({ type: "retry" });
   });
 
-  test("an argument that Bun does not take", async () => {
+  test("an attempt is retried if Bun does not take an argument", async () => {
     const verdict = await attempt(["/bin/true", "s3cr3t\0"]);
     expect(verdict).toEqual(retry("the program cannot be started"));
   });
 
-  test("is tried again, and is started once it exists", async () => {
+  test("a program that did not exist is started once it exists", async () => {
     expect(await attempt([file("late")])).toMatchObject({ type: "retry" });
     writeFileSync(file("late"), "#!/bin/sh\n");
     chmodSync(file("late"), 0o755);
@@ -257,15 +263,15 @@ describe("a program that misbehaves", () => {
     ["closes its input at once", "exec <&-"],
     ["reads a part of its input", "head -c 10 > /dev/null"],
     ["reads all of its input", "cat > /dev/null"],
-  ])("%s", async (_name, script) => {
+  ])("a program that %s does not block the attempt", async (_name, script) => {
     expect(await run(script, { message: large })).toEqual({ type: "delivered" });
   });
 
-  test("closes its standard error at once", async () => {
+  test("a program that closes its standard error at once is judged by its exit code", async () => {
     expect(await run("exec 2>&-; exit 4")).toEqual(retry("exit code 4"));
   });
 
-  test("writes for ever: it is killed, and memory does not grow", async () => {
+  test("a program that writes for ever is killed, and memory does not grow", async () => {
     const child = Bun.spawn([
       process.execPath,
       Bun.fileURLToPath(import.meta.resolve("../support/flooding-program.ts")),
@@ -276,7 +282,7 @@ describe("a program that misbehaves", () => {
     expect(grownBytes).toBeLessThan(32 * 2 ** 20);
   });
 
-  test("runs for ever: its children are killed with it", async () => {
+  test("a program that runs for ever is killed with its children", async () => {
     const script =
       'sleep 1000 & echo $! > "$1/child"; echo $$ > "$1/parent"; echo waiting >&2; wait';
     const verdict = await withLimit(
@@ -288,7 +294,7 @@ describe("a program that misbehaves", () => {
     for (const who of ["child", "parent"]) await gone(Number(content(who)));
   });
 
-  test("ignores other signals", async () => {
+  test("a program that ignores other signals is killed at its timeout", async () => {
     const script = 'trap "" TERM INT HUP; echo $$ > "$1/stubborn"; while :; do sleep 1000; done';
     const verdict = await withLimit(
       200,
@@ -299,7 +305,7 @@ describe("a program that misbehaves", () => {
     await gone(Number(content("stubborn")));
   });
 
-  test("is killed at once by an abort", async () => {
+  test("an abort kills the program at once", async () => {
     const stop = new AbortController();
     const script = 'sleep 1000 & echo $! > "$1/aborted"; mv "$1/aborted" "$1/ready"; wait';
     const verdict = run(script, { signal: stop.signal });
@@ -309,20 +315,20 @@ describe("a program that misbehaves", () => {
     await gone(Number(content("ready")));
   });
 
-  test("is not started after an abort", async () => {
+  test("no program is started after an abort", async () => {
     const verdict = await run('touch "$1/started"', { signal: AbortSignal.abort() });
     expect(verdict).toEqual(retry("aborted"));
     expect(readdirSync(folder)).not.toContain("started");
   });
 
-  test("leaves a daemon that holds the pipes open: the attempt does not wait for the daemon", async () => {
+  test("a daemon that holds the program's pipes open does not delay the attempt", async () => {
     const script = 'setsid sleep 1000 & echo $! > "$1/daemon"; echo done >&2; exit 7';
     // Too long to end the program in this test.
     expect(await run(script, { timeoutMs: 1_000_000 })).toEqual(retry("exit code 7: done"));
     process.kill(Number(content("daemon")), "SIGKILL");
   });
 
-  test("leaves neither zombies nor open files", async () => {
+  test("attempts leave neither zombies nor open files", async () => {
     const files = (): number => readdirSync("/proc/self/fd").length;
     await run("exit 0");
     Bun.gc(true);

@@ -122,11 +122,11 @@ test.each([
   ["http://user@pa/ss@proxy:3128", "of https_proxy"],
   ["http:\\\\user:12\\34@proxy:3128", "of https_proxy"],
   ["tok3n//x@proxy:3128", "of https_proxy"],
-])("%s is named %s", (https_proxy, place) => {
+])("the label of the proxy in %s is %s", (https_proxy, place) => {
   expect(proxyFor(new URL("https://hooks.example.net/x"), { https_proxy })?.label).toBe(place);
 });
 
-test("no part of a user name or password is in the label, whatever characters they have", () => {
+test("no part of a user name or password is in the label of a proxy, whatever characters they have", () => {
   const character = fc.oneof(
     fc.constantFrom(...Array.from("/?#@:\\[]%&;=+.\t\n ")),
     fc.string({ minLength: 1, maxLength: 1 }),
@@ -170,7 +170,7 @@ describe("an attempt through a proxy", () => {
     ["403 Forbidden", "403, it does not allow connections to the receiver"],
     ["502 Bad Gateway", "502, it cannot reach the receiver"],
     ["418 Teapot", "418, it refuses to connect to the receiver"],
-  ])("is retried if the proxy answers the CONNECT with %s", async (status, reason) => {
+  ])("an attempt is retried if the proxy answers the CONNECT with %s", async (status, reason) => {
     using own = new Proxy();
     own.answer = `HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`;
     const https_proxy = `http://ops:${PASSWORD}@${own.place}`;
@@ -196,7 +196,7 @@ describe("an attempt through a proxy", () => {
       "302: redirects are not followed, give the final URL (through proxy PLACE)",
     ],
   ])(
-    "gets the expected result if the proxy answers %s to a request without TLS",
+    "an attempt gets the expected result if the proxy answers %s to a request without TLS",
     async (status, type, reason) => {
       using own = new Proxy();
       own.answer = `HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`;
@@ -213,7 +213,7 @@ describe("an attempt through a proxy", () => {
       "socks5://ops:s3cr3tpw@127.0.0.1:1",
       "proxy 127.0.0.1:1: only http:// and https:// proxies are supported",
     ],
-  ])("is retried if %s cannot be sent through %s", async (url, address, reason) => {
+  ])("an attempt is retried if %s cannot be sent through %s", async (url, address, reason) => {
     expect(await verdict(url, { http_proxy: address, https_proxy: address })).toEqual({
       type: "retry",
       reason,
@@ -221,7 +221,7 @@ describe("an attempt through a proxy", () => {
     });
   });
 
-  test("is retried if the host name of the proxy is unknown", async () => {
+  test("an attempt is retried if the host name of the proxy is unknown", async () => {
     const found = await verdict(https, { https_proxy: "http://proxy.invalid:3128" });
     const reasons = [
       "proxy proxy.invalid:3128: ENOTFOUND (host name unknown)",
@@ -230,7 +230,7 @@ describe("an attempt through a proxy", () => {
     expect(reasons).toContain((found as { reason: string }).reason);
   });
 
-  test("is retried if the proxy or the receiver does not speak TLS, and the reason names the proxy", async () => {
+  test("an attempt is retried if the proxy or the receiver does not speak TLS, and the reason names the proxy", async () => {
     using own = new Proxy();
     own.answer = "220 mail.example.net ESMTP\r\n";
     for (const scheme of ["http", "https"]) {
@@ -242,7 +242,7 @@ describe("an attempt through a proxy", () => {
     }
   });
 
-  test("does not name the proxy in the reason if no_proxy excludes the receiver", async () => {
+  test("the reason of a failed attempt does not name the proxy if no_proxy excludes the receiver", async () => {
     const env = { http_proxy: `http://${proxy.place}`, no_proxy: "127.0.0.1" };
     expect(await verdict("http://127.0.0.1:1/x", env)).toMatchObject({ reason: "ECONNREFUSED" });
   });

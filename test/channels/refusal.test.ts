@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { explanationIn } from "../../src/channels/refusal.ts";
 
 const PLAIN = new URL("https://hooks.example.net/x");
+const PUBLIC_PARTS = ["hooks", "sendMessage", "api", "webhooks"];
 
 test.each<[unknown, string | null]>([
   ["<!DOCTYPE html><pre>Cannot POST /x</pre>", null],
@@ -18,21 +19,24 @@ test.each<[unknown, string | null]>([
   [{ message: { message: "", text: 3 }, error: null }, null],
   [{ error: "  ", title: "No" }, "No"],
 ])("%j", (body, reason) => {
-  expect(explanationIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(reason);
+  expect(explanationIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN, [])).toBe(
+    reason,
+  );
 });
 
-test("the reason is one short line without control characters", () => {
+test("the reason of a refusal is one short line without control characters", () => {
   const reason = explanationIn(
     JSON.stringify({ error: `a\u001b[2Jb\nc\u202e${"x".repeat(5000)}` }),
     PLAIN,
+    [],
   )!;
   expect(reason).toStartWith("a [2Jb c");
   expect(reason.length).toBeLessThanOrEqual(200);
 });
 
-test("a body that is nested too deep has no reason", () => {
+test("a body that is nested too deep has no reason of a refusal", () => {
   const body = `${'{"errors":'.repeat(400)}"deep"${"}".repeat(400)}`;
-  expect(explanationIn(body, PLAIN)).toBeNull();
+  expect(explanationIn(body, PLAIN, [])).toBeNull();
 });
 
 describe("secrets of the URL that a receiver repeats", () => {
@@ -75,19 +79,28 @@ describe("secrets of the URL that a receiver repeats", () => {
       "bad query a=1&token=a%2Fb+c!d",
       "bad query a=1&token=(hidden)",
     ],
-    // Words that are part of every such URL are not secrets.
+    // A version, and words that are part of every URL of the service, are not secrets.
+    [
+      "https://discord.com/api/v10/webhooks/1/tokenTOKEN",
+      "no /api/v10/WebHooks",
+      "no /api/v10/WebHooks",
+    ],
+    ["https://hooks.example.net/loft/s3cretKey", "no loft s3cretKey", "no (hidden) (hidden)"],
     [
       "https://api.telegram.org/bot1:s3cret/sendMessage?chat_id=-42&message_thread_id=7",
       "not enough rights to send text messages to the chat",
       "not enough rights to send text messages to the chat",
     ],
     ["https://discord.com/api/webhooks/123456/tokenTOKEN", "Unknown Webhook", "Unknown Webhook"],
-  ])("%s: %s", (url, body, reason) => {
-    expect(explanationIn(body, new URL(url))).toBe(reason);
-  });
+  ])(
+    "the reason of a refusal hides the secrets of the URL %s if the body is: %s",
+    (url, body, reason) => {
+      expect(explanationIn(body, new URL(url), PUBLIC_PARTS)).toBe(reason);
+    },
+  );
 
   const token = fc.stringMatching(/^[A-Za-z0-9_-]{8,40}$/);
-  test("are hidden, wherever they are in the URL and in the body", () => {
+  test("secrets of the URL are hidden in the reason, wherever they are in the URL and in the body", () => {
     fc.assert(
       fc.property(
         token,
@@ -105,6 +118,7 @@ describe("secrets of the URL that a receiver repeats", () => {
           const reason = explanationIn(
             JSON.stringify({ message: `${before}${secret}${after}` }),
             url,
+            [],
           );
           expect(reason ?? "").not.toContain(secret);
         },

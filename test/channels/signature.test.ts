@@ -36,21 +36,21 @@ function problemOf(text: string): string {
 
 const keys = fc.uint8Array({ minLength: 24, maxLength: 64 });
 
-describe("a signature", () => {
+describe("sign", () => {
   const [secret] = secretsOf(SECRET);
   const signed = { id: ID, timestamp: TIMESTAMP, body: bytes(BODY) };
 
-  test("is the one that the specification publishes", () => {
+  test("a signature is the one that the specification publishes", () => {
     expect(sign([secret!], signed)).toBe(SIGNATURE);
   });
 
-  test("is made with each secret", () => {
+  test("a signature is made with each secret", () => {
     const other = new SigningSecret(new Uint8Array(32).fill(7));
     expect(sign([other, secret!], signed)).toBe(`${other.sign(signed)} ${SIGNATURE}`);
     expect(sign([], signed)).toBe("");
   });
 
-  test("is accepted by the reference library, with each of the secrets", () => {
+  test("a signature is accepted by the reference library, with each of the secrets", () => {
     fc.assert(
       fc.property(
         fc.array(keys, { minLength: 1, maxLength: 3 }),
@@ -76,7 +76,7 @@ describe("a signature", () => {
     );
   });
 
-  test("of the reference library is accepted", () => {
+  test("a signature of the reference library is accepted", () => {
     const times = fc.integer({ min: 0, max: 4_000_000_000 });
     fc.assert(
       fc.property(
@@ -143,11 +143,14 @@ describe("verify", () => {
       { signature: `v1,AAAA,${SIGNATURE}` },
       "no signature matches any of the secrets",
     ],
-  ])("%s", (_name, changed, result) => {
-    expect(verify(secrets, { ...right, ...changed }, bytes(BODY), NOW_MS)).toBe(result as never);
-  });
+  ])(
+    "verify returns the expected result for a message in this case: %s",
+    (_name, changed, result) => {
+      expect(verify(secrets, { ...right, ...changed }, bytes(BODY), NOW_MS)).toBe(result as never);
+    },
+  );
 
-  test("a change of any bit of the body is noticed", () => {
+  test("verify notices a change of any bit of the body", () => {
     const body = bytes(BODY);
     for (let bit = 0; bit < body.length * 8; bit++) {
       const changed = body.slice();
@@ -160,7 +163,7 @@ describe("verify", () => {
     expect(verify(secrets, right, bytes(`${BODY} `), NOW_MS)).not.toBe("ok");
   });
 
-  test("a part of the id cannot be moved to the timestamp or to the body", () => {
+  test("verify refuses a message if a part of the id is moved to the timestamp or to the body", () => {
     const moved = { id: `${ID}.${TIMESTAMP}`, timestamp: "5", body: bytes("x") };
     const signature = sign(secrets, moved);
     expect(verify(secrets, { ...moved, signature }, moved.body, 5000)).toBe("ok");
@@ -180,11 +183,14 @@ describe("verify", () => {
     [0, "ok"],
     [300, "ok"],
     [301, "webhook-timestamp is more than 5 minutes ago"],
-  ] as const)("%d seconds after it was sent", (seconds, result) => {
-    expect(verify(secrets, right, bytes(BODY), NOW_MS + seconds * 1000)).toBe(result);
-  });
+  ] as const)(
+    "verify returns the expected result %d seconds after a message was sent",
+    (seconds, result) => {
+      expect(verify(secrets, right, bytes(BODY), NOW_MS + seconds * 1000)).toBe(result);
+    },
+  );
 
-  test("the reference library has the same limits", () => {
+  test("the reference library has the same limits of time as verify", () => {
     for (const seconds of [-301, -300, 300, 301]) {
       setSystemTime(NOW_MS + seconds * 1000);
       const reference = (): unknown =>
@@ -219,12 +225,12 @@ describe("a file of secrets", () => {
     ["with its prefix", `whsec_${SECRET}\n`],
     ["with lines around it", `\n# for the shop\n  \t\n  ${SECRET}  \n\n# the end`],
     ["from another system", `\ufeff${SECRET}\r\n`],
-  ])("%s", (_name, text) => {
+  ])("a secret is read from a file in this form: %s", (_name, text) => {
     const secrets = secretsOf(text);
     expect(sign(secrets, { id: ID, timestamp: TIMESTAMP, body: bytes(BODY) })).toBe(SIGNATURE);
   });
 
-  test("several secrets are read in their order", () => {
+  test("several secrets are read from a file in their order", () => {
     const [first, second] = secretsOf(`whsec_${"A".repeat(32)}\n${SECRET}\n`);
     const signed = { id: ID, timestamp: TIMESTAMP, body: bytes(BODY) };
     expect(sign([first!, second!], signed)).toEndWith(` ${SIGNATURE}`);
@@ -268,11 +274,11 @@ describe("a file of secrets", () => {
     ["base64 for URLs", `-_${SECRET}`, `has text that is not base64 in line 1; ${HOW}`],
     ["a letter missing", `${SECRET}A`, `has text that is not base64 in line 1; ${HOW}`],
     ["bits after the end", `${SECRET}AB==`, `has text that is not base64 in line 1; ${HOW}`],
-  ])("%s is refused", (_name, text, problem) => {
+  ])("a file of secrets is refused in this case: %s", (_name, text, problem) => {
     expect(problemOf(text)).toBe(problem);
   });
 
-  test("with any content, no problem quotes it, and no secret is too short or too long", () => {
+  test("with any content of a file of secrets, no problem quotes it, and no secret is too short or too long", () => {
     const line = fc.oneof(fc.string({ unit: "binary" }), fc.base64String({ maxLength: 120 }));
     fc.assert(
       fc.property(
@@ -291,7 +297,7 @@ describe("a file of secrets", () => {
   });
 });
 
-describe("a secret is hidden if printed", () => {
+describe("a secret that is printed", () => {
   const [secret] = secretsOf(SECRET);
 
   test.each([
@@ -300,12 +306,12 @@ describe("a secret is hidden if printed", () => {
     ["as JSON", JSON.stringify({ secret })],
     ["by Bun.inspect", Bun.inspect({ secrets: [secret] }, { depth: 10 })],
     ["by util.inspect", inspect({ secret }, { showHidden: true, depth: 10 })],
-  ])("%s", (_name, text) => {
+  ])("a secret is hidden if it is printed %s", (_name, text) => {
     expect(text).toContain("(hidden)");
     expectNothingOf(text);
   });
 
-  test("by console.log", async () => {
+  test("a secret is hidden if it is printed by console.log", async () => {
     const code = `
       import { parseSecrets } from "${import.meta.dir}/../../src/channels/signature.ts";
       const { value } = parseSecrets("${SECRET}");
@@ -318,7 +324,7 @@ describe("a secret is hidden if printed", () => {
     expectNothingOf(text);
   });
 
-  test("its key is not a property, and later changes of the bytes do not change it", () => {
+  test("the key of a secret is not a property, and later changes of the bytes do not change it", () => {
     expect(Reflect.ownKeys(secret!)).toEqual([]);
     const key = Uint8Array.fromBase64(SECRET);
     const copy = new SigningSecret(key);

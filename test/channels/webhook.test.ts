@@ -61,8 +61,8 @@ const echoing: Format = {
   interpretResponse: (status, body) => ({ type: "drop", reason: `${status} ${body}` }),
 };
 
-describe("the request", () => {
-  test("of format json has the event, its id and the time of the attempt", async () => {
+describe("the request of a webhook", () => {
+  test("a request of format json has the event, its id and the time of the attempt", async () => {
     using receiver = new Receiver();
     const clock = new HandClock(NOW_MS + 1999);
     const channel = webhook(receiver.url("/x?y=1"), { clock });
@@ -79,7 +79,7 @@ describe("the request", () => {
     expect(request!.headers.get("webhook-signature")).toBeNull();
   });
 
-  test("with several events has the message's id", async () => {
+  test("a request with several events has the message's id", async () => {
     using receiver = new Receiver();
     const several = messageOf(event, anEvent("device.removed"));
     await webhook(receiver.url()).attempt(several, never);
@@ -88,7 +88,7 @@ describe("the request", () => {
     expect(request!.body).toBe(json.request(several, new URL("http://192.0.2.1/")).body);
   });
 
-  test("of format form has the field content, and no webhook- headers", async () => {
+  test("a request of format form has the field content, and no webhook- headers", async () => {
     using receiver = new Receiver();
     const secrets = [new SigningSecret(new Uint8Array(32))];
     await webhook(receiver.url(), { format: form, secrets }).attempt(message, never);
@@ -100,7 +100,7 @@ describe("the request", () => {
     }
   });
 
-  test("has the URL and the additional headers that the format sets", async () => {
+  test("a request has the URL and the additional headers that the format sets", async () => {
     using receiver = new Receiver();
     const format: Format = {
       request: (_message, url) => ({
@@ -119,14 +119,14 @@ describe("the request", () => {
     expect(request!.body).toBe("héllo");
   });
 
-  test("has the name and password of the URL as basic authentication, as Go sends them", async () => {
+  test("a request has the name and password of the URL as basic authentication, as Go sends them", async () => {
     using receiver = new Receiver();
     const url = receiver.url().replace("http://", "http://us%40er:p%3Ass@");
     await webhook(url).attempt(message, never);
     expect(receiver.requests[0]!.headers.get("authorization")).toBe(`Basic ${btoa("us@er:p:ss")}`);
   });
 
-  test("for the next message reuses the connection", async () => {
+  test("the request for the next message reuses the connection", async () => {
     const ports = new Set<number>();
     using server = Bun.serve({
       port: 0,
@@ -157,7 +157,7 @@ describe("attempts at one message", () => {
     };
   }
 
-  test("have the same body, also if the outbox has read the events again", async () => {
+  test("attempts at one message have the same body, also if the outbox has read the events again", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { format: counting() });
     await channel.attempt(message, never);
@@ -166,7 +166,7 @@ describe("attempts at one message", () => {
     expect(receiver.requests.map(({ body }) => body)).toEqual(Array(3).fill("encoding 1 of 1"));
   });
 
-  test("have another body if an event was removed or if it is another message", async () => {
+  test("attempts have different bodies if an event was removed or if the message is another one", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { format: counting() });
     const other = anEvent("device.removed");
@@ -180,7 +180,7 @@ describe("attempts at one message", () => {
     ]);
   });
 
-  test("are each signed with their own time and with all secrets", async () => {
+  test("attempts are each signed with their own time and with all secrets", async () => {
     using receiver = new Receiver();
     const clock = new HandClock(Date.now());
     const keys = [new Uint8Array(24).fill(1), new Uint8Array(64).fill(2)];
@@ -208,7 +208,7 @@ describe("attempts at one message", () => {
     }
   });
 
-  test("are prepared by warmUp without sending anything", async () => {
+  test("warmUp prepares an attempt without sending anything", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { secrets: [new SigningSecret(new Uint8Array(32))] });
     channel.warmUp!(message);
@@ -216,7 +216,7 @@ describe("attempts at one message", () => {
     expect(receiver.requests).toHaveLength(1);
   });
 
-  test("send nothing if they are aborted before they begin", async () => {
+  test("attempts that are aborted before they begin send nothing", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { secrets: [new SigningSecret(new Uint8Array(32))] });
     expect(await channel.attempt(message, AbortSignal.abort())).toEqual(retry("aborted"));
@@ -225,7 +225,7 @@ describe("attempts at one message", () => {
   });
 });
 
-describe("the response", () => {
+describe("the response to a webhook", () => {
   const retried = new Set([407, 408, 425, 429]);
   const statuses = Array.from({ length: 400 }, (_, i) => 200 + i);
 
@@ -234,7 +234,7 @@ describe("the response", () => {
     ["stop", [410]],
     ["retry", [0, ...statuses.filter((status) => status >= 500 || retried.has(status)), 600, 999]],
     ["drop", statuses.filter((s) => s >= 300 && s < 500 && s !== 410 && !retried.has(s))],
-  ] as const)("has the result %s for the expected statuses", (type, which) => {
+  ] as const)("a response has the result %s for the expected statuses", (type, which) => {
     for (const status of which)
       expect([status, resultOfStatus(status, new Headers(), NO_PROXY).type]).toEqual([
         status,
@@ -253,7 +253,7 @@ describe("the response", () => {
     [418, "418: refused, check the webhook's URL and format"],
     [410, "410: the target is gone"],
     [503, "503"],
-  ])("with status %d has a reason that says what to do", (status, reason) => {
+  ])("a response with status %d has a reason that says what to do", (status, reason) => {
     expect(resultOfStatus(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
   });
 
@@ -281,7 +281,7 @@ describe("the response", () => {
     ["Notaday, not a date GMT", null],
     ["Thu Jan 99 00:00:30 2026", null],
     ["", null],
-  ])("with Retry-After: %s has the expected delay", (value, afterMs) => {
+  ])("a response with Retry-After: %j has the expected delay", (value, afterMs) => {
     const headers = new Headers(value === null ? {} : { "retry-after": value });
     for (const status of [429, 503]) {
       expect(resultOfStatus(status, headers, NO_PROXY)).toEqual({
@@ -292,7 +292,7 @@ describe("the response", () => {
     }
   });
 
-  test("with a Retry-After date without a zone is read in GMT, whatever the zone of this machine", () => {
+  test("a Retry-After date without a zone is read in GMT, whatever the zone of this machine", () => {
     const before = process.env["TZ"];
     process.env["TZ"] = "America/New_York";
     try {
@@ -304,7 +304,7 @@ describe("the response", () => {
     }
   });
 
-  test("of a real receiver is judged in the same way", async () => {
+  test("a response of a real receiver is judged in the same way", async () => {
     expect(await verdictOn({ status: 503, headers: { "retry-after": "7" } })).toEqual({
       type: "retry",
       reason: "503",
@@ -312,7 +312,7 @@ describe("the response", () => {
     });
   });
 
-  test("with a redirect is not followed", async () => {
+  test("a redirect is not followed", async () => {
     using elsewhere = new Receiver();
     const verdict = await verdictOn({ status: 302, headers: { location: elsewhere.url() } });
     expect(verdict).toEqual({
@@ -322,11 +322,11 @@ describe("the response", () => {
     expect(elsewhere.requests).toEqual([]);
   });
 
-  test("with a slow body is judged without waiting for the body", async () => {
+  test("a response with a slow body is judged without waiting for the body", async () => {
     expect(await verdictOn("slow-body")).toEqual(delivered);
   });
 
-  test("with an endless body is cancelled", async () => {
+  test("a response with an endless body is cancelled", async () => {
     await expectBroken(json, delivered);
   });
 
@@ -342,13 +342,16 @@ describe("the response", () => {
     ["103 first", "103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 503 No\r\n\r\n", retry("503")],
     ["another protocol", "101 Switching Protocols\r\nupgrade: h2c\r\n\r\n", "retry"],
     ["an unknown status", "999 What\r\ncontent-length: 0\r\n\r\n", retry("999")],
-  ] as const)("%s", async (_name, answer, expected) => {
-    const verdict = await verdictOnRaw((client) => {
-      client.write(`HTTP/1.1 ${answer}`);
-      client.end();
-    });
-    expect(typeof expected === "string" ? verdict.type : verdict).toEqual(expected);
-  });
+  ] as const)(
+    "a response of this kind has the expected result: %s",
+    async (_name, answer, expected) => {
+      const verdict = await verdictOnRaw((client) => {
+        client.write(`HTTP/1.1 ${answer}`);
+        client.end();
+      });
+      expect(typeof expected === "string" ? verdict.type : verdict).toEqual(expected);
+    },
+  );
 });
 
 describe("the receiver's reason", () => {
@@ -358,11 +361,14 @@ describe("the receiver's reason", () => {
     [413, "too long", "413: the receiver says: too long"],
     [400, "", "400: the receiver cannot read the event, check the webhook's format"],
     [400, "<html>no</html>", "400: the receiver cannot read the event, check the webhook's format"],
-  ])("%d %s", async (status, body, reason) => {
-    expect(await verdictOn({ status, body })).toEqual({ type: "drop", reason });
-  });
+  ])(
+    "the reason for status %d has the receiver's reason from the body %s",
+    async (status, body, reason) => {
+      expect(await verdictOn({ status, body })).toEqual({ type: "drop", reason });
+    },
+  );
 
-  test("does not contain the URL's secrets", async () => {
+  test("the receiver's reason does not contain the URL's secrets", async () => {
     using receiver = new Receiver();
     receiver.answer = ({ path, headers }) => ({
       status: 400,
@@ -376,7 +382,7 @@ describe("the receiver's reason", () => {
     });
   });
 
-  test("is read from the beginning of an endless body", async () => {
+  test("the receiver's reason is read from the beginning of an endless body", async () => {
     const say = (client: Client): void =>
       client.write(`HTTP/1.1 400 No\r\n\r\n${"no ".repeat(2000)}`);
     const verdict = await verdictOnRaw(say, { timeoutMs: 2000 });
@@ -389,7 +395,7 @@ describe("the receiver's reason", () => {
 });
 
 describe("a format with interpretResponse", () => {
-  test("is asked first; status and headers decide only if it returns null", async () => {
+  test("interpretResponse is asked first; status and headers decide only if it returns null", async () => {
     using receiver = new Receiver();
     const answers: Answer[] = [
       { status: 200, body: "error 429" },
@@ -424,7 +430,7 @@ describe("a format with interpretResponse", () => {
     ["cut off", "400 No\r\ncontent-length: 10\r\n\r\nabc", "400 abc"],
     ["cut off in a character", "400 No\r\ncontent-length: 10\r\n\r\nab\u00e9", "400 ab\u00e9"],
     ["longer", `400 No\r\n\r\n${"x".repeat(5000)}`, `400 ${"x".repeat(4096)}`],
-  ])("gets the received part of the body: %s", async (_name, answer, reason) => {
+  ])("interpretResponse gets the received part of the body: %s", async (_name, answer, reason) => {
     const say = (client: Client): void => {
       client.write(`HTTP/1.1 ${answer}`);
       // Otherwise Bun may lose the bytes that were received just before the end.
@@ -433,7 +439,7 @@ describe("a format with interpretResponse", () => {
     expect(await verdictOnRaw(say, { format: echoing })).toEqual({ type: "drop", reason });
   });
 
-  test("gets a character that was received in two parts", async () => {
+  test("interpretResponse gets a character that was received in two parts", async () => {
     const [first, second] = [Uint8Array.of(0x61, 0xc3), Uint8Array.of(0xa9, 0x62)];
     const say = (client: Client): void => {
       client.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n");
@@ -446,7 +452,7 @@ describe("a format with interpretResponse", () => {
     });
   });
 
-  test("gets the part of the body that was received before the timeout", async () => {
+  test("interpretResponse gets the part of the body that was received before the timeout", async () => {
     const say = (client: Client): void => client.write("HTTP/1.1 200 OK\r\n\r\nabc");
     const hasBody = (verdict: DeliveryResult) => !Bun.deepEquals(verdict, retry("timeout"));
     const verdictBy = (format: Format) =>
@@ -455,12 +461,12 @@ describe("a format with interpretResponse", () => {
     expect(await verdictBy({ ...json, interpretResponse: () => null })).toEqual(delivered);
   });
 
-  test("gets the beginning of an endless body, which is cancelled", async () => {
+  test("interpretResponse gets the beginning of an endless body, which is cancelled", async () => {
     const reason = `200 ${"\0".repeat(4096)}`;
     await expectBroken(echoing, { type: "drop", reason });
   });
 
-  test("gets a compressed body without decompression, which could be gigabytes", async () => {
+  test("interpretResponse gets a compressed body without decompression, which could be gigabytes", async () => {
     using receiver = new Receiver();
     const headers = { "content-encoding": "gzip" };
     receiver.answer = { status: 400, headers, body: "not unpacked" };
@@ -470,12 +476,12 @@ describe("a format with interpretResponse", () => {
   });
 });
 
-describe("without a valid response, an attempt is retried if", () => {
-  test("the timeout ends it", async () => {
+describe("an attempt without a valid response", () => {
+  test("an attempt is retried if the timeout ends it", async () => {
     expect(await verdictOn("hang", 30)).toEqual(retry("timeout"));
   });
 
-  test("an abort ends it at once", async () => {
+  test("an attempt is retried if an abort ends it at once", async () => {
     using receiver = new Receiver();
     receiver.answer = "hang";
     const stop = new AbortController();
@@ -485,14 +491,14 @@ describe("without a valid response, an attempt is retried if", () => {
     expect(await attempt).toEqual(retry("aborted"));
   });
 
-  test("no program listens", async () => {
+  test("an attempt is retried if no program listens", async () => {
     // Port 1 is tcpmux, which no machine runs.
     expect(await webhook("http://127.0.0.1:1/").attempt(message, never)).toEqual(
       retry("ECONNREFUSED"),
     );
   });
 
-  test("no program accepts the connection", async () => {
+  test("an attempt is retried if no program accepts the connection", async () => {
     await using full = await fullPort();
     const url = `http://127.0.0.1:${full.port}/`;
     expect(await webhook(url, { timeoutMs: 50 }).attempt(message, never)).toEqual(retry("timeout"));
@@ -502,11 +508,11 @@ describe("without a valid response, an attempt is retried if", () => {
     expect(await attempt).toEqual(retry("aborted"));
   });
 
-  test("the connection is reset", async () => {
+  test("an attempt is retried if the connection is reset", async () => {
     expect(await verdictOn("reset")).toEqual(retry("ECONNRESET"));
   });
 
-  test("the host name is unknown", async () => {
+  test("an attempt is retried if the host name is unknown", async () => {
     const verdict = await webhook("http://host.invalid/").attempt(message, never);
     // The error is another one on a machine without a name server.
     const reasons = ["ENOTFOUND (host name unknown)", "DNS does not answer"];
@@ -537,7 +543,7 @@ describe("without a valid response, an attempt is retried if", () => {
       "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
       "101: the receiver asks for another protocol",
     ],
-  ])("the whole response is: %s", async (_name, answer, reason) => {
+  ])("an attempt is retried if the whole response is: %s", async (_name, answer, reason) => {
     for (const end of ["end", "reset"] as const) {
       const verdict = await verdictOnRaw((client) => {
         client.write(answer);
@@ -549,7 +555,7 @@ describe("without a valid response, an attempt is retried if", () => {
     }
   });
 
-  test("the headers never end, at slow or at full speed, or never begin", async () => {
+  test("an attempt is retried if the headers never end, at slow or at full speed, or never begin", async () => {
     const slowly = (data: string): Promise<DeliveryResult> =>
       verdictOnRaw(
         (client) => {
@@ -568,7 +574,7 @@ describe("without a valid response, an attempt is retried if", () => {
   });
 });
 
-describe("with TLS", () => {
+describe("an attempt with TLS", () => {
   test("an attempt is retried if the receiver does not speak TLS", async () => {
     using receiver = new Receiver();
     const url = receiver.url().replace("http:", "https:");
@@ -614,7 +620,7 @@ describe("with TLS", () => {
 describe("a reused connection", () => {
   const ok = (client: Client): void => client.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 
-  test("is replaced if it was closed in the meantime", async () => {
+  test("a reused connection is replaced if it was closed in the meantime", async () => {
     using receiver = new RawReceiver((client) => {
       ok(client);
       client.end();
@@ -628,7 +634,7 @@ describe("a reused connection", () => {
   });
 
   test.each(["end", "reset"] as const)(
-    "causes no retry if the receiver closes it during the request: %s",
+    "a reused connection causes no retry if the receiver closes it during the request: %s",
     async (how) => {
       // As if the receiver's keep-alive timeout ended while the request was being sent.
       using receiver = new RawReceiver((client) =>
@@ -645,7 +651,7 @@ describe("a reused connection", () => {
     },
   );
 
-  test("is not replaced a second time for the same attempt", async () => {
+  test("a reused connection is not replaced a second time for the same attempt", async () => {
     let failing = false;
     using receiver = new RawReceiver((client) => (failing ? client.reset() : ok(client)));
     const channel = webhook(receiver.url());
@@ -658,13 +664,13 @@ describe("a reused connection", () => {
     expect(receiver.requests).toHaveLength(4);
   });
 
-  test("is required for a second try: a new connection has none", async () => {
+  test("only a reused connection has a second try, a new connection has none", async () => {
     using receiver = new RawReceiver((client) => client.reset());
     expect(await webhook(receiver.url()).attempt(message, never)).toEqual(retry("ECONNRESET"));
     expect(receiver.requests).toHaveLength(1);
   });
 
-  test("has one time limit for both tries", async () => {
+  test("both tries of a reused connection have one time limit", async () => {
     const tries = async (timeoutMs: number) => {
       using receiver = new RawReceiver((client) => {
         if (client.connection === 1) return client.request === 1 ? ok(client) : client.reset();

@@ -103,7 +103,7 @@ test("an error has the detail of the response; a 503 is a lost connection, which
 test.each<[string, readonly (string | null)[]]>([
   ["no answer", []],
   ["half an answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":']],
-])("wgmon hangs if there is %s", async (_name, answer) => {
+])("the request reports a wgmon that hangs if there is %s", async (_name, answer) => {
   serveBytes(...answer);
   const error = await failure();
   expect(error).toBeInstanceOf(ConnectionLost);
@@ -113,7 +113,7 @@ test.each<[string, readonly (string | null)[]]>([
 test.each<[string, readonly (string | null)[]]>([
   ["before it answers", [null]],
   ["in its answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":', null]],
-])("the connection is lost if it ends %s", async (_name, answer) => {
+])("the connection of a stream is lost if the stream ends %s", async (_name, answer) => {
   serveBytes(...answer);
   expect(await failure()).toBeInstanceOf(ConnectionLost);
 });
@@ -147,16 +147,19 @@ test("a stream without data for too long is a lost connection", async () => {
 
 const root = needs("root");
 
-test.skipIf(root.missing)(root.title("a user without permission gets EACCES"), async () => {
-  serve(() => Response.json({}));
-  chmodSync(path, 0o600);
-  chmodSync(folder, 0o755);
-  const script = `
+test.skipIf(root.missing)(
+  root.title("a user without permission gets EACCES from the socket"),
+  async () => {
+    serve(() => Response.json({}));
+    chmodSync(path, 0o600);
+    chmodSync(folder, 0o755);
+    const script = `
     import { DaemonClient } from ${JSON.stringify(join(import.meta.dir, "../../src/cli/client.ts"))};
     process.setgid(65534); process.setuid(65534);
     await new DaemonClient(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.name, error.message));`;
-  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
-  expect(await child.stdout.text()).toBe(
-    `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
-  );
-});
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+    expect(await child.stdout.text()).toBe(
+      `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
+    );
+  },
+);

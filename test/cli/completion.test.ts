@@ -9,7 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { complete, completion } from "../../src/cli/completion.ts";
-import { COMMAND_NAMES, commandOf, SETTING_NAMES } from "../../src/config/settings-table.ts";
+import { COMMAND_NAMES, commandOf } from "../../src/config/commands-table.ts";
+import { SETTING_NAMES } from "../../src/config/settings-table.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 setDefaultTimeout(TEST_MS);
@@ -144,11 +145,11 @@ describe("wgmon __complete", () => {
       ["--", "outbox", ""],
       ["list", "retry", "drop"],
     ],
-  ])("%j", (words, expected) => {
+  ])("wgmon __complete suggests the expected words for %j", (words, expected) => {
     expect(names(...words).sort()).toEqual([...expected].sort());
   });
 
-  test("a command has its own flags, and the flags of the settings if it takes settings", () => {
+  test("wgmon __complete suggests a command's own flags, and the flags of the settings if it takes settings", () => {
     for (const command of COMMAND_NAMES) {
       const { flags, takesSettings } = commandOf(command);
       const own = Object.keys(flags).map((name) => `--${name}`);
@@ -157,13 +158,13 @@ describe("wgmon __complete", () => {
     }
   });
 
-  test("--device has this machine's interfaces", () => {
+  test("wgmon __complete suggests this machine's interfaces for --device", () => {
     expect(names("--device", "").sort()).toEqual([...interfaces].sort());
   });
 
-  test("commands and flags have descriptions, after a tab", () => {
+  test("wgmon __complete prints descriptions of commands and flags after a tab", () => {
     expect(complete([""])).toContain(
-      "health\tcheck whether the running wgmon is ready; exit code 0 means ready",
+      "health\tcheck whether the running wgmon is ready (exit code 0)",
     );
     expect(complete(["status", "--de"])).toContain("--device\tonly this device");
     expect(complete(["--no"])).toContainEqual(
@@ -174,7 +175,7 @@ describe("wgmon __complete", () => {
   test.each([
     [["--help", "x\n", "--moniter=", "--", "--config"], ""],
     [["--config", "/nosuch", "outbox", "r"], "list\nretry\ndrop\n"],
-  ])("the program prints no error with %j", (words, printed) => {
+  ])("wgmon __complete prints no error with %j", (words, printed) => {
     const { stdout, stderr, exitCode } = Bun.spawnSync(
       [join(folder, "wgmon"), "__complete", ...words],
       { env: { ...process.env, WGMON_TICK: "never" } },
@@ -193,12 +194,12 @@ for (const shell of shells) {
   describe.skipIf(isMissing)(`${shell}${note}`, () => {
     const ask = (line: string) => suggestions(shell, line);
 
-    test("finds no syntax error in the script", () => {
+    test(`${shell} finds no syntax error in the script`, () => {
       const { exitCode, stderr } = Bun.spawnSync([shell, "-n", `script.${shell}`], { cwd: folder });
       expect({ exitCode, complaint: stderr.toString() }).toEqual({ exitCode: 0, complaint: "" });
     });
 
-    test("suggests all commands, and the words that follow them", () => {
+    test(`the completion of ${shell} suggests all commands, and the words that follow them`, () => {
       expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMAND_NAMES].sort()));
       expect(ask("wgmon out")).toEqual(["outbox"]);
       expect(ask("wgmon outbox ")).toEqual(["drop", "list", "retry"]);
@@ -206,7 +207,7 @@ for (const shell of shells) {
       expect(ask("wgmon completion ")).toEqual(["bash", "fish", "zsh"]);
     });
 
-    test("suggests only the flags of the command", () => {
+    test(`the completion of ${shell} suggests only the flags of the command`, () => {
       expect(ask("wgmon --idle")).toEqual(["--idle-timeout"]);
       const settings = SETTING_NAMES.map((name) => `--${name}`);
       expect(ask("wgmon --")).toEqual(expect.arrayContaining(settings));
@@ -217,7 +218,7 @@ for (const shell of shells) {
       expect(ask("wgmon --no-")).toContain("--no-announce-existing");
     });
 
-    test("suggests values, after a space and after =", () => {
+    test(`the completion of ${shell} suggests values, after a space and after =`, () => {
       expect(ask("wgmon --monitor ")).toEqual(["auto", "bpf", "nflog", "poll"]);
       expect(ask("wgmon --monitor=n")).toEqual(["nflog"]);
       expect(ask("wgmon rules --log-level w")).toEqual(["warn"]);
@@ -231,7 +232,7 @@ for (const shell of shells) {
       ]);
     });
 
-    test("suggests files, folders, and the interfaces of this machine", () => {
+    test(`the completion of ${shell} suggests files, folders, and the interfaces of this machine`, () => {
       expect(ask("wgmon --config some-fi")).toEqual(["some-file"]);
       expect(ask("wgmon --state-dir some-")).toEqual(["some-folder"]);
       const plain = interfaces.filter((name) => /^[\w.@-]+$/.test(name)).sort();
@@ -239,14 +240,14 @@ for (const shell of shells) {
       expect(ask("wgmon --device ")).toEqual(plain);
     });
 
-    test("takes the words before the cursor into account, whatever they contain", () => {
+    test(`the completion of ${shell} takes the words before the cursor into account, whatever they contain`, () => {
       expect(ask("wgmon --listen 127.0.0.1:9588 outb")).toEqual(["outbox"]);
       expect(ask("wgmon --listen=127.0.0.1:9588 outb")).toEqual(["outbox"]);
       expect(ask("wgmon --state-dir=some-")).toEqual(["some-folder"]);
       expect(ask("./wgmon outb")).toEqual(["outbox"]);
     });
 
-    test("suggests nothing where there are no candidates", () => {
+    test(`the completion of ${shell} suggests nothing where there are no candidates`, () => {
       expect(ask("wgmon --host ")).toEqual([]);
       expect(ask("wgmon otubox ")).toEqual([]);
       expect(ask("nosuchfolder/wgmon ")).toEqual([]);

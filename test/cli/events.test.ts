@@ -23,6 +23,7 @@ const request = (fields: Partial<EventsRequest> = {}): EventsRequest => ({
   requestedDevices: [],
   peer: null,
   since: null,
+  until: null,
   limit: 20,
   types: [],
   json: true,
@@ -49,7 +50,7 @@ function event(n: number) {
 const numbers = (output: Printed) =>
   output.lines().map((line) => parseInt((JSON.parse(line) as { id: string }).id.slice(4), 16));
 
-describe("past events", () => {
+describe("printEvents", () => {
   async function run(fields: Partial<EventsRequest> = {}, output = printed()) {
     const options = { ...output, request: request(fields), devices: [], clock: source.clock };
     return { output, place: await printEvents(asked(source), options) };
@@ -57,15 +58,25 @@ describe("past events", () => {
 
   beforeEach(() => {
     source.record(Array.from({ length: 2500 }, (_, n) => event(n)));
-    const peers = [peer({ publicKey: ALICE }), peer({ publicKey: BOB })];
+    const peers = [
+      peer({ publicKey: ALICE }),
+      peer({ publicKey: BOB, allowedIps: ["10.0.0.9/32"] }),
+    ];
     source.found.set("wg0", { device: device(), peers });
     source.names.set(ALICE, "alice");
   });
 
-  test("are the latest ones in order of time, and the place after the last one is returned", async () => {
+  test("printEvents prints the latest events in order of time, and returns the place after the last one", async () => {
     const { output, place } = await run({ limit: 3 });
     expect(numbers(output)).toEqual([2497, 2498, 2499]);
     expect(place).toBe(2500);
+  });
+
+  test("wgmon events says so if there are no events, but not as JSON and not before it follows", async () => {
+    const none = { until: { atMs: 0 }, json: false };
+    expect((await run(none)).output.text()).toBe("no events\n");
+    expect((await run({ ...none, json: true })).output.text()).toBe("");
+    expect((await run({ ...none, follow: true })).output.text()).toBe("");
   });
 
   test.each<[string, Partial<EventsRequest>, readonly number[]]>([
@@ -74,12 +85,18 @@ describe("past events", () => {
     ["a key", { peer: BOB, limit: 2 }, [2495, 2497]],
     ["a name", { peer: "alice", limit: 2 }, [2496, 2498]],
     ["a name and a type", { peer: "alice", types: ["peer.roamed"], limit: 1 }, [2498]],
+    ["a time", { until: { atMs: Date.parse(event(0).timestamp) } }, []],
+    ["a later time", { until: { atMs: Date.parse(event(0).timestamp) + 1 }, limit: 1 }, [2499]],
+    ["a tunnel address", { peer: "10.0.0.9", limit: 2 }, [2495, 2497]],
     ["the beginning of a key", { peer: `${BOB.slice(0, 8)}…`, limit: 2 }, [2495, 2497]],
-  ])("can be selected by %s", async (_name, fields, found) => {
-    expect(numbers((await run(fields)).output)).toEqual([...found]);
-  });
+  ])(
+    "the past events that wgmon events prints can be selected by %s",
+    async (_name, fields, found) => {
+      expect(numbers((await run(fields)).output)).toEqual([...found]);
+    },
+  );
 
-  test("since a time are all printed", async () => {
+  test("wgmon events --since prints all events since a time", async () => {
     const atMs = Date.parse(event(0).timestamp);
     const { output, place } = await run({ since: { atMs }, limit: null });
     expect(numbers(output)).toEqual(Array.from({ length: 2500 }, (_, n) => n));
@@ -88,24 +105,24 @@ describe("past events", () => {
     expect([later.output.text(), later.place]).toEqual(["", 2500]);
   });
 
-  test("are sentences if not JSON, and a name cannot break the line", async () => {
+  test("past events are sentences if not JSON, and a name cannot break the line", async () => {
     source.record([
       { ...anEvent("peer.connected", { name: "al\u001b[2Jice\n" }), id: `evt_${"f".repeat(32)}` },
     ]);
     const { output } = await run({ limit: 1, json: false });
     expect(output.text()).toMatch(
-      /^2026-11-2\d \d\d:\d\d:04 al \[2Jice \(wg0\) connected from 198\.51\.100\.7:40001\n$/,
+      /^2026-11-2\d \d\d:\d\d:04 10\.0\.0\.2 {8}al \[2Jice \(wg0\) connected from 198\.51\.100\.7:40001\n$/,
     );
   });
 
-  test("are no longer read once the reader of the output is gone", async () => {
+  test("past events are no longer read once the reader of the output is gone", async () => {
     const { output, place } = await run({ since: { atMs: 0 }, limit: null }, printed(1));
     expect(numbers(output)).toHaveLength(1000);
     expect(place).toBeNull();
   });
 });
 
-describe("--follow", () => {
+describe("wgmon events --follow", () => {
   /** What the daemon sends for one request of the stream: pieces of text, or an error. */
   type Session = readonly string[] | Error;
   const message = (seq: number) => `id: ${seq}\ndata: ${JSON.stringify(event(seq))}\n\n`;
@@ -140,7 +157,7 @@ describe("--follow", () => {
     return { output, places };
   }
 
-  test("continues after the last printed event when the connection is lost, and reports the loss", async () => {
+  test("--follow continues after the last printed event when the connection is lost, and reports the loss", async () => {
     const { output, places } = await follow([
       [`retry: 2000\n\n${message(6)}id: 7\n`, message(7).slice(6), message(8).slice(0, 20)],
       new DaemonNotRunning("ask", "ENOENT"),
@@ -154,7 +171,7 @@ describe("--follow", () => {
     expect(output.complaints.slice(0, 3)).toEqual([gone, "connected to wgmon again", gone]);
   });
 
-  test("reports that events are missing", async () => {
+  test("--follow reports that events are missing", async () => {
     const missed = 'id: 20\nevent: gap\ndata: {"oldest":21}\n\n';
     const { output, places } = await follow([[missed + message(21)], []]);
     expect(numbers(output)).toEqual([21]);
@@ -162,7 +179,7 @@ describe("--follow", () => {
     expect(places[1]).toBe("/v1/stream?after=21");
   });
 
-  test("prints only the selected events, but continues after the last received one", async () => {
+  test("--follow prints only the selected events, but continues after the last received one", async () => {
     const found = await follow([[message(6), message(7), message(9)], []], {
       fields: { types: ["device.*"] },
     });
@@ -170,7 +187,7 @@ describe("--follow", () => {
     expect(found.places[1]).toBe("/v1/stream?after=9");
   });
 
-  test("ends when the reader of the output is gone, and fails when the request is refused", async () => {
+  test("--follow ends when the reader of the output is gone, and fails when the request is refused", async () => {
     const { places } = await follow([[message(6), message(7)], []], { output: printed(1) });
     expect(places).toHaveLength(1);
     expect(follow([new Error("refused"), []])).rejects.toThrow("refused");

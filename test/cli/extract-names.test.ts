@@ -60,8 +60,8 @@ function modeOf(path: string): string {
   return (statSync(path).mode & 0o777).toString(8);
 }
 
-describe("extract-names", () => {
-  test("copies names and public keys of wg-quick's and networkd's files, and nothing else", () => {
+describe("wgmon extract-names", () => {
+  test("extract-names copies names and public keys of wg-quick's and networkd's files, and nothing else", () => {
     const folders = makeFolders();
     writeSource(folders, "wg0.conf", CONF);
     writeSource(folders, "50-wg1.netdev", CONF.replaceAll("[Peer]", "[WireGuardPeer]"));
@@ -78,7 +78,7 @@ describe("extract-names", () => {
     }
   });
 
-  test("lets only root and the group of the service read the copies", () => {
+  test("extract-names lets only root and the group of the service read the copies", () => {
     const folders = makeFolders();
     writeSource(folders, "wg0.conf", CONF);
     if (process.getuid?.() === 0) chownSync(folders.owned, 0, 61_184);
@@ -89,14 +89,14 @@ describe("extract-names", () => {
     expect([statSync(folders.copy).gid, statSync(file).gid]).toEqual([gid, gid]);
   });
 
-  test("creates a missing source folder for root only, as wireguard-tools does", () => {
+  test("extract-names creates a missing source folder for root only, as wireguard-tools does", () => {
     const folders = makeFolders();
     expect(extract(folders)).toEqual([]);
     expect(modeOf(folders.source)).toBe("700");
     expect(readdirSync(folders.copy)).toEqual([]);
   });
 
-  test("updates changed names, and deletes the copies of deleted files", () => {
+  test("extract-names updates changed names, and deletes the copies of deleted files", () => {
     const folders = makeFolders();
     writeSource(folders, "wg0.conf", CONF);
     writeSource(folders, "wg1.conf", CONF);
@@ -111,7 +111,7 @@ describe("extract-names", () => {
     expect(statSync(folders.copy).ino).toBe(ino);
   });
 
-  test("keeps the last copy of a file that cannot be read, and reports the error", () => {
+  test("extract-names keeps the last copy of a file that cannot be read, and reports the error", () => {
     const folders = makeFolders();
     writeSource(folders, "wg0.conf", CONF);
     extract(folders);
@@ -123,7 +123,7 @@ describe("extract-names", () => {
     expect(readdirSync(folders.copy)).toContain("wg1.conf");
   });
 
-  test("writes a copy that has the same names as the file, with any form and text of a comment", () => {
+  test("extract-names writes a copy that has the same names as the file, with any form and text of a comment", () => {
     const folders = makeFolders();
     const form = fc.constantFrom<(text: string) => string>(
       (text) => `# ${text}`,

@@ -44,11 +44,11 @@ describe("--peer", () => {
     ["the beginning of its key", CAROL.slice(0, 8), [CAROL], false],
     ["an unknown name", "alcie", [], true],
     ["a key that no peer ever had", keyOf(41), [], false],
-  ])("%s", async (_what, word, keys, isName) => {
+  ])("--peer finds the expected peers for %s", async (_what, word, keys, isName) => {
     expect(await findPeers(asked(source), word)).toEqual({ keys: [...keys], isName });
   });
 
-  test("a name is found among any number of peers whose names contain it", async () => {
+  test("--peer finds a name among any number of peers whose names contain it", async () => {
     const peers = Array.from({ length: 2500 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });
     for (const [n, { publicKey }] of peers.entries()) source.names.set(publicKey, `peer-${n}`);
@@ -58,7 +58,7 @@ describe("--peer", () => {
     expect((await peerNotFound(answers, "pear-2499")).message).toContain("did you mean peer-2499?");
   });
 
-  test("a removed peer is found among any number of removed peers", async () => {
+  test("--peer finds a removed peer among any number of removed peers", async () => {
     const events = Array.from({ length: 500 }, (_, n) => ({
       ...anEvent("peer.connected", {
         peer: peer({ publicKey: keyOf(1000 + n) }),
@@ -77,7 +77,14 @@ describe("--peer", () => {
     ["since a time", { since: { agoMs: 1000 }, limit: null }],
   ])("events, %s, refuse an unknown peer with the same message as sessions", async (_, part) => {
     const output = printed();
-    const base = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
+    const base = {
+      requestedDevices: [],
+      since: null,
+      until: null,
+      limit: 20,
+      types: [],
+      json: false,
+    };
     const { clock } = source;
     const options = { ...output, devices: [], clock, nowMs: clock.now().wallMs };
     const complaintsOf = async (word: string) => {
@@ -114,7 +121,14 @@ describe("--peer", () => {
       },
     ]);
     const output = printed();
-    const request = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
+    const request = {
+      requestedDevices: [],
+      since: null,
+      until: null,
+      limit: 20,
+      types: [],
+      json: false,
+    };
     const { clock } = source;
     const options = { ...output, devices: [], clock };
     await printEvents(asked(source), {
@@ -126,7 +140,7 @@ describe("--peer", () => {
 });
 
 describe("--device", () => {
-  test("accepts a device that exists, and for past data also one that was removed", async () => {
+  test("--device accepts a device that exists, and for past data also one that was removed", async () => {
     const answers = asked(source);
     await checkDevices(answers, [], { allowsPast: false });
     await checkDevices(answers, ["wg0"], { allowsPast: false });
@@ -140,14 +154,27 @@ describe("--device", () => {
     expect(checkDevices(answers, ["wg9"], { allowsPast: false })).rejects.toThrow(ConfigError);
   });
 
-  test("is refused by status, sessions and events if the device is unknown", async () => {
+  test("status, sessions and events refuse --device if the device is unknown", async () => {
     const { clock } = source;
     const asking = { requestedDevices: ["wgg0"], devices: ["wgg0"] };
-    const past = { ...asking, peer: null, since: null, limit: 20, types: [], json: false };
+    const past = {
+      ...asking,
+      peer: null,
+      since: null,
+      until: null,
+      limit: 20,
+      types: [],
+      json: false,
+    };
     const options = { ...printed(), ...asking, clock, nowMs: clock.now().wallMs };
     const request = { ...past, follow: false, format: "text" as const };
     const slip = '--device: there is no device "wgg0"; did you mean wg0?';
-    const status = printStatus(asked(source), { ...options, json: false, isRunning: true });
+    const status = printStatus(asked(source), {
+      ...options,
+      search: null,
+      json: false,
+      isRunning: true,
+    });
     expect(status).rejects.toThrow(slip);
     expect(printSessions(asked(source), { ...options, request })).rejects.toThrow(slip);
     expect(printEvents(asked(source), { ...options, request })).rejects.toThrow(slip);

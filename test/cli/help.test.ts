@@ -3,38 +3,187 @@
 import { expect, test } from "bun:test";
 
 import { helpText, settingsTable } from "../../src/cli/help.ts";
-import { COMMAND_NAMES, commandOf, table } from "../../src/config/settings-table.ts";
+import { COMMAND_NAMES, commandOf } from "../../src/config/commands-table.ts";
+import { table } from "../../src/config/settings-table.ts";
+import { parse } from "../support/settings.ts";
 
-test("the help text is the expected one", () => {
+test("the short help text is the expected one", () => {
   expect(helpText()).toMatchInlineSnapshot(`
     "wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
-    Usage: wgmon [run] [flags]
-           wgmon COMMAND [flags]
+    Usage: wgmon [COMMAND] [flags]
 
-    Commands:
-      run                watch and report; the default command
-      test-webhook       send sample events to the targets and report the results
-      outbox             list, retry or drop waiting events and dead letters
-      rules              print, load or remove the firewall rules that wake wgmon
-      receive            receive webhooks and print them, for trying them out
-      status             print which peers are connected, since when, and their
-                         traffic
-      sessions           print the sessions of peers, the latest first
-      events             print past events; with --follow also new ones
-      top                show the connected peers live, on the whole terminal
-      doctor             check this machine and the settings, and print what to fix
-      health             check whether the running wgmon is ready; exit code 0 means
-                         ready
-      completion         print a shell completion script
-      install-service    set up wgmon as a systemd service and start it
-      uninstall-service  stop and remove the service; its data is kept
-      extract-names      copy the names of peers from /etc/wireguard for the service
-      help               print this help; wgmon help COMMAND prints the flags of a
-                         command
-      version            print the versions of wgmon, Bun and the C libraries
+    See who is connected, and what happened:
+      status [TEXT]       print which peers are connected, and their traffic
+      peer NAME           print everything about one peer
+      sessions            print the sessions of peers, the latest first
+      events              print past events; with --follow also new ones
+      top                 show the peers live, on the whole terminal
+
+    Deliver events:
+      test-webhook        send sample events to the targets and report the results
+      outbox              list, retry or drop waiting events and dead letters
+      receive             receive webhooks and print them, for trying them out
+
+    Set up and check:
+      run                 watch and report, until it is stopped; the default command
+      rules               print, load or remove the firewall rules that wake wgmon
+      doctor              check this machine and the settings, and print what to fix
+      health              check whether the running wgmon is ready (exit code 0)
+      install-service     set up wgmon as a systemd service and start it
+      uninstall-service   stop and remove the service; its data is kept
+      extract-names       copy the names of /etc/wireguard for the service
+
+    Other:
+      completion          print a shell completion script
+      help                print help; wgmon help COMMAND describes a command
+      version             print the versions of wgmon, Bun and the C libraries
+
+    Flags of wgmon run that are used most:
+      --device NAME               a WireGuard device to watch
+      --webhook URL               URL to POST the events to
+      --[no-]manage-rules         nflog: load the firewall rules with nft
+      --listen ADDRESS:PORT       serve the web page, metrics and the HTTP API here
+      --config FILE               the settings file
+      -h, --help                  print this help
+      -V, --version               print the version
+
+    Examples:
+      wgmon --webhook https://hooks.example.net/wgmon  report events to a webhook
+      wgmon events -f                                  the latest, then new ones
+      wgmon peer alice                                 all about a peer, by its name
+
+    wgmon COMMAND --help lists the flags of a command, wgmon help --all all flags.
+    More: man 8 wgmon, and docs/README.md of the source.
+    "
+  `);
+});
+
+test("the help texts of commands are the expected ones", () => {
+  expect(helpText("outbox")).toMatchInlineSnapshot(`
+    "wgmon outbox: list, retry or drop waiting events and dead letters
+
+    Usage: wgmon outbox [list|retry|drop] [flags]
 
     Flags:
+      --target NAME               only messages for this target (default: all)
+      --id ID                     only this message (default: all)
+      --dead                      only dead letters
+      --all                       every message; retry and drop need --target, --id
+                                  or --all
+      --json                      print JSON, a line for each message
+      -h, --help                  print this help
+
+    Flags of wgmon run that matter here:
+      --config FILE               the settings file
+      --state-dir FOLDER          the directory of the store: events, sessions and
+                                  undelivered messages
+
+    Examples:
+      wgmon outbox             list waiting events and dead letters
+      wgmon outbox retry --target ops --dead
+                               send the dead letters of a target again
+      wgmon outbox drop --all  delete all messages
+
+    It reads the same settings as wgmon run, and accepts the flags of all; wgmon run
+    --help lists them.
+    "
+  `);
+  expect(helpText("receive")).toMatchInlineSnapshot(`
+    "wgmon receive: receive webhooks and print them, for trying them out
+
+    Usage: wgmon receive [flags]
+
+    Flags:
+      --port NUMBER               the port; 0: any free one (default: 9588)
+      --address ADDRESS           the address to listen on (default: 127.0.0.1)
+      --secret-file FILE          a file with the secrets (whsec_...) to check
+                                  signatures with (default: not checked)
+      -h, --help                  print this help
+
+    Examples:
+      wgmon receive  in another terminal: wgmon --webhook http://127.0.0.1:9588/
+    "
+  `);
+  expect(helpText("events")).toMatchInlineSnapshot(`
+    "wgmon events: print past events; with --follow also new ones
+
+    Usage: wgmon events [flags]
+
+    Flags:
+      -f, --follow                then print new events as they happen, until Ctrl-C
+      --peer NAME                 only this peer: its name, public key (or the first
+                                  8 characters), tunnel address or endpoint
+                                  (default: all)
+      --device NAME               only this device; may be repeated (default: the
+                                  devices of the settings, else all)
+      --type TYPE                 only events of this type, such as peer.connected
+                                  or peer.*; may be repeated (default: all)
+      -S, --since TIME            only events at this time or later: 2h, today,
+                                  yesterday, 2026-11-22 or "2026-11-22 16:00"
+                                  (default: all)
+      -U, --until TIME            only events before this time, written as for
+                                  --since (default: now)
+      -n, --limit NUMBER          how many, the latest first (default: 20; all with
+                                  --since)
+      --json                      print JSON, a line for each event
+      -h, --help                  print this help
+
+    Flags of wgmon run that matter here:
+      --config FILE               the settings file
+      --state-dir FOLDER          the directory of the store: events, sessions and
+                                  undelivered messages
+
+    Examples:
+      wgmon events -f                                   the latest, then new ones
+      wgmon events --since today --type peer.connected  who came today
+      wgmon events -n 5 --peer alice                    the latest five of a peer
+
+    It reads the same settings as wgmon run, and accepts the flags of all; wgmon run
+    --help lists them.
+    "
+  `);
+  expect(helpText("peer")).toMatchInlineSnapshot(`
+    "wgmon peer: print everything about one peer
+
+    Usage: wgmon peer NAME [flags]
+
+      NAME                        its name, public key, tunnel address or endpoint
+
+    Flags:
+      --device NAME               only a peer of this device; may be repeated
+                                  (default: the devices of the settings, else all)
+      -n, --limit NUMBER          how many sessions and events, the latest ones
+                                  (default: 5)
+      --json                      print JSON, on one line
+      -h, --help                  print this help
+
+    Flags of wgmon run that matter here:
+      --config FILE               the settings file
+      --state-dir FOLDER          the directory of the store: events, sessions and
+                                  undelivered messages
+
+    Examples:
+      wgmon peer alice        all about a peer, by its name
+      wgmon peer 10.0.0.5     by its tunnel address
+      wgmon peer alice -n 20  with more sessions and events
+
+    It reads the same settings as wgmon run, and accepts the flags of all; wgmon run
+    --help lists them.
+    "
+  `);
+  expect(helpText("run")).toMatchInlineSnapshot(`
+    "wgmon run: watch and report, until it is stopped; the default command
+
+    Usage: wgmon [run] [flags]
+
+    Examples:
+      wgmon --webhook https://hooks.example.net/wgmon    report events to a webhook
+      wgmon run --config ./wgmon.toml --log-level debug  try out a settings file
+      wgmon run --manage-rules --listen 127.0.0.1:9586   load the rules, and serve
+                                                         the page
+
+    What wgmon watches, and what wakes it:
       --monitor auto|nflog|bpf|poll
                                   what wakes wgmon; nflog: firewall rules that log;
                                   bpf: its own capture; poll: only the clock (every
@@ -49,6 +198,11 @@ test("the help text is the expected one", () => {
                                   of the WireGuard ports found)
       --device NAME               a WireGuard device to watch; may be repeated
                                   (default: all)
+      --[no-]manage-rules         nflog: load the firewall rules with nft; update
+                                  them when ports change, remove them when wgmon
+                                  ends (default: false)
+
+    Where events go:
       --webhook URL               URL to POST the events to; slack:URL sets the
                                   format of this URL only; may be repeated (default:
                                   none)
@@ -72,12 +226,14 @@ test("the help text is the expected one", () => {
                                   key; may be repeated (default: all)
       --webhook-digest DURATION   collect events for this long into one message; 0:
                                   send each at once (default: 0s)
-      --[no-]manage-rules         nflog: load the firewall rules with nft, update
-                                  them when ports change, and remove them when wgmon
-                                  ends (default: false)
+
+    Names, sessions and intervals:
       --names PATH                a file or folder whose comments name the peers;
                                   %i: the device, * and ?: in file names; off: none;
                                   may be repeated (default: /etc/wireguard/%i.conf)
+      --[no-]resolve-endpoints    show the names that reverse DNS has for public
+                                  addresses of endpoints; the DNS resolver learns
+                                  these addresses (default: false)
       --idle-timeout DURATION     a peer is disconnected after this long without
                                   activity (default: 180s)
       --tick DURATION             how often connected peers are scanned (default:
@@ -90,9 +246,11 @@ test("the help text is the expected one", () => {
                                   already connected (default: true)
       --[no-]report-unknown       report handshakes that no peer completed, grouped
                                   by network, once a minute (default: false)
-      --listen ADDRESS:PORT       serve the HTTP API, metrics and the web page on
-                                  this address (default: none; wgmon's own commands
-                                  use a Unix socket)
+
+    HTTP API, metrics and the web page:
+      --listen ADDRESS:PORT       serve the web page, metrics and the HTTP API here
+                                  (default: none; wgmon's own commands use a Unix
+                                  socket)
       --listen-token-file FILE    a file with the accepted bearer tokens, one on
                                   each line; required unless listen is 127.0.0.1 or
                                   ::1 (default: $CREDENTIALS_DIRECTORY/listen-token,
@@ -106,11 +264,13 @@ test("the help text is the expected one", () => {
                                   another exporter (mdlayher: wireguard_exporter,
                                   mindflavor: prometheus_wireguard_exporter); may be
                                   repeated (default: mdlayher)
+
+    Files, the store and the log:
       --state-dir FOLDER          the directory of the store: events, sessions and
                                   undelivered messages (default: $STATE_DIRECTORY of
                                   systemd, else /var/lib/wgmon)
-      --keep DURATION             how long past events, past sessions and dead
-                                  letters are kept (default: 90d)
+      --keep DURATION             how long past events, past sessions, dead letters
+                                  and sums of traffic are kept (default: 90d)
       --max-store SIZE            maximum size of the store; the oldest data is
                                   deleted first (default: 256MB)
       --log-format auto|text|json|journal
@@ -123,8 +283,10 @@ test("the help text is the expected one", () => {
                                   machine's host name)
       --config FILE               the settings file; the default one is read if it
                                   exists (default: /etc/wgmon/wgmon.toml)
+
+    Other flags:
       -h, --help                  print this help
-      --version                   print the versions of wgmon, Bun and the C
+      -V, --version               print the versions of wgmon, Bun and the C
                                   libraries
       --licenses                  print the licences of wgmon and its components
 
@@ -150,64 +312,6 @@ test("the help text is the expected one", () => {
     peers, digest and timeout.
     "
   `);
-});
-
-test("the help texts of commands are the expected ones", () => {
-  expect(helpText("outbox")).toMatchInlineSnapshot(`
-    "wgmon outbox: list, retry or drop waiting events and dead letters
-
-    Usage: wgmon outbox [list|retry|drop] [flags]
-
-    Flags:
-      --target NAME               only messages for this target (default: all)
-      --id ID                     only this message (default: all)
-      --dead                      only dead letters
-      --all                       every message; retry and drop need --target, --id
-                                  or --all
-      --json                      print JSON, a line for each message
-      -h, --help                  print this help
-
-    It reads the same settings as wgmon run and takes the same flags, such as
-    --config; wgmon --help lists them.
-    "
-  `);
-  expect(helpText("receive")).toMatchInlineSnapshot(`
-    "wgmon receive: receive webhooks and print them, for trying them out
-
-    Usage: wgmon receive [flags]
-
-    Flags:
-      --port NUMBER               the port; 0: any free one (default: 9588)
-      --address ADDRESS           the address to listen on (default: 127.0.0.1)
-      --secret-file FILE          a file with the secrets (whsec_...) to check
-                                  signatures with (default: not checked)
-      -h, --help                  print this help
-    "
-  `);
-  expect(helpText("events")).toMatchInlineSnapshot(`
-    "wgmon events: print past events; with --follow also new ones
-
-    Usage: wgmon events [flags]
-
-    Flags:
-      -f, --follow                then print new events as they happen, until Ctrl-C
-      --peer NAME                 only this peer: its name, its public key, or the
-                                  first 8 characters of the key (default: all)
-      --device NAME               only this device; may be repeated (default: the
-                                  devices of the settings, else all)
-      --type TYPE                 only events of this type, such as peer.connected
-                                  or peer.*; may be repeated (default: all)
-      --since TIME                only events since then: 7d for seven days ago, or
-                                  an RFC 3339 time (default: all)
-      --limit NUMBER              how many, the latest first (default: 20; all with
-                                  --since)
-      --json                      print JSON, a line for each event
-      -h, --help                  print this help
-
-    It reads the same settings as wgmon run and takes the same flags, such as
-    --config; wgmon --help lists them.
-    "
-  `);
   expect(helpText("version")).toMatchInlineSnapshot(`
     "wgmon version: print the versions of wgmon, Bun and the C libraries
 
@@ -222,10 +326,35 @@ test("the help texts of commands are the expected ones", () => {
 test("the help texts fit a terminal of 80 columns, and name every flag and every key", () => {
   for (const command of [null, ...COMMAND_NAMES]) {
     for (const line of helpText(command).split("\n")) expect(line.length).toBeLessThanOrEqual(80);
-    const flags = command === null ? table : commandOf(command).flags;
-    for (const name of Object.keys(flags)) expect(helpText(command)).toContain(name);
   }
-  for (const command of COMMAND_NAMES) expect(helpText()).toContain(`\n  ${command} `);
+  for (const command of COMMAND_NAMES) {
+    const flags = command === "run" ? table : commandOf(command).flags;
+    for (const name of Object.keys(flags)) expect(helpText(command)).toContain(name);
+    expect(helpText()).toContain(`\n  ${command} `);
+  }
+});
+
+test("the short help fits one screen", () => {
+  const lines = helpText().trimEnd().split("\n").length;
+  expect(lines).toBeGreaterThanOrEqual(24);
+  expect(lines).toBeLessThanOrEqual(50);
+});
+
+test("the help of a command has the flags of the settings that matter, and each command has examples", () => {
+  expect(helpText("status")).toContain("\n  --device NAME ");
+  expect(helpText("sessions")).toContain("\n  --state-dir FOLDER ");
+  const without = COMMAND_NAMES.filter((name) => commandOf(name).examples.length === 0);
+  expect(without).toEqual(["version"]);
+});
+
+const examples = COMMAND_NAMES.flatMap((name) =>
+  commandOf(name).examples.map(([line]) => [line, name] as const),
+);
+
+test.each(examples)("the example wgmon %s is a valid command line of wgmon %s", (line, name) => {
+  const argv = line.split(/ [|>]/)[0]!.split(" ");
+  const toml = `target = [{ name = "ops", url = "https://a.example" }]`;
+  expect(parse(argv, { toml, files: { "./wgmon.toml": toml } }).type).toBe(name);
 });
 
 test("the Markdown table has a row of five cells for each setting", () => {

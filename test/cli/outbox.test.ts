@@ -67,8 +67,8 @@ const remaining = () => ({
   dead: store.outbox.deadLetters().map(({ seq }) => seq),
 });
 
-describe("list", () => {
-  test("prints for each target how many events wait and why, then the dead letters", () => {
+describe("wgmon outbox list", () => {
+  test("outbox list prints for each target how many events wait and why, then the dead letters", () => {
     expect(run("list")).toEqual([
       `${OPS}: 3 events waiting, the oldest for 1h 38m; 7 failed attempts in a row, the last: 503; next attempt in 1m 30s`,
       "script: 1 event waiting, the oldest for 1h 36m",
@@ -80,7 +80,7 @@ describe("list", () => {
     ]);
   });
 
-  test("can be limited to one target or to dead letters, and says if there is nothing", () => {
+  test("outbox list can be limited to one target or to dead letters, and says if there is nothing", () => {
     expect(run("list", {}, "script")).toHaveLength(1);
     expect(run("list", { dead: true })[0]).toBe("2 dead letters:");
     expect(run("list", {}, "other")).toEqual([
@@ -88,7 +88,7 @@ describe("list", () => {
     ]);
   });
 
-  test("prints every message with its event as JSON", () => {
+  test("outbox list --json prints every message with its event", () => {
     const rows = run("list", { json: true }).map((line) => JSON.parse(line) as object);
     expect(rows).toHaveLength(6);
     expect(rows[0]).toMatchObject({
@@ -105,8 +105,8 @@ describe("list", () => {
   });
 });
 
-describe("retry", () => {
-  test("queues dead letters again, and makes waiting events due", () => {
+describe("wgmon outbox retry", () => {
+  test("outbox retry queues dead letters again, and makes waiting events due", () => {
     expect(run("retry")).toEqual([
       "2 dead letters queued again, 4 events to be retried within 10 s (or at the next start)",
     ]);
@@ -114,15 +114,15 @@ describe("retry", () => {
     expect(store.outbox.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7, retries: 6 });
   });
 
-  test("with an id or --dead changes nothing else", () => {
+  test("outbox retry with an id or --dead changes nothing else", () => {
     run("retry", { id: `evt_${"5".padStart(32, "0")}`, dead: true });
     expect(remaining()).toEqual({ ops: [2, 3, 4, 5], script: [4], dead: [1] });
     expect(store.outbox.targetState("ops")).toMatchObject({ nextAtMs: NOW_MS + 90_000 });
   });
 });
 
-describe("drop", () => {
-  test("deletes dead letters, one message, or everything", () => {
+describe("wgmon outbox drop", () => {
+  test("outbox drop deletes dead letters, one message, or everything", () => {
     expect(run("drop", { dead: true })).toEqual(["0 events and 2 dead letters deleted"]);
     expect(remaining()).toEqual({ ops: [2, 3, 4], script: [4], dead: [] });
     run("drop", { id: `evt_${"4".padStart(32, "0")}` }, "ops");

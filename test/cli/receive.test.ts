@@ -122,8 +122,8 @@ async function connect(port: number, text: string) {
   return { socket, closed: closed.promise, answered: answered.promise };
 }
 
-describe("at its start, wgmon receive", () => {
-  test("prints its URL, how to send samples, and that signatures are not checked", () => {
+describe("the start of wgmon receive", () => {
+  test("wgmon receive prints at its start its URL, how to send samples, and that signatures are not checked", () => {
     const { url, start: lines } = start();
     expect(lines).toEqual([
       `waiting for webhooks at ${url}; Ctrl-C ends it`,
@@ -132,7 +132,7 @@ describe("at its start, wgmon receive", () => {
     ]);
   });
 
-  test("prints no warning with secrets, and an IPv6 address in brackets", () => {
+  test("wgmon receive prints no warning at its start with secrets, and an IPv6 address in brackets", () => {
     const { url, start: lines } = start({ secrets: secrets(KEY), address: "::1" });
     expect(url).toMatch(/^http:\/\/\[::1\]:\d+\/$/);
     expect(lines).toEqual([
@@ -142,8 +142,8 @@ describe("at its start, wgmon receive", () => {
   });
 });
 
-describe("wgmon receive prints", () => {
-  test.each(eventTypes)("%s as its sentence", async (type) => {
+describe("the output of wgmon receive", () => {
+  test.each(eventTypes)("wgmon receive prints %s as its sentence", async (type) => {
     const sentences: Record<Event["type"], string> = {
       "peer.connected": "alice (wg0) connected from 198.51.100.7:40001",
       "peer.roamed": "alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001",
@@ -159,12 +159,12 @@ describe("wgmon receive prints", () => {
     ]);
   });
 
-  test("a digest as a line for each event", async () => {
+  test("wgmon receive prints a digest as a line for each event", async () => {
     const digest = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
     expect(await start().deliver(digest)).toEqual(["delivered", CONNECTED, "16:19:04 wg0 removed"]);
   });
 
-  test("a form as its field content, a line for each event", async () => {
+  test("wgmon receive prints a form as its field content, a line for each event", async () => {
     const digest = messageOf(anEvent("peer.roamed"), anEvent("device.removed"));
     expect(await start().deliver(digest, form)).toEqual([
       "delivered",
@@ -173,7 +173,7 @@ describe("wgmon receive prints", () => {
     ]);
   });
 
-  test("a message in the format of a service unchanged", async () => {
+  test("wgmon receive prints a message in the format of a service unchanged", async () => {
     const [verdict, line] = await start().deliver(messageOf(anEvent("device.removed")), slack);
     expect(verdict).toBe("delivered");
     expect(line).toStartWith('16:19:04 {"text":');
@@ -189,27 +189,27 @@ describe("wgmon receive prints", () => {
     ['{"type":"peer.connected"}', '{"type":"peer.connected"}'],
     ['{"version":2,"type":"peer.connected"}', '{"version":2,"type":"peer.connected"}'],
     ["\x1b[2J\x07\u009b31mred\u202egnp.exe", "[2J 31mredgnp.exe"],
-  ])("a line for the body %j", async (body, line) => {
+  ])("wgmon receive prints a line for the body %j", async (body, line) => {
     expect(await start().linesOn(body)).toEqual([`16:19:04 ${line}`]);
   });
 
-  test("the beginning of JSON that is nested too deep", async () => {
+  test("wgmon receive prints the beginning of JSON that is nested too deep", async () => {
     const [line] = await start().linesOn("[".repeat(100_000));
     expect(line).toBe(`16:19:04 ${"[".repeat(999)}…`);
   });
 
-  test("an event that has unknown fields", async () => {
+  test("wgmon receive prints an event that has unknown fields", async () => {
     const event = { ...anEvent("peer.connected"), colour: "blue" };
     expect(await start().linesOn(JSON.stringify(event))).toEqual([CONNECTED]);
   });
 
-  test("no more than 2000 characters of a body, however many lines it has", async () => {
+  test("wgmon receive prints no more than 2000 characters of a body, however many lines it has", async () => {
     const lines = await start().linesOn("x\n".repeat(400_000));
     expect(lines).toHaveLength(1000);
     expect(lines.slice(-2)).toEqual(["16:19:04 x", "16:19:04 x…"]);
   });
 
-  test("no control characters and no direction marks of a body", async () => {
+  test("wgmon receive prints no control characters and no direction marks of a body", async () => {
     const receiver = start();
     // Sent directly, because wgmon's formats would sanitize it.
     const check = async (body: string, headers: Record<string, string> = {}) => {
@@ -240,7 +240,7 @@ describe("wgmon receive prints", () => {
     );
   });
 
-  test("a megabyte that is expensive to sanitize within a second", async () => {
+  test("wgmon receive prints a megabyte that is expensive to sanitize within a second", async () => {
     // Measured in processor time, which does not depend on the load of the machine.
     const beforeMs = threadCpuMs();
     const event = anEvent("peer.connected", { name: `a${"\u200d".repeat(300_000)}b` });
@@ -250,7 +250,7 @@ describe("wgmon receive prints", () => {
 });
 
 describe("repeated messages", () => {
-  test("are answered with 200, and printed as repeated", async () => {
+  test("wgmon receive answers repeated messages with 200, and prints them as repeated", async () => {
     const receiver = start();
     const message = messageOf(anEvent("peer.connected"));
     expect(await receiver.deliver(message)).toEqual(["delivered", CONNECTED]);
@@ -258,12 +258,12 @@ describe("repeated messages", () => {
     expect(await receiver.deliver(message)).toEqual(["delivered", repeated]);
   });
 
-  test("are recognised only by their id", async () => {
+  test("wgmon receive recognises repeated messages only by their id", async () => {
     const receiver = start();
     for (let i = 0; i < 2; i++) expect(await receiver.linesOn("hello")).toEqual(["16:19:04 hello"]);
   });
 
-  test("are recognised until 10,000 other ids were received, and never by an id that is too long", () => {
+  test("wgmon receive recognises repeated messages until it received 10,000 other ids, and never by an id that is too long", () => {
     const ids = new RecentIds();
     for (let i = 0; i < 10_000; i++) ids.add(`evt_${i}`);
     expect(ids.has("evt_0")).toBe(true);
@@ -279,7 +279,7 @@ describe("repeated messages", () => {
   });
 });
 
-describe("signatures", () => {
+describe("the signatures that wgmon receive checks", () => {
   const body = JSON.stringify(anEvent("peer.connected"));
   const bytes = new TextEncoder().encode(body);
 
@@ -292,7 +292,7 @@ describe("signatures", () => {
     };
   }
 
-  test("of wgmon are accepted with either secret while the secret is being replaced", async () => {
+  test("wgmon receive accepts signatures of wgmon with either secret while the secret is being replaced", async () => {
     const receiver = start({ secrets: secrets(KEY, OTHER_KEY) });
     for (const [index, keys] of [
       [KEY],
@@ -324,29 +324,32 @@ describe("signatures", () => {
       headers({ ageMs: -6 * MINUTE_MS }),
       "webhook-timestamp is more than 5 minutes ahead",
     ],
-  ])("are refused with 401, and the message is not printed: %s", async (_, given, reason) => {
-    const receiver = start({ secrets: secrets(KEY) });
-    const response = await receiver.post(body, given);
-    expect([response.status, await response.text()]).toEqual([401, `refused: ${reason}\n`]);
-    expect(receiver.lines()).toEqual([`16:19:04 refused: ${reason}`]);
-  });
+  ])(
+    "wgmon receive refuses a message with 401, and does not print it, in this case: %s",
+    async (_, given, reason) => {
+      const receiver = start({ secrets: secrets(KEY) });
+      const response = await receiver.post(body, given);
+      expect([response.status, await response.text()]).toEqual([401, `refused: ${reason}\n`]);
+      expect(receiver.lines()).toEqual([`16:19:04 refused: ${reason}`]);
+    },
+  );
 
-  test("that are refused do not make the next delivery a repetition", async () => {
+  test("a message with a wrong signature does not make the next delivery a repetition", async () => {
     const receiver = start({ secrets: secrets(KEY) });
     expect((await receiver.post(body, headers({ key: OTHER_KEY }))).status).toBe(401);
     receiver.lines();
     expect(await receiver.linesOn(body, headers())).toEqual([CONNECTED]);
   });
 
-  test("are missing in the format form, which is refused", async () => {
+  test("a message in the format form has no signature, and is refused", async () => {
     const receiver = start({ secrets: secrets(KEY) });
     const result = await receiver.deliver(messageOf(anEvent("peer.connected")), form);
     expect(result).toEqual(["drop", "16:19:04 refused: webhook-id is missing"]);
   });
 });
 
-describe("wgmon receive refuses", () => {
-  test("a body of more than 1 MiB, with and without a content length", async () => {
+describe("the refusals of wgmon receive", () => {
+  test("wgmon receive refuses a body of more than 1 MiB, with and without a content length", async () => {
     const receiver = start();
     const most = new Uint8Array(1024 * 1024);
     expect((await receiver.post(most)).status).toBe(200);
@@ -357,7 +360,7 @@ describe("wgmon receive refuses", () => {
     expect((await receiver.post(chunks())).status).toBe(413);
   });
 
-  test("a request that is cut off", async () => {
+  test("wgmon receive refuses a request that is cut off", async () => {
     const seen = Promise.withResolvers<string>();
     const print = (line: string) => {
       if (line.includes("refused")) seen.resolve(line);
@@ -373,7 +376,7 @@ describe("wgmon receive refuses", () => {
     expect(await seen.promise).toEndWith("the request was cut off, too slow or longer than 1 MiB");
   });
 
-  test("a 33rd concurrent request with 503 and Retry-After", async () => {
+  test("wgmon receive refuses a 33rd concurrent request with 503 and Retry-After", async () => {
     const { port } = start();
     const head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
     const open = [];
@@ -387,7 +390,7 @@ describe("wgmon receive refuses", () => {
   });
 
   test.each(["GET", "PUT", "DELETE", "OPTIONS", "SECRET"])(
-    "%s /s3cret with 405",
+    "wgmon receive refuses %s /s3cret with 405",
     async (method) => {
       const receiver = start();
       const response = await fetch(`${receiver.url}s3cret?s3cret`, { method });
@@ -400,7 +403,7 @@ describe("wgmon receive refuses", () => {
     },
   );
 
-  test("no path of a POST", async () => {
+  test("wgmon receive accepts a POST to any path", async () => {
     const { url } = start();
     for (const path of ["", "hook", "a/b/c", "%ff%zz?%ff", "//x"]) {
       const response = await fetch(url + path, { method: "POST", body: "hello" });
@@ -408,7 +411,7 @@ describe("wgmon receive refuses", () => {
     }
   });
 
-  test("no GET of /, which describes the program", async () => {
+  test("wgmon receive answers GET / with a description of the program", async () => {
     const response = await fetch(start().url);
     expect([response.status, await response.text()]).toEqual([
       200,
@@ -418,8 +421,8 @@ describe("wgmon receive refuses", () => {
   });
 });
 
-describe("wgmon receive cannot start if", () => {
-  test("the port is in use", () => {
+describe("the failures of wgmon receive at its start", () => {
+  test("wgmon receive cannot start if the port is in use", () => {
     const { port } = start();
     expect(() => start({ port })).toThrow(
       new SystemError(
@@ -430,15 +433,15 @@ describe("wgmon receive cannot start if", () => {
     );
   });
 
-  test("the address is not one of this machine", () => {
+  test("wgmon receive cannot start if the address is not one of this machine", () => {
     expect(() => start({ address: "192.0.2.1" })).toThrow(
       "listen on 192.0.2.1 port 0: EADDRNOTAVAIL (this machine does not have this address; choose one that it has with --address)",
     );
   });
 });
 
-describe("stop()", () => {
-  test("returns at once, and the port is free again", async () => {
+describe("Receiver.stop()", () => {
+  test("stop() returns at once, and the port is free again", async () => {
     // The clock does not advance, so no timer can end it.
     const receiver = start({ clock: new HandClock(NOW_MS) });
     await (await receiver.post("hello")).text();
@@ -447,7 +450,7 @@ describe("stop()", () => {
     expect(start({ port }).port).toBe(port);
   });
 
-  test("returns within a second even if a client does not finish its request", async () => {
+  test("stop() returns within a second even if a client does not finish its request", async () => {
     const hand = new HandClock(NOW_MS);
     const receiver = start({ clock: hand });
     const { closed } = await connect(

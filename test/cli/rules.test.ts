@@ -43,8 +43,8 @@ function linesOf(text: string): string[] {
   return text.trimEnd().split("\n");
 }
 
-describe("--nft and --iptables", () => {
-  test("print the rules for all ports, in the form to save", async () => {
+describe("wgmon rules --nft and --iptables", () => {
+  test("--nft and --iptables print the rules for all ports, in the form to save", async () => {
     const scan = fakeScan(51821, 51820, 51821);
     const options = { ports: [51820, 51821], group: 5 };
     const nft = await run({ action: "nft", group: 5 }, { scan });
@@ -53,7 +53,7 @@ describe("--nft and --iptables", () => {
     expect(iptables).toEqual({ ...done, printed: linesOf(iptablesRules(options)), scripts: [] });
   });
 
-  test("leave out a device without a listen port, with a message", async () => {
+  test("--nft and --iptables leave out a device without a listen port, with a message", async () => {
     expect(await run({ action: "nft" }, { scan: fakeScan(0, 51820) })).toEqual({
       exitCode: 0,
       printed: linesOf(nftRules({ ports: [51820], group: 1 })),
@@ -63,22 +63,22 @@ describe("--nft and --iptables", () => {
   });
 });
 
-describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) => {
-  test("if there is no device", async () => {
+describe.each(["nft", "iptables", "install"] as const)("wgmon rules --%s", (action) => {
+  test(`wgmon rules --${action} fails if there is no device`, async () => {
     expect(await run({ action }, { scan: fakeScan() })).toEqual({
       ...refused,
       complaints: ["wgmon: there is no WireGuard device in this network namespace"],
     });
   });
 
-  test("if no device has a listen port", async () => {
+  test(`wgmon rules --${action} fails if no device has a listen port`, async () => {
     expect(await run({ action }, { scan: fakeScan(0) })).toEqual({
       ...refused,
       complaints: ["wgmon: wg0 has no listen port; give it a ListenPort and bring it up"],
     });
   });
 
-  test("if a named device is missing or has no listen port", async () => {
+  test(`wgmon rules --${action} fails if a named device is missing or has no listen port`, async () => {
     const scan = fakeScan(51820, 0);
     expect(await run({ action, devices: ["wg0", "wg1", "wg7"] }, { scan })).toEqual({
       ...refused,
@@ -91,7 +91,7 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
     expect(await run({ action, ...missing })).toMatchObject(refused);
   });
 
-  test("if a device cannot be read, because rules without its port would not log its handshakes", async () => {
+  test(`wgmon rules --${action} fails if a device cannot be read, because rules without its port would not log its handshakes`, async () => {
     const problems = [new SystemError("scan wg1", "EPERM", "wgmon needs CAP_NET_ADMIN")];
     expect(await run({ action }, { scan: { ...fakeScan(51820), problems } })).toEqual({
       ...refused,
@@ -102,8 +102,8 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
 
 const AFTER_RESTART = "a running wgmon with --monitor auto uses the rules after a restart";
 
-describe("--install", () => {
-  test("loads the rules that --nft prints, and reports it", async () => {
+describe("wgmon rules --install", () => {
+  test("--install loads the rules that --nft prints, and reports it", async () => {
     expect(await run({ action: "install" }, { scan: fakeScan(51820) })).toEqual({
       ...done,
       printed: [
@@ -120,7 +120,7 @@ describe("--install", () => {
     });
   });
 
-  test("prints the error of nft", async () => {
+  test("--install prints the error of nft", async () => {
     const failure = new SystemError("load table inet wgmon", "EPERM", "nft: no");
     expect(await run({ action: "install" }, { failure })).toMatchObject({
       exitCode: 1,
@@ -130,8 +130,8 @@ describe("--install", () => {
   });
 });
 
-describe("--remove", () => {
-  test("reads no devices, removes the group's table and reports it", async () => {
+describe("wgmon rules --remove", () => {
+  test("--remove reads no devices, removes the group's table and reports it", async () => {
     const scan = { ...fakeScan(), problems: [new Error("must not be called")] };
     expect(await run({ action: "remove", group: 3 }, { scan })).toEqual({
       ...done,
@@ -140,12 +140,12 @@ describe("--remove", () => {
     });
   });
 
-  test("prints nothing if there is no table", async () => {
+  test("--remove prints nothing if there is no table", async () => {
     const failure = new SystemError("remove table inet wgmon", "ENOENT");
     expect(await run({ action: "remove" }, { failure })).toMatchObject({ ...done, printed: [] });
   });
 
-  test("prints other errors", async () => {
+  test("--remove prints other errors", async () => {
     const failure = new SystemError(
       "remove table inet wgmon",
       "nft is not installed",

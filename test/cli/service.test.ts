@@ -16,7 +16,8 @@ import { dirname, join } from "node:path";
 import { SystemError } from "../../src/base/errors.ts";
 import { installService, uninstallService } from "../../src/cli/service.ts";
 import { settingsFile } from "../../src/cli/settings-example.ts";
-import { keyOf, parseCommand, table } from "../../src/config/config.ts";
+import { parseCommand } from "../../src/config/config.ts";
+import { keyOf, table } from "../../src/config/settings-table.ts";
 import { newStateFolder } from "../support/state.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
@@ -74,8 +75,8 @@ class Machine {
   }
 }
 
-describe("install-service", () => {
-  test("writes the unit and the settings, starts the service, and reports each step", () => {
+describe("wgmon install-service", () => {
+  test("install-service writes the unit and the settings, starts the service, and reports each step", () => {
     const machine = new Machine();
     expect(machine.install()).toEqual([
       `wrote ${UNIT}; it runs ${PROGRAM}`,
@@ -95,7 +96,7 @@ describe("install-service", () => {
     }
   });
 
-  test("overwrites no file, and reports whether the content differs", () => {
+  test("install-service overwrites no file, and reports whether the content differs", () => {
     const machine = new Machine();
     machine.install();
     machine.write(SETTINGS, 'monitor = "bpf"\n');
@@ -112,7 +113,7 @@ describe("install-service", () => {
     expect(machine.read(SETTINGS)).toBe('monitor = "bpf"\n');
   });
 
-  test("writes files that all users can read, whatever the umask", () => {
+  test("install-service writes files that all users can read, whatever the umask", () => {
     const before = process.umask(0o077);
     try {
       const machine = new Machine();
@@ -125,7 +126,7 @@ describe("install-service", () => {
     }
   });
 
-  test("does not start a unit of this name that wgmon did not write", () => {
+  test("install-service does not start a unit of this name that wgmon did not write", () => {
     const machine = new Machine();
     machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
     expect(machine.install()).toEqual([
@@ -134,14 +135,14 @@ describe("install-service", () => {
     expect(machine.read(SETTINGS)).toBeNull();
   });
 
-  test("prints the remaining commands if systemd is not running, as in a chroot", () => {
+  test("install-service prints the remaining commands if systemd is not running, as in a chroot", () => {
     expect(new Machine({ systemd: false }).install().slice(2)).toEqual([
       "systemd is not running here; where it is, run: systemctl daemon-reload",
       "systemd is not running here; where it is, run: systemctl enable --now wgmon",
     ]);
   });
 
-  test("does not replace a unit of a package", () => {
+  test("install-service does not replace a unit of a package", () => {
     const machine = new Machine();
     machine.write("/lib/systemd/system/wgmon.service", "[Service]\n");
     expect(machine.install()).toEqual([
@@ -151,7 +152,7 @@ describe("install-service", () => {
   });
 
   for (const program of ["/root/wgmon", "/home/alice/wgmon", "/tmp/wgmon", "/run/user/0/wgmon"]) {
-    test(`refuses ${program}, which is hidden from the service`, () => {
+    test(`install-service refuses ${program}, which is hidden from the service`, () => {
       const machine = new Machine();
       expect(machine.install(program)).toEqual([
         `refused: install the service: not done (the service cannot see ${program}; copy it first: install -m 755 ${program} /usr/local/bin/wgmon)`,
@@ -186,28 +187,31 @@ describe("install-service", () => {
       { program: 0o755, folder: 0o775, group: 54_321 },
       "FOLDER, mode 775, can be written by group 54321, who could replace",
     ],
-  ])(`refuses a program where %s${forRoot}`, (_name, { program, folder: mode, group }, message) => {
-    // Not in /tmp, which is hidden from the service and refused for that reason.
-    const folder = join("/dev/shm", `wgmon-test-${crypto.randomUUID()}`);
-    mkdirSync(folder);
-    try {
-      writeFileSync(join(folder, "wgmon"), "");
-      chmodSync(join(folder, "wgmon"), program);
-      if (group !== 0) chownSync(folder, 0, group);
-      chmodSync(folder, mode);
-      expect(new Machine().install(join(folder, "wgmon")).join()).toContain(
-        message.replaceAll("FOLDER", folder).replaceAll("GROUP", groupName),
-      );
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  });
+  ])(
+    `install-service refuses a program where %s${forRoot}`,
+    (_name, { program, folder: mode, group }, message) => {
+      // Not in /tmp, which is hidden from the service and refused for that reason.
+      const folder = join("/dev/shm", `wgmon-test-${crypto.randomUUID()}`);
+      mkdirSync(folder);
+      try {
+        writeFileSync(join(folder, "wgmon"), "");
+        chmodSync(join(folder, "wgmon"), program);
+        if (group !== 0) chownSync(folder, 0, group);
+        chmodSync(folder, mode);
+        expect(new Machine().install(join(folder, "wgmon")).join()).toContain(
+          message.replaceAll("FOLDER", folder).replaceAll("GROUP", groupName),
+        );
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
 
-  test("refuses a path with characters that a unit file cannot contain", () => {
+  test("install-service refuses a path with characters that a unit file cannot contain", () => {
     expect(new Machine().install("/usr/bin/w g%mon").join()).toContain("characters");
   });
 
-  test("reports that systemctl cannot start the service", () => {
+  test("install-service reports that systemctl cannot start the service", () => {
     const machine = new Machine();
     machine.systemctlExitCode = 1;
     expect(machine.install().at(-1)).toBe(
@@ -216,8 +220,8 @@ describe("install-service", () => {
   });
 });
 
-describe("uninstall-service", () => {
-  test("stops the service and removes the unit, but keeps the settings", () => {
+describe("wgmon uninstall-service", () => {
+  test("uninstall-service stops the service and removes the unit, but keeps the settings", () => {
     const machine = new Machine();
     machine.install();
     expect(machine.uninstall()).toEqual([
@@ -235,7 +239,7 @@ describe("uninstall-service", () => {
     ]);
   });
 
-  test("does not remove a unit that wgmon did not write", () => {
+  test("uninstall-service does not remove a unit that wgmon did not write", () => {
     const machine = new Machine();
     machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
     expect(machine.uninstall()).toEqual([
@@ -245,10 +249,10 @@ describe("uninstall-service", () => {
   });
 });
 
-describe("the settings file", () => {
+describe("the settings file of install-service", () => {
   const names = Object.entries(table).filter(([, setting]) => !("flagOnly" in setting));
 
-  test("contains only comments, and changes no setting", () => {
+  test("the installed settings file contains only comments, and changes no setting", () => {
     expect(parse(settingsFile())).toEqual(parse(""));
     const wrong = settingsFile()
       .split("\n")
@@ -257,7 +261,7 @@ describe("the settings file", () => {
   });
 
   for (const [name, setting] of names) {
-    test(`has ${name}, which is valid without the #`, () => {
+    test(`the installed settings file has ${name}, which is valid without the #`, () => {
       const [, line = ""] = new RegExp(`^#(${keyOf(name)} = .*)$`, "m").exec(settingsFile()) ?? [];
       const value = (Bun.TOML.parse(line) as Record<string, unknown>)[keyOf(name)];
       const items: readonly unknown[] = "separator" in setting ? (value as unknown[]) : [value];
@@ -269,7 +273,7 @@ describe("the settings file", () => {
     });
   }
 
-  test("has a peer and a target, which are valid without the #", () => {
+  test("the installed settings file has a peer and a target, which are valid without the #", () => {
     const [, rest = ""] = settingsFile().split("all of the keys above.\n");
     const { settings } = parse(rest.replace(/^#/gm, ""));
     expect([...settings.peers.values()]).toMatchObject([{ name: "alice", tags: ["phone"] }]);

@@ -4,8 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { csvLine, printSessions } from "../../src/cli/sessions.ts";
+import { printSessions } from "../../src/cli/sessions.ts";
 import type { SessionsRequest } from "../../src/config/command-requests.ts";
+import { csvLine } from "../../src/http/csv.ts";
 import { asked, type Printed, printed } from "../support/api-reader.ts";
 import { hostileText } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
@@ -47,6 +48,7 @@ async function run(
     requestedDevices: devices,
     peer: null,
     since: null,
+    until: null,
     limit: 2,
     format: "text" as const,
     ...fields,
@@ -56,15 +58,15 @@ async function run(
   return output;
 }
 
-test("the latest session is first, and a session that has not ended is open", async () => {
+test("wgmon sessions prints the latest session first, and a session that has not ended as open", async () => {
   expect((await run()).lines()).toEqual([
-    "PEER               DEVICE  STARTED  LASTED  END   ENDPOINT              RX    TX  ROAMS",
-    "alice              wg0     1m ago   1m      open  192.0.2.1:51820  4.0 KiB   0 B      0",
-    '=cmd|"/c calc"!A1  wg0     1h ago   1m 5s   idle  192.0.2.7:40000     10 B  20 B      1',
+    "PEER               ADDRESS   DEVICE  STARTED  LASTED  END   ENDPOINT         FROM PEER  TO PEER  ROAMS",
+    "alice              10.0.0.2  wg0     1m ago   1m      open  192.0.2.1:51820    4.0 KiB      0 B      0",
+    '=cmd|"/c calc"!A1  10.0.0.2  wg0     1h ago   1m 5s   idle  192.0.2.7:40000       10 B     20 B      1',
   ]);
 });
 
-test("sessions can be selected by peer name, key, time and device", async () => {
+test("wgmon sessions selects sessions by peer name, key, time and device", async () => {
   const count = async (...args: Parameters<typeof run>) =>
     (await run({ format: "json", limit: null, ...args[0] }, args[1])).lines().length;
   expect(await count()).toBe(1501);
@@ -81,19 +83,31 @@ test("a name that two peers have selects the sessions of both", async () => {
   expect((await run({ peer: "alice", format: "json", limit: 5 })).lines()).toHaveLength(5);
 });
 
-test("no more pages are queried once the reader of the output is gone", async () => {
+test("wgmon sessions queries no more pages once the reader of the output is gone", async () => {
   const output = printed(1);
   await run({ format: "json", limit: null }, { output });
   expect(output.lines()).toHaveLength(1000);
 });
 
-describe("CSV", () => {
-  test("has a header, and names that a spreadsheet does not evaluate as formulas", async () => {
+test("wgmon sessions --until leaves out later sessions, and says so if none is left", async () => {
+  const nowMs = source.clock.now().wallMs;
+  const output = await run({ until: { atMs: nowMs - 30 * 60_000 } });
+  expect(output.lines().slice(1)).toEqual([
+    expect.stringMatching(/10\.0\.0\.2 {2}wg0 +1h ago/) as string,
+    // The peer was removed, so its tunnel address is unknown.
+    expect.stringMatching(/ {12}wg1 +2h ago/) as string,
+  ]);
+  const none = await run({ until: { atMs: 0 } });
+  expect(none.lines()).toEqual(["no sessions"]);
+});
+
+describe("wgmon sessions --csv", () => {
+  test("the CSV has a header, and names that a spreadsheet does not evaluate as formulas", async () => {
     expect((await run({ format: "csv" })).text()).toBe(
       [
-        "device,publicKey,name,startedAt,endedAt,durationMs,reason,endpoint,rxBytes,txBytes,roams",
-        `wg0,${ALICE},alice,2025-12-31T23:59:00.000Z,,60000,,192.0.2.1:51820,4096,0,0`,
-        `wg0,${BOB},"'=cmd|""/c calc""!A1",2025-12-31T23:00:00.000Z,2025-12-31T23:01:05.000Z,65000,idle,192.0.2.7:40000,10,20,1`,
+        "device,publicKey,name,startedAt,endedAt,durationMs,reason,endpoint,rxBytes,txBytes,roams,allowedIps",
+        `wg0,${ALICE},alice,2025-12-31T23:59:00.000Z,,60000,,192.0.2.1:51820,4096,0,0,10.0.0.2/32`,
+        `wg0,${BOB},"'=cmd|""/c calc""!A1",2025-12-31T23:00:00.000Z,2025-12-31T23:01:05.000Z,65000,idle,192.0.2.7:40000,10,20,1,10.0.0.2/32`,
         "",
       ].join("\r\n"),
     );
@@ -112,11 +126,11 @@ describe("CSV", () => {
     [null, ""],
     ["a,b", '"a,b"'],
     ["a\nb", "a b"],
-  ])("the field for %j is %j", (value, field) => {
+  ])("the CSV field for %j is %j", (value, field) => {
     expect(csvLine([value, "x"])).toBe(`${field},x\r\n`);
   });
 
-  test("any name is one field on one line", () => {
+  test("any name is one CSV field on one line", () => {
     fc.assert(
       fc.property(hostileText, (name) => {
         const line = csvLine([1, name, 2]);

@@ -90,8 +90,8 @@ function webhook(url: string, format = json): Target {
   return { key: "k", channel, accepts: () => true, digestMs: 0 };
 }
 
-describe("the samples", () => {
-  test("are one valid event of each type, in the order of a typical session", async () => {
+describe("the samples of wgmon test-webhook", () => {
+  test("the samples are one valid event of each type, in the order of a typical session", async () => {
     FormatRegistry.Set("date-time", (text) => new Date(text).toJSON() === text);
     const clock = new HandClock();
     const target = new FakeTarget(clock);
@@ -107,7 +107,7 @@ describe("the samples", () => {
     }
   });
 
-  test("have new ids in each test, the same for all targets", async () => {
+  test("the samples have new ids in each test, the same for all targets", async () => {
     const clock = new HandClock();
     const [first, second, third] = [1, 2, 3].map(() => new FakeTarget(clock));
     await tested(clock, first!, second!);
@@ -117,7 +117,7 @@ describe("the samples", () => {
     expect(new Set([...ids(first!), ...ids(third!)]).size).toBe(10);
   });
 
-  test("are printed by wgmon receive", async () => {
+  test("wgmon receive prints the samples", async () => {
     const lines: string[] = [];
     const print = (line: string) => void lines.push(line);
     const common = { address: "127.0.0.1", secrets: [], clock: systemClock };
@@ -143,8 +143,8 @@ describe("the samples", () => {
   });
 });
 
-describe("the result", () => {
-  test("is printed for each sample, with the time that it took", async () => {
+describe("the results of wgmon test-webhook", () => {
+  test("the result is printed for each sample, with the time that it took", async () => {
     const verdicts: readonly TimedVerdict[] = [
       { type: "delivered", ms: 1234.4 },
       { type: "retry", reason: "503", afterMs: null },
@@ -165,7 +165,7 @@ describe("the result", () => {
     });
   });
 
-  test("of one target does not prevent the test of the next one", async () => {
+  test("the result of one target does not prevent the test of the next one", async () => {
     const clock = new HandClock();
     const gone = new FakeTarget(clock, [{ type: "stop", reason: "410: the target is gone" }]);
     const well = new FakeTarget(clock);
@@ -180,7 +180,7 @@ describe("the result", () => {
     expect([gone.messages.length, well.messages.length]).toEqual([1, 5]);
   });
 
-  test("is a hint if there is no target", async () => {
+  test("test-webhook prints a hint if there is no target", async () => {
     expect(await tested(new HandClock())).toEqual({
       delivered: false,
       lines: ["there is no target to test: give a --webhook URL, or set webhook or [[target]]"],
@@ -188,7 +188,7 @@ describe("the result", () => {
   });
 });
 
-describe("the other samples are not sent", () => {
+describe("a target that fails", () => {
   test.each<[string, TimedVerdict, string]>([
     [
       "after a timeout",
@@ -205,7 +205,7 @@ describe("the other samples are not sent", () => {
       { type: "retry", reason: "429", afterMs: 29_001 },
       "    7 ms  would be retried after 30 s: 429",
     ],
-  ])("%s", async (_, verdict, line) => {
+  ])("the other samples are not sent %s", async (_, verdict, line) => {
     expect(await linesOn([DELIVERED, verdict])).toEqual([
       "  peer.connected         7 ms  delivered",
       `  peer.roamed        ${line}`,
@@ -213,17 +213,17 @@ describe("the other samples are not sent", () => {
     ]);
   });
 
-  test("after the last sample, which needs no message", async () => {
+  test("no reason is printed after the last sample, because no other sample follows", async () => {
     const verdict: DeliveryResult = { type: "stop", reason: "410: the target is gone" };
     const lines = await linesOn([DELIVERED, DELIVERED, DELIVERED, DELIVERED, verdict]);
     expect(lines).toHaveLength(5);
   });
 });
 
-describe("a filter", () => {
+describe("the filters of a target in wgmon test-webhook", () => {
   const few: Partial<EventFilter> = { events: ["peer.connected", "peer.roamed"] };
 
-  test("of types is ignored, and the excluded types are printed", async () => {
+  test("test-webhook ignores a filter of types, and prints the excluded types", async () => {
     const lines = await linesOn([], few);
     expect(lines).toHaveLength(6);
     expect(lines.at(-1)).toBe(
@@ -235,7 +235,7 @@ describe("a filter", () => {
     { devices: ["wg0"] },
     { peers: ["alice"] },
     { ...few, peers: ["alice"] },
-  ])("of devices or peers is ignored, which is printed: %j", async (selection) => {
+  ])("test-webhook ignores a filter of devices or peers, and prints so: %j", async (selection) => {
     const lines = await linesOn([], selection);
     expect(lines).toHaveLength(6);
     expect(lines.at(-1)).toBe(
@@ -243,21 +243,21 @@ describe("a filter", () => {
     );
   });
 
-  test("is also printed if the other samples are not sent", async () => {
+  test("a filter is also printed if the other samples are not sent", async () => {
     const lines = await linesOn([{ type: "stop", reason: "410: the target is gone" }], few);
     expect(lines).toHaveLength(3);
     expect(lines.at(-1)).toContain("excludes peer.disconnected");
   });
 });
 
-describe("with a real receiver", () => {
+describe("test-webhook with a real receiver", () => {
   test.each<[Answer, string]>([
     [{ status: 204 }, "delivered"],
     [{ status: 503 }, "would be retried: 503"],
     [{ status: 404 }, "refused: 404: not found, check the URL"],
     [{ status: 410 }, "refused permanently: 410: the target is gone"],
     [{ status: 429, headers: { "retry-after": "9" } }, "would be retried after 9 s: 429"],
-  ])("the result of the answer %j is printed", async (answer, result) => {
+  ])("test-webhook prints the result of the answer %j", async (answer, result) => {
     using receiver = new Receiver();
     receiver.answer = answer;
     const lines: string[] = [];
@@ -273,7 +273,7 @@ describe("with a real receiver", () => {
     expect(lines.join()).not.toContain("s3cret");
   });
 
-  test("all samples are sent to a closed port, because it fails without delay", async () => {
+  test("test-webhook sends all samples to a closed port, because it fails without delay", async () => {
     const receiver = new Receiver();
     const url = receiver.url();
     receiver[Symbol.dispose]();

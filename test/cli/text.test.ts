@@ -32,7 +32,7 @@ test.each([
   [5 * 1024 ** 3, "5.0 GiB"],
   [Number.MAX_SAFE_INTEGER, "8.0 PiB"],
   [null, "?"],
-])("%p bytes are %p", (count, text) => {
+])("formatBytes formats %p bytes as %p", (count, text) => {
   expect(bytes(count)).toBe(text);
   expect(rate(count)).toBe(count === null ? "?" : `${text}/s`);
   expect(text.length).toBeLessThanOrEqual(8);
@@ -84,7 +84,7 @@ test("truncated text is never wider than the room", () => {
   );
 });
 
-describe("a table", () => {
+describe("the table of a command", () => {
   interface Row {
     readonly name: string;
     readonly place: string;
@@ -109,7 +109,7 @@ describe("a table", () => {
     return [header, ...rows.map(line)];
   };
 
-  test("has all columns and whole names if there is room", () => {
+  test("a table has all columns and whole names if there is room", () => {
     expect(draw(null)).toEqual([
       "NAME                       PLACE               BYTES",
       "alice                      192.0.2.1:51820   2.0 KiB",
@@ -117,7 +117,7 @@ describe("a table", () => {
     ]);
   });
 
-  test("truncates names if there is less room, then leaves out columns by priority", () => {
+  test("a table with less room truncates names, then leaves out columns by priority", () => {
     expect(draw(40)).toEqual([
       "NAME           PLACE               BYTES",
       "alice          192.0.2.1:51820   2.0 KiB",
@@ -131,13 +131,13 @@ describe("a table", () => {
     expect(draw(4)).toEqual(["NAME", "ali…", "som…"]);
   });
 
-  test("has colours around whole cells", () => {
+  test("a table has colours around whole cells", () => {
     expect(draw(40, coloured)[1]).toBe(
       "alice          \u001b[32m192.0.2.1:51820\u001b[0m   2.0 KiB",
     );
   });
 
-  test("keeps its layout with any content", () => {
+  test("a table keeps its layout with any content", () => {
     const row = fc.record({
       name: hostileText,
       place: fc.constantFrom("", "[2001:db8::1]:1"),

@@ -33,6 +33,7 @@ function peerView(fields: Partial<PeerView> = {}): PeerView {
     tags: [],
     state: "connected",
     endpoint: "198.51.100.7:40001",
+    endpointName: null,
     allowedIps: ["10.0.0.2/32"],
     lastHandshakeAt: "2026-11-22T16:19:00.000Z",
     rxBytes: 3_500_000,
@@ -112,15 +113,15 @@ const first = firstView(null);
 const screen = (view: View, fields: Partial<Drawing> = {}) =>
   `\n${render(view, drawing(fields)).join("\n")}\n`;
 
-describe("the screen", () => {
-  test("of 80 by 24 has the peers, the latest events and the keys", () => {
+describe("the screen of wgmon top", () => {
+  test("the screen of 80 by 24 has the peers, the latest events and the keys", () => {
     expect(screen(first)).toMatchInlineSnapshot(`
       "
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
-      PEER          STATE         DEVICE  SINCE    SEEN              RX/S        TX/S
-      alice         connected     wg0     2h 5m    3s ago       1.2 MiB/s     900 B/s
+      PEER          STATE         DEVICE  SINCE    SEEN        FROM PEER/S   TO PEER/S
+      alice         connected     wg0     2h 5m    3s ago        1.2 MiB/s     900 B/s
       BBBBBBBB…     disconnected  wg0              1m ago
       漢字さん      never         wg1
 
@@ -144,16 +145,16 @@ describe("the screen", () => {
     `);
   });
 
-  test("of 140 by 12 has more columns, and no events", () => {
+  test("the screen of 140 by 12 has more columns, and no events", () => {
     expect(screen(first, { columns: 140, rows: 12 })).toMatchInlineSnapshot(`
       "
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
-      PEER          STATE         DEVICE  SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS
-      alice         connected     wg0     2h 5m    3s ago      198.51.100.7:40001      1.2 MiB/s     900 B/s   3.3 MiB   117 KiB      1
-      BBBBBBBB…     disconnected  wg0              1m ago      198.51.100.7:40001                                  0 B   117 KiB
-      漢字さん      never         wg1                                                                          3.3 MiB   117 KiB
+      PEER          STATE         ADDRESS   DEVICE  SINCE    SEEN        ENDPOINT               FROM PEER/S   TO PEER/S  FROM PEER   TO PEER
+      alice         connected     10.0.0.2  wg0     2h 5m    3s ago      198.51.100.7:40001       1.2 MiB/s     900 B/s    3.3 MiB   117 KiB
+      BBBBBBBB…     disconnected  10.0.0.2  wg0              1m ago      198.51.100.7:40001                                    0 B   117 KiB
+      漢字さん      never         10.0.0.2  wg1                                                                            3.3 MiB   117 KiB
 
 
 
@@ -163,7 +164,7 @@ describe("the screen", () => {
     `);
   });
 
-  test("has the filter, its prompt, and that the connection to wgmon is lost", () => {
+  test("the screen has the filter, its prompt, and that the connection to wgmon is lost", () => {
     const view = { ...first, search: "al", prompt: "al", device: "wg0", connectedOnly: true };
     const shown = shownOf([peerView()], 40);
     const lines = render(view, drawing({ shown }));
@@ -179,7 +180,7 @@ describe("the screen", () => {
     expect(gone.with(2, lines[2]!)).toEqual(lines);
   });
 
-  test("has no data before the first answer, and shows the help on request", () => {
+  test("the screen has no data before the first answer, and shows the help on request", () => {
     expect(render(first, drawing({ shown: null })).slice(0, 3)).toEqual([
       "wgmon",
       "",
@@ -192,7 +193,7 @@ describe("the screen", () => {
     for (const line of help) expect(line).not.toContain("…");
   });
 
-  test("has as many lines as the terminal, and none is too wide, with any names", () => {
+  test("the screen has as many lines as the terminal, and none is too wide, with any names", () => {
     const peers = fc.array(
       fc
         .record({ name: fc.option(hostileText), device: hostileText })
@@ -227,7 +228,7 @@ describe("the screen", () => {
   });
 });
 
-describe("the keys", () => {
+describe("the keys of wgmon top", () => {
   const at = { ...SMALL, shown: shownOf([peerView()], 100) };
   const after = (...keys: readonly string[]): View =>
     keys.reduce<View>((view, key) => {
@@ -263,7 +264,7 @@ describe("the keys", () => {
     [["?"], { isHelpShown: true }],
     [["?", "q"], { isHelpShown: false }],
     [["x", "page-up"], {}],
-  ])("%j change the view", (keys, fields) => {
+  ])("the keys %j change the view", (keys, fields) => {
     expect(after(...keys)).toEqual({ ...first, ...fields });
   });
 
@@ -276,13 +277,13 @@ describe("the keys", () => {
     }
   });
 
-  test("the length of the filter is limited", () => {
+  test("the length of the filter of wgmon top is limited", () => {
     expect(after("/", ...Array.from({ length: 80 }, () => "x")).search).toHaveLength(64);
   });
 });
 
-describe("the query", () => {
-  test("selects only the visible peers", () => {
+describe("the query of wgmon top", () => {
+  test("the query selects only the visible peers", () => {
     expect(tableRows(SMALL)).toBe(15);
     expect(peersPath(first, SMALL)).toBe("/v1/peers?sort=startedAt&order=desc&limit=15&offset=0");
     const view: View = {
@@ -299,7 +300,7 @@ describe("the query", () => {
     expect(tableRows({ columns: 1, rows: 1 })).toBe(1);
   });
 
-  test("never has an offset after the last peer", () => {
+  test("the query never has an offset after the last peer", () => {
     expect(clampOffset({ ...first, offset: 90 }, 100, SMALL).offset).toBe(85);
     expect(clampOffset({ ...first, offset: 90 }, 3, SMALL).offset).toBe(0);
     expect(clampOffset(first, 0, SMALL)).toBe(first);

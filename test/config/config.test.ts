@@ -8,13 +8,8 @@ import { SystemError } from "../../src/base/errors.ts";
 import { formatList, redactUrl } from "../../src/base/redact.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
-import {
-  describeSettings,
-  keyOf,
-  type Settings,
-  table,
-  variableOf,
-} from "../../src/config/config.ts";
+import { describeSettings, type Settings } from "../../src/config/config.ts";
+import { keyOf, table, variableOf } from "../../src/config/settings-table.ts";
 import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { BOB } from "../support/peers.ts";
 import {
@@ -48,6 +43,7 @@ const DEFAULTS: Settings = {
   holdMs: 0,
   announceExisting: true,
   reportUnknown: false,
+  resolveEndpoints: false,
   stateDir: "/var/lib/wgmon",
   keepMs: 90 * 86_400_000,
   maxStoreBytes: 256_000_000,
@@ -106,24 +102,26 @@ describe("each setting", () => {
     ["announce-existing", "announceExisting", ["false", false], ["true", true], ["false", false]],
     ["manage-rules", "manageRules", ["true", true], ["false", false], ["true", true]],
     ["report-unknown", "reportUnknown", ["true", true], ["false", false], ["true", true]],
+    ["resolve-endpoints", "resolveEndpoints", ["true", true], ["false", false], ["true", true]],
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
     ["names", "names", ["/n/%i", ["/n/%i"]], ["/a,/b/*.conf /a", ["/a", "/b/*.conf"]], ["off", []]],
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 
-  test("is in this table, except those of targets, listen and the file, which have their own tests", () => {
+  test("each setting is in this table, except those of targets, listen and the file, which have their own tests", () => {
     const others = Object.keys(table).filter((name) => /^webhook-|^listen-|^config$/.test(name));
     const names = [...rows.map(([name]) => name), ...others];
     expect(names.toSorted()).toEqual(Object.keys(table).toSorted());
   });
 
   test.each(rows)(
-    "%s: a flag overrides a variable, and a variable overrides the file",
+    "for the setting %s, a flag overrides a variable, and a variable overrides the file",
     (name, field, ...values) => {
       const [flag, variable, file] = values;
       const plain =
-        name === "group" || /^(announce-existing|report-unknown|manage-rules)$/.test(name);
+        name === "group" ||
+        /^(announce-existing|report-unknown|resolve-endpoints|manage-rules)$/.test(name);
       const toml = `${keyOf(name)} = ${plain ? file![0] : JSON.stringify(file![0])}`;
       const env = { [variableOf(name)]: variable![0] };
       const argv = [`--${name}=${flag![0]}`];
@@ -141,7 +139,7 @@ describe("each setting", () => {
   );
 
   test.each(["monitor", "group", "interface", "filter"])(
-    "%s: the variable without WGMON_ overrides the file, but not the variable with WGMON_",
+    "for the setting %s, the variable without WGMON_ overrides the file, but not the variable with WGMON_",
     (name) => {
       const [, field, flag, variable, file] = rows.find(([candidate]) => candidate === name)!;
       const toml = `${name} = ${name === "group" ? file![0] : JSON.stringify(file![0])}`;
@@ -166,7 +164,7 @@ describe("the command line", () => {
     [["run", "-monitor", "bpf"]],
     [["--monitor", "bpf", "run"]],
     [["--monitor", "bpf", "--", "run"]],
-  ])("%j", (argv) => {
+  ])("the command line %j sets the monitor", (argv) => {
     expect(run(argv).settings).toEqual({ ...DEFAULTS, monitor: "bpf" });
   });
 
@@ -197,7 +195,7 @@ describe("the command line", () => {
   });
 });
 
-describe("errors are reported", () => {
+describe("the errors in the settings", () => {
   test.each<[string[], ...string[]]>([
     [["--montor", "bpf"], "--montor: there is no such flag; did you mean --monitor?"],
     [["-montor=bpf"], "-montor: there is no such flag; did you mean --monitor?"],
@@ -315,19 +313,19 @@ describe("errors are reported", () => {
     [["versoin"], '"versoin" is not a command; did you mean version?'],
     [
       ["wg0"],
-      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
     [["run", "run"], '"run" is not expected here'],
     [["run", "https://a.example/secret"], '"https..." is not expected here'],
     [
       ["--announce-existing", "false"],
-      '"false" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"false" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
     [
       ["---tick"],
-      '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
-  ])("for the arguments %j", (argv, ...messages) => {
+  ])("errors are reported for the arguments %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
   });
 
@@ -370,7 +368,7 @@ describe("errors are reported", () => {
         WGMON_TEST_X: "x",
       },
     ],
-  ])("for the environment %j", (env, ...messages) => {
+  ])("errors are reported for the environment %j", (env, ...messages) => {
     expect(errors([], { env })).toEqual(messages);
   });
 
@@ -443,32 +441,35 @@ describe("errors are reported", () => {
     ],
     [
       "tick = '1s'\n\n# a comment\ngroup =\nhold = '1s'",
-      `${FILE}, line 4: Missing value after '='; values must be on the same line`,
+      `${FILE}, line 4, column 8: invalid value; text must be in quotes`,
     ],
     [
       "webhook = [\n'a',\n'b'\n]\nwebhook = [\n'https://a.example/secret'",
-      `${FILE}, line 5: Expected ',' or ']' in an array but found end of file`,
+      `${FILE}, line 5, column 1: trying to redefine an already defined table or value`,
     ],
-    ["webhook = secret", `${FILE}, line 1: Strings must be quoted`],
+    ["webhook = secret", `${FILE}, line 1, column 11: invalid value; text must be in quotes`],
     [
       'webhook = ["https://a.example" "https://b.example"]',
-      `${FILE}, line 1: Expected ',' or ']' in an array but found '"'`,
+      `${FILE}, line 1, column 32: expected comma or end of structure`,
     ],
-    ["https://a.example = 1", `${FILE}, line 1: Expected '=' after a key but found ':'`],
+    ["https://a.example = 1", `${FILE}, line 1, column 6: illegal character in key`],
     [
       "\n".repeat(600) + "group =\n",
-      `${FILE}: Missing value after '='; values must be on the same line`,
+      `${FILE}, line 601, column 8: invalid value; text must be in quotes`,
     ],
-    [`group = ${"[".repeat(100_000)}`, `${FILE}, line 1: Maximum call stack size exceeded.`],
-  ])("for the settings file %.60j", (toml, ...messages) => {
+    [
+      `group = ${"[".repeat(100_000)}`,
+      `${FILE}, line 1, column 1009: document contains excessively nested structures. aborting.`,
+    ],
+  ])("errors are reported for the settings file %.60j", (toml, ...messages) => {
     expect(errors([], { toml })).toEqual(messages);
   });
 
-  test("all at once, also for overridden values", () => {
+  test("errors are reported all at once, also for overridden values", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_GROP: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(errors(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
       "--bogus: there is no such flag",
-      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
       "WGMON_GROP: there is no such variable; did you mean WGMON_GROUP?",
       `${FILE}: group: must be a number, not a string`,
       `${FILE}: there is no key "nope"`,
@@ -477,14 +478,14 @@ describe("errors are reported", () => {
     ]);
   });
 
-  test("for a file that cannot be read", () => {
+  test("an error is reported for a file that cannot be read", () => {
     const files = { "x y": new SystemError("read x y", "EACCES") };
     expect(errors(["--config=x y"], { files })).toEqual(['"x y": cannot be read: EACCES']);
   });
 });
 
 describe("the settings file", () => {
-  test("is the one that a flag or a variable names", () => {
+  test("the settings file is the one that a flag or a variable names", () => {
     const files = { "/a.toml": "group = 2", "/b.toml": "group = 3", [FILE]: "group = 4" };
     const env = { WGMON_CONFIG: "/b.toml" };
     expect(run(["--config", "/a.toml"], { env, files }).settings).toMatchObject({
@@ -495,7 +496,7 @@ describe("the settings file", () => {
     expect(run([], { files }).settings).toMatchObject({ group: 4, file: FILE });
   });
 
-  test("can contain lists, numbers and booleans", () => {
+  test("the settings file can contain lists, numbers and booleans", () => {
     const toml = `
       device = ["wg0", "wg1"]
       webhook = ["https://a.example/1,2", "form:https://b.example"]
@@ -523,12 +524,12 @@ describe("the settings file", () => {
     expect(run([], { env: env as Record<string, string> }).settings.stateDir).toBe(stateDir);
   });
 
-  test("an empty list in the file is valid, and is overridden by a flag", () => {
+  test("an empty list in the settings file is valid, and is overridden by a flag", () => {
     expect(run([], { toml: "device = []" }).settings.devices).toEqual([]);
     expect(run(["--device=wg0"], { toml: "device = []" }).settings.devices).toEqual(["wg0"]);
   });
 
-  test("names peers", () => {
+  test("the settings file names peers", () => {
     const toml = `
       [peers."${KEY}"]
       name = "Ada's 📱"
@@ -550,7 +551,7 @@ describe("the settings file", () => {
     ]);
   });
 
-  test("accepts any 32 bytes in base64 as a public key, and no other length", () => {
+  test("the settings file accepts any 32 bytes in base64 as a public key, and no other length", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 30, maxLength: 34 }), (bytes) => {
         const key = Buffer.from(bytes).toString("base64");
@@ -561,8 +562,8 @@ describe("the settings file", () => {
   });
 });
 
-describe("warnings", () => {
-  test("are given for the Go program's variables", () => {
+describe("the warnings about the settings", () => {
+  test("a warning is given for each of the Go program's variables", () => {
     const env = {
       monitor: "bpf",
       interface: "wan0",
@@ -625,7 +626,7 @@ describe("warnings", () => {
     [["--monitor=bpf", "--filter=udp", "--interface=any"], {}],
     [["--group=1"], {}],
     [["--group=1", "--filter=udp", "--interface=any", "--manage-rules"], {}],
-  ])("are given for settings without effect: %j %j", (argv, given, ...warnings) => {
+  ])("a warning is given for a setting without effect: %j %j", (argv, given, ...warnings) => {
     expect(run(argv, given).warnings).toEqual(warnings);
   });
 });
@@ -643,7 +644,7 @@ test.each([
   ["mailto:secret@example.net", "(hidden)"],
   ["secret", "(hidden)"],
   ["", "(hidden)"],
-])("%s is shown as %s", (url, shown) => {
+])("the URL %s is shown as %s", (url, shown) => {
   expect(redactUrl(url)).toBe(shown);
 });
 

@@ -2,9 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { variableOf } from "../../src/config/config.ts";
 import { readVariables } from "../../src/config/env.ts";
-import { SETTING_NAMES } from "../../src/config/settings-table.ts";
+import { SETTING_NAMES, variableOf } from "../../src/config/settings-table.ts";
 
 function read(env: Record<string, string>) {
   const problems: string[] = [];
@@ -15,7 +14,7 @@ function read(env: Record<string, string>) {
 
 const NOTHING = { problems: [], notes: [], names: [] };
 
-describe("variables of Kubernetes and Docker are ignored", () => {
+describe("variables of Kubernetes and Docker", () => {
   /** The variables that the kubelet sets: pkg/kubelet/envvars. */
   const kubernetes = (prefix: string, proto: string) => ({
     [`${prefix}_SERVICE_HOST`]: "10.96.0.7",
@@ -46,7 +45,7 @@ describe("variables of Kubernetes and Docker are ignored", () => {
     "_WEB_UI",
     "_2",
     ...SETTING_NAMES.map((name) => variableOf(name).slice(5)),
-  ])("WGMON%s", (suffix) => {
+  ])("variables of Kubernetes and Docker that begin with WGMON%s are ignored", (suffix) => {
     for (const proto of ["tcp", "udp", "sctp"]) {
       expect(read(kubernetes(`WGMON${suffix}`, proto))).toEqual(NOTHING);
     }
@@ -62,7 +61,7 @@ describe("other unknown variables", () => {
     ["WGMON_WEBHOKS", "WGMON_WEBHOOK"],
     ["WGMON_LOGLEVEL", "WGMON_LOG_LEVEL"],
     ["WGMON_WEBHOOK_URL", "WGMON_WEBHOOK_FILE"],
-  ])("%s is a misspelling of %s", (variable, meant) => {
+  ])("the unknown variable %s is a misspelling of %s", (variable, meant) => {
     expect(read({ [variable]: "/etc/x" })).toEqual({
       ...NOTHING,
       problems: [`${variable}: there is no such variable; did you mean ${meant}?`],
@@ -79,11 +78,11 @@ describe("other unknown variables", () => {
     "ENDPOINT",
     "TEXT",
     "COUNT",
-  ])("WGMON_%s of an exec target is not an error", (name) => {
+  ])("the variable WGMON_%s of an exec target is not an error", (name) => {
     expect(read({ [`WGMON_${name}`]: "x" }).problems).toEqual([]);
   });
 
-  test("cause one warning", () => {
+  test("other unknown variables cause one warning", () => {
     const env = {
       WGMON_IMAGE: "x",
       WGMON_LISTEN_PORT: "9587",

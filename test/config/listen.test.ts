@@ -11,7 +11,7 @@ const withFile = (text: string): Given => ({ files: { [FILE]: text } });
 
 describe("a listen address", () => {
   test.each(["127.0.0.1:9587", "127.8.9.1:1", "[::1]:9587", "localhost:80"])(
-    "%s is local, and needs no token",
+    "the listen address %s is local, and needs no token",
     (address) => {
       const { settings, warnings } = run(["--listen", address]);
       expect(settings).toMatchObject({ listenTokens: [], listenTls: null });
@@ -26,7 +26,7 @@ describe("a listen address", () => {
     "192.0.2.1:9587",
     "gw1.example.net:9587",
     "127.example:9",
-  ])("%s is not local, and needs a token", (address) => {
+  ])("the listen address %s is not local, and needs a token", (address) => {
     const argv = ["--listen", address];
     expect(errors(argv)).toEqual([
       "--listen: other machines can connect to this address, so a token is required: give listen-token-file, or listen on 127.0.0.1",
@@ -40,17 +40,17 @@ describe("a listen address", () => {
   });
 
   test.each(["9587", "127.0.0.1", ":9587", "::1:9587", "127.0.0.1:0", "127.0.0.1:65536", "a b:1"])(
-    "%s is invalid",
+    "the listen address %s is invalid",
     (address) => {
       expect(errors([`--listen=${address}`])).toHaveLength(1);
     },
   );
 });
 
-describe("a token", () => {
+describe("the token of a listen address", () => {
   const argv = ["--listen", "0.0.0.0:9587", "--listen-token-file", FILE];
 
-  test("that is too short or invalid in a header is refused and not shown", () => {
+  test("a token that is too short or invalid in a header is refused and not shown", () => {
     for (const text of [
       "too-short",
       "has a space in it, which is wrong",
@@ -63,14 +63,14 @@ describe("a token", () => {
     }
   });
 
-  test("must be in the file", () => {
+  test("a token must be in the file", () => {
     expect(errors(argv, withFile("# none\n"))).toEqual([
       "--listen-token-file: there is no token in the file",
     ]);
     expect(errors(argv)).toEqual(["--listen-token-file: there is no such file"]);
   });
 
-  test("can be a credential of systemd", () => {
+  test("a token can be a credential of systemd", () => {
     const given: Given = {
       env: { CREDENTIALS_DIRECTORY: "/run/credentials/wgmon" },
       files: { "/run/credentials/wgmon/listen-token": TOKEN },

@@ -26,13 +26,16 @@ const fixed: [string, Partial<Settings>][] = [
   ["listen-tls-cert or listen-tls-key", { listenTls: { cert: "/c", key: "/k" } }],
 ];
 
-test.each(fixed)("a change of %s keeps the old value and needs a restart", (name, change) => {
-  const { settings, needRestart } = mergeReloaded(current, { ...current, ...change, tickMs: 1 });
-  expect(needRestart).toEqual([name]);
-  expect(settings).toEqual({ ...current, tickMs: 1 });
-});
+test.each(fixed)(
+  "a reload keeps the old value of %s, whose change needs a restart",
+  (name, change) => {
+    const { settings, needRestart } = mergeReloaded(current, { ...current, ...change, tickMs: 1 });
+    expect(needRestart).toEqual([name]);
+    expect(settings).toEqual({ ...current, tickMs: 1 });
+  },
+);
 
-test("an address that stays open keeps its tokens if the settings name another address", () => {
+test("a listen address that stays open keeps its tokens if the settings name another address", () => {
   const open = { ...current, listen: { address: "0.0.0.0", port: 1 }, listenTokens: ["old"] };
   const moved = { ...open, listen: { address: "127.0.0.1", port: 1 }, listenTokens: [] };
   expect(mergeReloaded(open, moved).settings.listenTokens).toEqual(["old"]);

@@ -6,14 +6,9 @@ import fc from "fast-check";
 
 import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import { helpText } from "../../src/cli/help.ts";
-import {
-  type Command,
-  commands,
-  describeSettings,
-  keyOf,
-  table,
-  variableOf,
-} from "../../src/config/config.ts";
+import { commands } from "../../src/config/commands-table.ts";
+import { type Command, describeSettings } from "../../src/config/config.ts";
+import { keyOf, table, variableOf } from "../../src/config/settings-table.ts";
 import { type Given, parse } from "../support/settings.ts";
 
 const SECRET = "s3cr3tTok3n";
@@ -63,7 +58,7 @@ const urls = [
   `https://a.example/ https://b.example/${SECRET}`,
 ];
 
-describe("a secret is not shown", () => {
+describe("a secret in the settings", () => {
   const files: Given["files"] = {
     "/url": `# ${SECRET}\n${urls.join("\n")}\n`,
     "/secret": SIGNING_SECRET,
@@ -75,19 +70,22 @@ describe("a secret is not shown", () => {
   };
   const paths = [...Object.keys(files), `/none/${SECRET}`, SECRET, SIGNING_SECRET];
 
-  test.each(["", "test-webhook", "outbox", "receive"])("by wgmon %s", (command) => {
-    for (const path of paths) {
-      for (const flag of ["webhook-file", "webhook-secret-file", "secret-file"]) {
-        const argv = [...command.split(" "), `--${flag}`, path].filter((word) => word !== "");
-        expectNoSecret(textOf([...argv, "--webhook=https://a.example"], { files }).text);
-        expectNoSecret(textOf(argv, { files }).text);
-        expectNoSecret(textOf([...argv, SECRET.replace("s", "https://a/s")], { files }).text);
+  test.each(["", "test-webhook", "outbox", "receive"])(
+    "wgmon %s does not show a secret",
+    (command) => {
+      for (const path of paths) {
+        for (const flag of ["webhook-file", "webhook-secret-file", "secret-file"]) {
+          const argv = [...command.split(" "), `--${flag}`, path].filter((word) => word !== "");
+          expectNoSecret(textOf([...argv, "--webhook=https://a.example"], { files }).text);
+          expectNoSecret(textOf(argv, { files }).text);
+          expectNoSecret(textOf([...argv, SECRET.replace("s", "https://a/s")], { files }).text);
+        }
       }
-    }
-  });
+    },
+  );
 
   test.each(["url", "url_file", "secret_file", "template", "template_file"])(
-    "in the key %s of a target",
+    "a secret in the key %s of a target is not shown",
     (key) => {
       const values = [...urls, ...paths, `{ "a": "${SECRET}" `, `{ "a": "{{${SECRET}!" }`];
       for (const value of values) {
@@ -110,7 +108,7 @@ describe("a secret is not shown", () => {
     `["/usr/bin/https://a.example/${SECRET}"]`,
     `"/usr/bin/curl ${SECRET}"`,
     `["/usr/bin/curl", "${SECRET}"`,
-  ])("in exec = %s", (exec) => {
+  ])("a secret in exec = %s is not shown", (exec) => {
     for (const bits of [0o600, 0o666]) {
       const toml = `[[target]]\nexec = ${exec}\n`;
       expectNoSecret(
@@ -133,7 +131,7 @@ describe("a secret is not shown", () => {
     `"https://a.example/${SECRET}" = 1\n[["https://a.example/${SECRET}"]]`,
     `[[target]]\n"https://a.example/${SECRET}" = 1`,
     `[[target]]\ntemplate = '''{ "x": "${SECRET}"`,
-  ])("in an invalid settings file: %j", (toml) => {
+  ])("a secret in an invalid settings file is not shown: %j", (toml) => {
     expectNoSecret(textOf([], { toml }).text);
   });
 });
@@ -169,9 +167,10 @@ describe("any combination of arguments, variables and files", () => {
     // So that each command also occurs without an error. completion needs one more word.
     {
       weight: 2,
-      arbitrary: fc
-        .constantFrom(...Object.keys(commands))
-        .map((command) => (command === "completion" ? [command, "fish"] : [command])),
+      arbitrary: fc.constantFrom(...Object.keys(commands)).map((command) => {
+        const more: Readonly<Record<string, string>> = { completion: "fish", peer: "alice" };
+        return Object.hasOwn(more, command) ? [command, more[command]!] : [command];
+      }),
     },
   );
   const variable = fc.oneof(
@@ -233,7 +232,7 @@ describe("any combination of arguments, variables and files", () => {
     }),
   });
 
-  test("is a command or a ConfigError, and no secret is shown", () => {
+  test("any combination of arguments, variables and files is a command or a ConfigError, and no secret is shown", () => {
     const seen = new Map<string, number>();
     fc.assert(
       fc.property(given, ({ argv: words, ...rest }) => {

@@ -5,7 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { SystemError } from "../../src/base/errors.ts";
 import { formatList } from "../../src/base/redact.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
-import { describeSettings, targetAt } from "../../src/config/config.ts";
+import { describeSettings } from "../../src/config/config.ts";
+import { targetAt } from "../../src/config/targets.ts";
 import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { errors, type Given, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
 
@@ -21,7 +22,7 @@ function shown(argv: readonly string[], given: Given = {}): unknown {
 
 const denied = new SystemError("read x", "EACCES");
 
-describe("a webhook", () => {
+describe("--webhook", () => {
   test.each<[string, string]>([
     ["https://a.example/x", "json:https://a.example/..."],
     [SLACK, "slack:https://hooks.slack.com/..."],
@@ -29,7 +30,7 @@ describe("a webhook", () => {
     [`json:${SLACK}`, "json:https://hooks.slack.com/..."],
     ["google-chat:https://a.example/x", "google-chat:https://a.example/..."],
     ["auto:https://a.example/x", "json:https://a.example/..."],
-  ])("%s is %s", (text, target) => {
+  ])("the webhook %s is %s", (text, target) => {
     expect(shown([`--webhook=${text}`])).toEqual([`1 ${target}`]);
   });
 
@@ -39,7 +40,7 @@ describe("a webhook", () => {
     ["form", `auto:${SLACK}`, "slack"],
     ["slack", "json:https://a.example", "json"],
     ["auto", SLACK, "slack"],
-  ])("with --webhook-format %s, %s has the format %s", (format, text, formatName) => {
+  ])("with --webhook-format %s, the webhook %s has the format %s", (format, text, formatName) => {
     const { settings } = run([`--webhook-format=${format}`, `--webhook=${text}`]);
     const url = text.replace(/^(auto|json):/, "");
     expect(settings.targets).toEqual([webhook(url, formatName)]);
@@ -62,15 +63,15 @@ describe("a webhook", () => {
       ["--webhook=tgram:https://a.example"],
       `--webhook: (hidden) has an unknown format before its URL; there are ${formatList(FORMAT_CHOICES, "and")}`,
     ],
-  ])("%j is refused", (argv, ...messages) => {
+  ])("--webhook refuses %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
   });
 });
 
-describe("webhook-file", () => {
+describe("--webhook-file", () => {
   const text = `# the office\n\n${SLACK}\r\n  form:https://a.example/x  \n`;
 
-  test("has one webhook on each line, in addition to those of --webhook", () => {
+  test("--webhook-file has one webhook on each line, in addition to those of --webhook", () => {
     const argv = ["--webhook=https://b.example", "--webhook-file=/w"];
     expect(run(argv, { files: { "/w": text } }).settings.targets).toEqual([
       webhook("https://b.example"),
@@ -79,7 +80,7 @@ describe("webhook-file", () => {
     ]);
   });
 
-  test("can be a credential of systemd, which need not exist", () => {
+  test("--webhook-file can be a credential of systemd, which need not exist", () => {
     const env = { CREDENTIALS_DIRECTORY: "/run/c" };
     const files = { "/run/c/webhooks": text, "/w": "https://c.example" };
     expect(run([], { env, files }).settings.targets).toHaveLength(2);
@@ -92,7 +93,7 @@ describe("webhook-file", () => {
     expect(run([], relative).settings.targets).toEqual([]);
   });
 
-  test("does not use the format of the Go program's variable", () => {
+  test("--webhook-file does not use the format of the Go program's variable", () => {
     const given = { env: { webhook: "https://b.example" }, files: { "/w": "https://c.example" } };
     expect(run(["--webhook-file=/w"], given).settings.targets).toEqual([
       webhook("https://b.example", "form"),
@@ -100,7 +101,7 @@ describe("webhook-file", () => {
     ]);
   });
 
-  test("causes a warning if it is empty", () => {
+  test("--webhook-file causes a warning if it is empty", () => {
     expect(run(["--webhook-file=/w"], { files: { "/w": "\n# none yet\n" } }).warnings).toEqual([
       "--webhook-file: there is no webhook in the file",
     ]);
@@ -125,14 +126,14 @@ describe("webhook-file", () => {
       },
       "$CREDENTIALS_DIRECTORY/webhooks: the file cannot be read: EACCES",
     ],
-  ])("%j is refused", (given, ...messages) => {
+  ])("--webhook-file with this content is refused: %j", (given, ...messages) => {
     const env = { WGMON_WEBHOOK_FILE: "/w", ...given.env };
     expect(errors([], { ...given, env })).toEqual(messages);
   });
 });
 
 describe("signing secrets", () => {
-  test("are used for the formats that can be signed", () => {
+  test("signing secrets are used for the formats that can be signed", () => {
     const argv = ["--webhook=https://a.example", `--webhook=${SLACK}`, "--webhook-secret-file=/s"];
     expect(shown(argv, { files: { "/s": SECRET } })).toEqual([
       "1 json:https://a.example (signed)",
@@ -140,7 +141,7 @@ describe("signing secrets", () => {
     ]);
   });
 
-  test("can be a credential of systemd", () => {
+  test("signing secrets can be a credential of systemd", () => {
     const env = { CREDENTIALS_DIRECTORY: "/c", WGMON_WEBHOOK: "https://a.example" };
     const files = { "/c/webhook-secret": `${SECRET}\n${SECRET}\n` };
     expect(shown([], { env, files })).toEqual(["1 json:https://a.example (signed)"]);
@@ -149,7 +150,7 @@ describe("signing secrets", () => {
     expect(run([`--webhook=${SLACK}`], { env, files }).warnings).toEqual([]);
   });
 
-  test("cause a warning if no target is signed", () => {
+  test("signing secrets cause a warning if no target is signed", () => {
     const given = { files: { "/s": SECRET } };
     expect(run([`--webhook=${SLACK}`, "--webhook-secret-file=/s"], given).warnings).toEqual([
       "--webhook-secret-file has no effect: the format of no target is signed",
@@ -168,14 +169,14 @@ describe("signing secrets", () => {
       { files: { "/s": "c2hvcnQ=" } },
       '--webhook-secret-file: the file has a secret that is too short (less than 24 bytes) in line 1; make one with: echo "whsec_$(openssl rand -base64 32)"',
     ],
-  ])("%s is refused", (path, given, ...messages) => {
+  ])("signing secrets are refused in this case: %s", (path, given, ...messages) => {
     const argv = ["--webhook=https://a.example", `--webhook-secret-file=${path}`];
     expect(errors(argv, given)).toEqual(messages);
   });
 });
 
 describe("filters and digest of targets", () => {
-  test("apply to all targets that do not set their own", () => {
+  test("filters and digest apply to all targets that do not set their own", () => {
     const argv = [
       "--webhook=https://a.example",
       "--webhook-events=peer.*,device.added",
@@ -210,7 +211,7 @@ describe("filters and digest of targets", () => {
     ]);
   });
 
-  test("can contain a peer's name with a comma in the file", () => {
+  test("a filter in the file can contain a peer's name with a comma", () => {
     const toml = `webhook = "https://a.example"\nwebhook_peers = ["Ada, at home"]`;
     expect(run([], { toml }).settings.targets[0]!.selection.peers).toEqual(["Ada, at home"]);
   });
@@ -234,20 +235,20 @@ describe("filters and digest of targets", () => {
       ["--webhook-events=device.*", "--webhook-peers=alice"],
       "together, webhook-events and webhook-peers select nothing: events of devices have no peer",
     ],
-  ])("%j is refused", (argv, ...messages) => {
+  ])("a filter or a digest is refused in this case: %j", (argv, ...messages) => {
     expect(errors(["--webhook=https://a.example", ...argv])).toEqual(messages);
   });
 });
 
 describe("a table [[target]]", () => {
-  test("can be one line", () => {
+  test("a table [[target]] can be one line", () => {
     const toml = `target = [{ url = "https://a.example/x", peers = ["laptop"], events = ["peer.disconnected"] }]`;
     expect(shown([], { toml })).toEqual([
       "1 json:https://a.example/... (events peer.disconnected; peers laptop)",
     ]);
   });
 
-  test("can have all keys of a target", () => {
+  test("a table [[target]] can have all keys of a target", () => {
     const toml = `
       webhook_digest = "1m"
       [[target]]
@@ -296,7 +297,7 @@ describe("a table [[target]]", () => {
     ]);
   });
 
-  test("is numbered after the webhooks, and is found by name or number", () => {
+  test("a table [[target]] is numbered after the webhooks, and is found by name or number", () => {
     const toml = `target = [{ name = "ops", url = "https://b.example" }, { name = "2", url = "https://c.example" }]`;
     const { targets } = run(["--webhook=https://a.example"], { toml }).settings;
     expect(targets.map(({ name }) => name)).toEqual([null, "ops", "2"]);
@@ -313,13 +314,13 @@ describe("a table [[target]]", () => {
     [`url = "${SLACK}"\nformat = "auto"`, "slack"],
     [`url = "https://a.example"\ntemplate = '''{ "text": "{{text}}" }'''`, "template"],
     [`url = "${SLACK}"\ntemplate_file = "/t"\nformat = "template"`, "template"],
-  ])("%j has the format %s", (fields, format) => {
+  ])("the target %j has the format %s", (fields, format) => {
     const toml = `webhook_format = "form"\n[[target]]\n${fields}`;
     const { settings } = run([], { toml, files: { "/t": '["{{title}}"]' } });
     expect(settings.targets).toMatchObject([{ destination: { formatName: format } }]);
   });
 
-  test("causes a warning if it has a secret but is not signed", () => {
+  test("a table [[target]] causes a warning if it has a secret but is not signed", () => {
     const toml = `target = [{ name = "a", url = "${SLACK}", secret_file = "/s" }]`;
     expect(run([], { toml, files: { "/s": SECRET } }).warnings).toEqual([
       `${FILE}: target 1 (a): secret_file has no effect: format slack is not signed`,
@@ -391,6 +392,14 @@ describe("a table [[target]]", () => {
       `[[target]]\n${one}\n[target.template]\ntext = "{{text}}"`,
       "target 1: template: must be a string, not a table",
     ],
+    [
+      `[[target]]\n${one}\nformat = "template"\ntemplate = { text = "{{text}}" }`,
+      "target 1: template: must be a string, not a table",
+    ],
+    [
+      `[[target]]\n${one}\nformat = "template"\ntemplate_file = 1`,
+      "target 1: template_file: must be a string, not a number",
+    ],
     [`[[target]]\n${one}\ntemplate_file = "/u"`, "target 1: template_file: the file is not JSON"],
     [
       `[[target]]\n${one}\ntemplate_file = "t.json"`,
@@ -454,7 +463,7 @@ describe("a table [[target]]", () => {
       "target 1: secret_file does not apply to exec",
     ],
     [`target = [${`{ ${one} },`.repeat(101)}]`, "there are 101 targets; the maximum is 100"],
-  ])("%.60j", (toml, ...messages) => {
+  ])("a table [[target]] is refused: %.60j", (toml, ...messages) => {
     const files = {
       "/u": "https://a.example\nhttps://b.example",
       "/one": "a.example",
@@ -469,7 +478,7 @@ describe("a table [[target]]", () => {
     expect(errors([], { toml, files })).toEqual(expected);
   });
 
-  test("has all its errors reported at once", () => {
+  test("a table [[target]] has all its errors reported at once", () => {
     const toml = `tick = "5"\ntarget = [{ evnts = 1 }, { url = "x", peers = 1 }, 3]`;
     expect(errors(["--webhook=x", "--nonsense"], { toml })).toEqual([
       "--nonsense: there is no such flag",
@@ -484,7 +493,7 @@ describe("a table [[target]]", () => {
   });
 });
 
-describe("exec", () => {
+describe("the key exec of a target", () => {
   const toml = `[[target]]\nexec = ["/x"]`;
   const refused = `${FILE}: exec is refused, because`;
 
@@ -515,11 +524,11 @@ describe("exec", () => {
       { mode: ours, openFolder: new SystemError("scan x", "EACCES") },
       `${refused} its parent folders cannot be examined: EACCES`,
     ],
-  ])("depends on who can change the settings file: %j", (given, ...messages) => {
+  ])("exec depends on who can change the settings file: %j", (given, ...messages) => {
     expect(errors([], { toml, ...given })).toEqual(messages);
   });
 
-  test("is the only reason to check who can change the file", () => {
+  test("exec is the only reason to check who can change the file", () => {
     const given = {
       mode: { bits: 0o666, isOwnedByUsOrRoot: false, isRegular: true },
       openFolder: "/",
@@ -527,7 +536,7 @@ describe("exec", () => {
     expect(errors([], { toml: `target = [{ url = "https://a.example" }]`, ...given })).toEqual([]);
   });
 
-  test("is neither a flag nor a variable", () => {
+  test("exec is neither a flag nor a variable", () => {
     expect(errors(["--exec=/x"])).toEqual(["--exec: there is no such flag"]);
     expect(run([], { env: { WGMON_EXEC: "/x", WGMON_TARGET: "x" } })).toMatchObject({
       settings: { targets: [] },

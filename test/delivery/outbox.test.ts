@@ -142,7 +142,7 @@ describe("the order of attempts", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test("there is one attempt at a time, and events stay in order after a failure", async () => {
+  test("the outbox makes one attempt at a time, and events stay in order after a failure", async () => {
     const { add, outbox, channel, clock } = await single();
     add(1, 3);
     expect(channel.attempts).toEqual(["wg1"]);
@@ -198,13 +198,13 @@ describe("the delay before a retry", () => {
     return found;
   }
 
-  test("is at most 1 s at first, and the maximum doubles up to 15 min", async () => {
+  test("the delay before a retry is at most 1 s at first, and its maximum doubles up to 15 min", async () => {
     const doubled = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map((s) => s * 1000);
     const longest = Array.from({ length: 5 }, () => 900_000);
     expect(await delays(() => 1)).toEqual([...doubled, ...longest]);
   });
 
-  test("has full jitter", async () => {
+  test("the delay before a retry has full jitter", async () => {
     expect(await delays(() => 0.5)).toEqual(
       [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000].concat(
         Array.from({ length: 5 }, () => 450_000),
@@ -213,7 +213,7 @@ describe("the delay before a retry", () => {
     expect(await delays(() => 0)).toEqual(Array.from({ length: 15 }, () => 1));
   });
 
-  test("is the one that the target requests, but at least 1 s", async () => {
+  test("the delay before a retry is the one that the target requests, but at least 1 s", async () => {
     const { add, channel, clock } = await single();
     add(1);
     for (const [afterMs, pauseMs] of [
@@ -230,7 +230,7 @@ describe("the delay before a retry", () => {
     }
   });
 
-  test("is short again after a success", async () => {
+  test("the delay before a retry is short again after a success", async () => {
     const { add, channel, clock } = await single();
     add(1, 2);
     for (let n = 0; n < 8; n++) {
@@ -246,7 +246,7 @@ describe("the delay before a retry", () => {
 });
 
 describe("dead letters", () => {
-  test("begin with event 10,001: the oldest becomes one, with one warning and a count at the end", async () => {
+  test("dead letters begin with event 10,001: the oldest becomes one, with one warning and a count at the end", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1);
     await channel.settle(down);
@@ -269,7 +269,7 @@ describe("dead letters", () => {
     ]);
   });
 
-  test("do not include the event that is being sent", async () => {
+  test("dead letters do not include the event that is being sent", async () => {
     const { add, channel } = await single();
     add(1, 10_001);
     await channel.settle(delivered);
@@ -277,7 +277,7 @@ describe("dead letters", () => {
   });
 
   for (const hours of [-500_000, -1000, 1, 1000]) {
-    test(`include an event after 3 days of elapsed time if the clock is set by ${hours} h meanwhile`, async () => {
+    test(`an event is a dead letter after 3 days of elapsed time if the clock is set by ${hours} h meanwhile`, async () => {
       const { add, outbox, channel, clock, wall, store } = await single();
       clock.advance(1000 * HOUR_MS);
       add(1);
@@ -305,7 +305,7 @@ describe("dead letters", () => {
     });
   }
 
-  test("include an event that is older than 3 days, also if a step of the clock has not been read yet", async () => {
+  test("an event that is older than 3 days is a dead letter, also if a step of the clock has not been read yet", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1);
     clock.jump(1000 * HOUR_MS);
@@ -326,7 +326,7 @@ describe("dead letters", () => {
     expect(lines.at(-1)).toBe("<4>target: queue empty; 1 event became dead letters meanwhile");
   });
 
-  test("include a refused event, and the next event is sent", async () => {
+  test("a refused event is a dead letter, and the next event is sent", async () => {
     const { add, channel, lines } = await single();
     add(1, 2);
     await channel.settle(refused);
@@ -338,7 +338,7 @@ describe("dead letters", () => {
     ]);
   });
 
-  test("count as failures of the target: its state has the reason of the latest attempt until a success", async () => {
+  test("dead letters count as failures of the target, whose state has the reason of the latest attempt until a success", async () => {
     const { add, outbox, channel, clock, store } = await single();
     const failureState = () => {
       const { failures, reason } = outbox.states[0]!;
@@ -364,7 +364,7 @@ describe("dead letters", () => {
     expect(failureState()).toEqual([0, ""]);
   });
 
-  test("include all events of a target that no longer exists, until a reload", async () => {
+  test("all events of a target that no longer exists become dead letters, until a reload", async () => {
     const { add, outbox, channel, lines } = await single();
     add(1, 3);
     await channel.settle(gone);
@@ -381,8 +381,8 @@ describe("dead letters", () => {
   });
 });
 
-describe("the log", () => {
-  test("reports the first failure, a changed reason, and the first success", async () => {
+describe("the log of the outbox", () => {
+  test("the log reports the first failure, a changed reason, and the first success", async () => {
     const { add, channel, clock, lines } = await single({ random: () => 1 });
     add(1, 2);
     for (const reason of ["503", "503", "503", "ECONNREFUSED"]) {
@@ -398,7 +398,7 @@ describe("the log", () => {
     ]);
   });
 
-  test("reports each success and failure only at level debug", async () => {
+  test("the log reports each success and failure only at level debug", async () => {
     const { add, channel, clock, lines } = await single({ level: "debug" });
     add(1);
     await channel.settle(down);
@@ -415,8 +415,8 @@ describe("the log", () => {
   });
 });
 
-describe("a reload", () => {
-  test("keeps the queue of a target with the same name, and retries it at once", async () => {
+describe("a reload of the outbox", () => {
+  test("a reload keeps the queue of a target with the same name, and retries it at once", async () => {
     const parts = await setup();
     const { outbox, clock } = parts;
     const [old, other] = [new FakeChannel("a"), new FakeChannel("b")];
@@ -431,7 +431,7 @@ describe("a reload", () => {
     expect(old.attempts).toEqual(["wg1"]);
   });
 
-  test("lets the current attempt end, and uses the new channel for the next one", async () => {
+  test("a reload lets the current attempt end, and uses the new channel for the next one", async () => {
     const parts = await setup();
     const { outbox } = parts;
     const old = new FakeChannel("a");
@@ -445,7 +445,7 @@ describe("a reload", () => {
     expect(fresh.attempts).toEqual(["wg2"]);
   });
 
-  test("aborts the attempt at a removed target, and reports the events that become dead letters", async () => {
+  test("a reload aborts the attempt at a removed target, and reports the events that become dead letters", async () => {
     const parts = await setup();
     const { outbox, lines, clock } = parts;
     const [busy, pausing] = [new FakeChannel("a"), new FakeChannel("b")];
@@ -465,7 +465,7 @@ describe("a reload", () => {
     ]);
   });
 
-  test("keeps separate queues for two targets with the same label", async () => {
+  test("a reload keeps separate queues for two targets with the same label", async () => {
     const parts = await setup();
     const two = () => ["1", "2"].map((key) => target(new FakeChannel("a"), { key }));
     parts.outbox.setTargets(two());
@@ -475,7 +475,7 @@ describe("a reload", () => {
     expect(parts.outbox.waiting).toBe(2);
   });
 
-  test("moves the waiting events to a webhook whose token was replaced", async () => {
+  test("a reload moves the waiting events to a webhook whose token was replaced", async () => {
     const { add, channel, outbox, lines } = await single({}, { key: "old" });
     add(1, 2);
     await channel.settle(down);
@@ -488,8 +488,8 @@ describe("a reload", () => {
   });
 });
 
-describe("filters", () => {
-  test("select the events that a target gets", async () => {
+describe("the filters of targets", () => {
+  test("filters select the events that a target gets", async () => {
     const parts = await setup();
     const [some, all] = [new FakeChannel("a", delivered), new FakeChannel("b", delivered)];
     const accepts = ({ data }: Event) => data.device === "wg2";
@@ -503,7 +503,7 @@ describe("filters", () => {
 describe("a digest", () => {
   const digest = { digestMs: 30_000 };
 
-  test("collects the events of its interval, which begins with the first event", async () => {
+  test("a digest collects the events of its interval, which begins with the first event", async () => {
     const { add, channel, clock } = await single({}, digest);
     add(1);
     clock.advance(20_000);
@@ -521,7 +521,7 @@ describe("a digest", () => {
     expect(channel.ids.at(-1)).toBe(event(4).id);
   });
 
-  test("stays the same message in all attempts, even if events are added", async () => {
+  test("a digest stays the same message in all attempts, even if events are added", async () => {
     const { add, channel, clock } = await single({ random: () => 1 }, digest);
     add(1, 2);
     clock.advance(30_000);
@@ -536,7 +536,7 @@ describe("a digest", () => {
     expect(new Set(channel.ids).size).toBe(2);
   });
 
-  test("has at most a hundred events, and the next one follows at once", async () => {
+  test("a digest has at most a hundred events, and the next one follows at once", async () => {
     const { add, channel, clock } = await single({}, digest);
     add(1, 250);
     clock.advance(30_000);
@@ -544,7 +544,7 @@ describe("a digest", () => {
     expect(channel.attempts.map((attempt) => attempt.split(" ").length)).toEqual([100, 100, 50]);
   });
 
-  test("is sent at once when wgmon stops", async () => {
+  test("a digest is sent at once when wgmon stops", async () => {
     const { add, channel, outbox } = await single({}, digest);
     add(1, 2);
     const drained = outbox.drain(5000);
@@ -554,7 +554,7 @@ describe("a digest", () => {
   });
 });
 
-describe("after a restart", () => {
+describe("the outbox after a restart", () => {
   const folders: string[] = [];
   afterEach(() => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
@@ -578,7 +578,7 @@ describe("after a restart", () => {
     return { ...run, again: () => restarted(directory) };
   }
 
-  test("waiting events are sent in order, and new ones after them", async () => {
+  test("after a restart, waiting events are sent in order, and new ones after them", async () => {
     const { add, channel, clock, again } = await first();
     add(1, 600);
     await channel.settle(delivered);
@@ -594,7 +594,7 @@ describe("after a restart", () => {
     ]);
   });
 
-  test("an event that was delivered just before the crash is sent again, with the same id", async () => {
+  test("an event that was delivered just before a crash is sent again, with the same id", async () => {
     const { add, channel, again } = await first();
     add(1, 2);
     await channel.settle(delivered);
@@ -603,7 +603,7 @@ describe("after a restart", () => {
     expect(later.channel.ids).toEqual([channel.ids[0]!]);
   });
 
-  test("a delay that the target requested is kept, and so is the count of failures", async () => {
+  test("after a restart, a delay that the target requested is kept, and so is the count of failures", async () => {
     const { add, channel, clock, again } = await first();
     add(1);
     await channel.settle({ type: "retry", reason: "429", afterMs: 60_000 });
@@ -616,7 +616,7 @@ describe("after a restart", () => {
     expect(later.lines.at(-1)).toBe("<4>target: 503, attempt 2, next in 1 s");
   });
 
-  test("the delay grows with retries, not with refusals", async () => {
+  test("after a restart, the delay grows with retries, not with refusals", async () => {
     const { add, channel, again } = await first();
     add(1, 14);
     for (let n = 0; n < 12; n++) await channel.settle(refused);
@@ -631,7 +631,7 @@ describe("after a restart", () => {
     expect(third.lines.at(-1)).toBe("<4>target: timeout, attempt 2, next in 1 s");
   });
 
-  test("a digest whose attempt had begun stays the same message", async () => {
+  test("after a restart, a digest whose attempt had begun stays the same message", async () => {
     const { add, channel, clock, again } = await first({ digestMs: 1000 });
     add(1, 3);
     clock.advance(1000);
@@ -641,7 +641,7 @@ describe("after a restart", () => {
     expect(later.channel.ids).toEqual(channel.ids);
   });
 
-  test("events that became older than 3 days are dead letters", async () => {
+  test("after a restart, events that became older than 3 days are dead letters", async () => {
     const { add, channel, clock, again } = await first();
     add(1, 2);
     await channel.settle(down);
@@ -652,7 +652,7 @@ describe("after a restart", () => {
     expect(later.store.outbox.deadLetters()).toHaveLength(2);
   });
 
-  test("events for a target that was removed from the settings become dead letters", async () => {
+  test("after a restart, events for a target that was removed from the settings become dead letters", async () => {
     const { add, again, store } = await first();
     add(1, 3);
     expect(store.outbox.queues()).toMatchObject([{ target: "target", waiting: 3 }]);
@@ -699,8 +699,8 @@ test("a target that was down for ten hours gets all events in order, after a lim
   }
 });
 
-describe("another process", () => {
-  test("that deletes events and queues dead letters again is noticed", async () => {
+describe("a command that changes the outbox of a running wgmon", () => {
+  test("the outbox notices that another process deletes events and queues dead letters again", async () => {
     const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
     try {
       const { add, channel, clock, outbox } = await single({ directory });
@@ -724,15 +724,127 @@ describe("another process", () => {
   });
 });
 
-describe("drain", () => {
-  test("returns at once if there is nothing to send", async () => {
+describe("the actions of a user", () => {
+  test("a retry queues dead letters again, and the pause of a failing target ends", async () => {
+    const { add, outbox, channel, store } = await single();
+    add(1, 2);
+    await channel.settle(refused);
+    await channel.settle(down);
+    expect(channel.attempts).toEqual(["wg1", "wg2"]);
+    expect(outbox.retry("target")).toBe(1);
+    for (let n = 0; n < 2; n++) await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg2", "wg1", "wg2"]);
+    expect([outbox.waiting, store.outbox.deadCounts()]).toEqual([0, []]);
+    expect(outbox.retry("nothing")).toBeNull();
+  });
+
+  test("a retry is refused for a target that has stopped", async () => {
+    const { add, outbox, channel } = await single();
+    add(1);
+    await channel.settle(gone);
+    expect(outbox.retry("target")).toBeNull();
+  });
+
+  test("dead letters and waiting events can be deleted, and later events are sent", async () => {
+    const { add, outbox, channel, store, clock } = await single();
+    add(1, 4);
+    await channel.settle(refused);
+    await channel.settle(down);
+    expect(outbox.deleteMessages("target", "dead")).toBe(1);
+    expect(store.outbox.deadCounts()).toEqual([]);
+    expect(outbox.deleteMessages("target", "waiting")).toBe(3);
+    expect([outbox.waiting, channel.isBusy]).toEqual([0, false]);
+    add(5);
+    await channel.settle(down);
+    // Deleted while it is being sent.
+    clock.advance(2000);
+    expect(channel.isBusy).toBe(true);
+    expect(outbox.deleteMessages("target", "waiting")).toBe(1);
+    await channel.settle(down);
+    clock.advance(900_000);
+    expect([channel.isBusy, outbox.waiting]).toEqual([false, 0]);
+    add(6);
+    await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg2", "wg5", "wg5", "wg6"]);
+  });
+
+  for (const [result, text] of [
+    [refused, "refuses them"],
+    [gone, "is gone"],
+    [down, "is down"],
+  ] as const) {
+    test(`events that are deleted during an attempt do not come back if the target ${text}`, async () => {
+      const { add, outbox, channel, store, lines } = await single();
+      add(1, 3);
+      expect(outbox.deleteMessages("target", "waiting")).toBe(3);
+      expect([outbox.waiting, outbox.states[0]!.waiting]).toEqual([0, 0]);
+      expect(lines.join("\n")).toContain("target: 3 waiting events deleted on the page");
+      await channel.settle(result);
+      expect([store.outbox.deadCounts(), outbox.waiting]).toEqual([[], 0]);
+      if (result === gone) return;
+      add(4);
+      expect(channel.attempts).toEqual(["wg1", "wg4"]);
+      await channel.settle(refused);
+      expect(store.outbox.deadLetters().map(({ seq }) => seq)).toEqual([4]);
+      expect(outbox.waiting).toBe(0);
+    });
+  }
+
+  test("an event that was added after the deletion, during the same attempt, is kept", async () => {
+    const { add, outbox, channel } = await single();
+    add(1, 3);
+    outbox.deleteMessages("target", "waiting");
+    add(4, 5);
+    expect(outbox.waiting).toBe(2);
+    await channel.settle(delivered);
+    for (let n = 0; n < 2; n++) await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg4", "wg5"]);
+    expect(outbox.waiting).toBe(0);
+  });
+
+  test("many messages are deleted and queued again in slices, without those that are added meanwhile", async () => {
+    const { add, outbox, channel, clock, store } = await single();
+    add(1, 4500);
+    await channel.settle(down);
+    expect(outbox.deleteMessages("target", "waiting")).toBe(4500);
+    expect(store.outbox.count("target")).toBe(2500);
+    add(4501);
+    for (let n = 0; n < 3; n++) clock.advance(0);
+    expect([outbox.waiting, store.outbox.count("target")]).toEqual([1, 1]);
+    expect(channel.attempts).toEqual(["wg1", "wg4501"]);
+    await channel.settle(delivered);
+
+    add(4502, 7000);
+    for (let n = 4502; n <= 7000; n++) await channel.settle(refused);
+    expect(outbox.retry("target")).toBe(2499);
+    const drained = outbox.drain(1);
+    clock.advance(1);
+    await drained;
+    expect([store.outbox.deadCounts(), store.outbox.count("target")]).toEqual([[], 2499]);
+  });
+
+  test("a target whose queue is paused can be tested, without a change of its state", async () => {
+    const { add, outbox, channel } = await single();
+    add(1);
+    await channel.settle(down);
+    const before = outbox.states;
+    const result = outbox.test("target", event(9));
+    await channel.settle(silent);
+    expect(await result).toEqual(silent);
+    expect(outbox.states).toEqual(before);
+    expect(await outbox.test("nothing", event(9))).toBeNull();
+  });
+});
+
+describe("drain()", () => {
+  test("drain() returns at once if there is nothing to send", async () => {
     const { outbox, clock, lines } = await single();
     await outbox.drain(5000);
     expect(clock.waiting).toBe(0);
     expect(lines).toEqual([]);
   });
 
-  test("sends to each target in order, up to its first failure", async () => {
+  test("drain() sends to each target in order, up to its first failure", async () => {
     const parts = await setup();
     const { outbox, clock, lines } = parts;
     const [back, still] = [new FakeChannel("a"), new FakeChannel("b")];
@@ -760,7 +872,7 @@ describe("drain", () => {
     expect(outbox.waiting).toBe(0);
   });
 
-  test("aborts a hanging attempt when its time is over", async () => {
+  test("drain() aborts a hanging attempt when its time is over", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1, 2);
     let ended = false;
@@ -778,7 +890,7 @@ describe("drain", () => {
   });
 });
 
-describe("with a real webhook", () => {
+describe("the outbox with a real webhook", () => {
   const SECRET = "s3cr3t";
   const outboxes: Outbox[] = [];
   afterEach(async () => {

@@ -89,14 +89,14 @@ function metricsIn(text: string): string[] {
 describe("the alert rules", () => {
   const text = readFileSync(ALERTS, "utf8");
 
-  test("use only metrics that exist", () => {
+  test("the alert rules use only metrics that exist", () => {
     const named = metricsIn(text);
     expect(new Set(named).size).toBeGreaterThan(10);
     const known = seriesOf(exposed(["mdlayher"]));
     expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test("have a severity, a summary and a description", () => {
+  test("the alert rules have a severity, a summary and a description", () => {
     const { groups } = Bun.YAML.parse(text) as {
       groups: { rules: { labels: object; annotations: object }[] }[];
     };
@@ -112,7 +112,7 @@ describe("the alert rules", () => {
   });
 
   test.skipIf(promtoolNeeds.missing)(
-    promtoolNeeds.title("fire when they should, and only then"),
+    promtoolNeeds.title("the alert rules fire when they should, and only then"),
     () => {
       expect(runPromtool(["check", "rules", ALERTS])).toMatchObject({ isGood: true });
       const tests = join(import.meta.dir, "alerts.yaml");
@@ -129,7 +129,7 @@ describe("the alert rules", () => {
 });
 
 describe("the dashboard", () => {
-  test("uses only metrics that exist", () => {
+  test("the dashboard uses only metrics that exist", () => {
     const texts = dashboard.templating.list.map(({ definition }) => definition ?? "");
     const named = metricsIn([...texts, ...expressions.map(({ expr }) => expr)].join(" "));
     expect(new Set(named).size).toBeGreaterThan(20);
@@ -137,7 +137,7 @@ describe("the dashboard", () => {
     expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test("has panels that do not overlap, and defines the variables that it uses", () => {
+  test("the dashboard has panels that do not overlap, and defines the variables that it uses", () => {
     expect(dashboard.uid).toBe("wgmon");
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
     const cells = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
@@ -153,35 +153,41 @@ describe("the dashboard", () => {
     expect(new Set(sources)).toEqual(new Set(['"uid": "wgmon"', '"uid": "${datasource}"']));
   });
 
-  test.skipIf(promtoolNeeds.missing)(promtoolNeeds.title("has expressions that are PromQL"), () => {
-    const rules = expressions.map(({ expr }, n) => ({
-      record: `test:expression${n}`,
-      expr: expr.replaceAll(/\$__\w+/g, "5m").replaceAll(/\$\w+/g, ".*"),
-    }));
-    const file = join(folder, "rules.yaml");
-    // JSON is YAML.
-    writeFileSync(file, JSON.stringify({ groups: [{ name: "dashboard", rules }] }));
-    const { isGood, text } = runPromtool(["check", "rules", file]);
-    expect({ isGood, text }).toEqual({ isGood: true, text: expect.stringContaining("SUCCESS") });
-    writeFileSync(
-      file,
-      JSON.stringify({ groups: [{ name: "x", rules: [{ record: "x", expr: "sum(" }] }] }),
-    );
-    expect(runPromtool(["check", "rules", file]).isGood).toBe(false);
-  });
+  test.skipIf(promtoolNeeds.missing)(
+    promtoolNeeds.title("the dashboard has expressions that are PromQL"),
+    () => {
+      const rules = expressions.map(({ expr }, n) => ({
+        record: `test:expression${n}`,
+        expr: expr.replaceAll(/\$__\w+/g, "5m").replaceAll(/\$\w+/g, ".*"),
+      }));
+      const file = join(folder, "rules.yaml");
+      // JSON is YAML.
+      writeFileSync(file, JSON.stringify({ groups: [{ name: "dashboard", rules }] }));
+      const { isGood, text } = runPromtool(["check", "rules", file]);
+      expect({ isGood, text }).toEqual({ isGood: true, text: expect.stringContaining("SUCCESS") });
+      writeFileSync(
+        file,
+        JSON.stringify({ groups: [{ name: "x", rules: [{ record: "x", expr: "sum(" }] }] }),
+      );
+      expect(runPromtool(["check", "rules", file]).isGood).toBe(false);
+    },
+  );
 });
 
-describe.skipIf(promtoolNeeds.missing)(promtoolNeeds.title("promtool accepts the metrics"), () => {
+describe.skipIf(promtoolNeeds.missing)(promtoolNeeds.title("promtool check metrics"), () => {
   /** Metrics under the names of other exporters, which must keep those names. */
   const foreign = /^wireguard_/;
 
-  test.each([[[]], [["mdlayher"]], [["mindflavor"]], [namings]] as const)("%j", (wanted) => {
-    const { text } = runPromtool(["check", "metrics"], exposed(wanted));
-    const complaints = text.split("\n").filter((line) => line !== "" && !foreign.test(line));
-    expect(complaints).toEqual([]);
-  });
+  test.each([[[]], [["mdlayher"]], [["mindflavor"]], [namings]] as const)(
+    "promtool accepts the metrics with the names of %j",
+    (wanted) => {
+      const { text } = runPromtool(["check", "metrics"], exposed(wanted));
+      const complaints = text.split("\n").filter((line) => line !== "" && !foreign.test(line));
+      expect(complaints).toEqual([]);
+    },
+  );
 
-  test("and rejects invalid metrics", () => {
+  test("promtool rejects invalid metrics", () => {
     const broken = exposed([]).replace("wgmon_events_total{", "wgmon_events_total{{");
     expect(runPromtool(["check", "metrics"], broken).isGood).toBe(false);
   });

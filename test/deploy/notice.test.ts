@@ -24,7 +24,7 @@ describe.each(["x64", "arm64"] as const)("the bill of materials for %s", (machin
     ["wgmon", ...libraries.map(({ soname }) => soname)].map((name) => [name, "00"]),
   );
 
-  test("has the licence of the whole, and hashes and licences of all components", async () => {
+  test(`the bill of materials for ${machine} has the licence of the whole, and hashes and licences of all components`, async () => {
     const document = JSON.parse(await billOfMaterials(machine, sums)) as {
       readonly metadata: { readonly component: Component };
       readonly components: readonly Component[];

@@ -147,7 +147,7 @@ const EXECUTABLE = `node_modules/${PACKAGE}/bin/bun`;
 const CACHED = `node_modules/.cache/${PACKAGE.replace("/", "-")}-${VERSION}/archive.tgz`;
 
 describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
-  test("is the one in bun.lock, installs the other packages without scripts, and is fetched only once", async () => {
+  test("Bun in a clone is the one in bun.lock, installs the other packages without scripts, and is fetched only once", async () => {
     using registry = new Registry(right);
     const clone = new Clone(right);
     const first = await clone.setup(registry);
@@ -160,7 +160,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(registry.asked).toEqual([]);
   });
 
-  test("is refused if the registry sends another archive", async () => {
+  test("Bun is refused if the registry sends another archive", async () => {
     using registry = new Registry(wrong);
     const clone = new Clone(right);
     const { text, exitCode } = await clone.setup(registry);
@@ -175,7 +175,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
       expect(clone.read(path)).toBeNull();
   });
 
-  test("is fetched again if the cached archive was changed", async () => {
+  test("Bun is fetched again if the cached archive was changed", async () => {
     using registry = new Registry(right);
     const clone = new Clone(right);
     mkdirSync(join(clone.folder, dirname(CACHED)), { recursive: true });
@@ -189,7 +189,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(new Uint8Array(readFileSync(join(clone.folder, CACHED)))).toEqual(new Uint8Array(right));
   });
 
-  test("replaces an older version, and does not change the file in Bun's cache that node_modules links to", async () => {
+  test("Bun replaces an older version, and does not change the file in Bun's cache that node_modules links to", async () => {
     using registry = new Registry(right);
     const clone = new Clone(right);
     const old = "#!/bin/sh\necho 1.0.0\n";
@@ -201,7 +201,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(clone.read("node_modules/.bin/bun")).toBe(FAKE_BUN);
   });
 
-  test("for another architecture is also refused by build.ts if it differs from bun.lock", async () => {
+  test("build.ts, too, refuses a Bun for another architecture that differs from bun.lock", async () => {
     const other = MACHINE === "x64" ? "arm64" : "x64";
     using registry = new Registry(wrong, bunPackages[other]);
     const clone = new Clone(right);
@@ -214,7 +214,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(readdirSync(clone.folder)).not.toContain(`wgmon-${other}`);
   });
 
-  test("uses npm's registry and certificates", async () => {
+  test("Bun is fetched with npm's registry and certificates", async () => {
     using registry = new Registry(right);
     const archive = await archiveOf(
       FAKE_BUN.replace('"$*"', '"$npm_config_registry $NODE_EXTRA_CA_CERTS"'),
@@ -228,7 +228,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(clone.read("asked")).toBe(`${registry.url} ${cafile}\n`);
   });
 
-  test("has npm's error printed if it cannot be fetched", async () => {
+  test("npm's error is printed if Bun cannot be fetched", async () => {
     const clone = new Clone(right);
     const registry = new Registry(right);
     registry[Symbol.dispose]();
@@ -263,7 +263,7 @@ describe.skipIf(missing.length > 0)(`system packages${note}`, () => {
     return clone;
   }
 
-  test("the demo prints what it will install, installs only that, and lists it at the end", async () => {
+  test("setup --demo prints what it will install, installs only that, and lists it at the end", async () => {
     using registry = new Registry(right);
     const clone = withApt();
     const { text, exitCode } = await clone.setup(registry, "--demo");
@@ -290,7 +290,7 @@ describe.skipIf(missing.length > 0)(`system packages${note}`, () => {
   test.each([
     ["upgrade", 'echo "Inst libc6 [1] (2 Debian)"', "libc6"],
     ["remove", 'echo "Remv passwd [1]"', "passwd"],
-  ])("nothing is installed if apt would %s another package", async (_verb, upgrade, name) => {
+  ])("setup installs nothing if apt would %s another package", async (_verb, upgrade, name) => {
     using registry = new Registry(right);
     const clone = withApt({ upgrade });
     const { text } = await clone.setup(registry, "--demo");
@@ -305,7 +305,7 @@ describe.skipIf(missing.length > 0)(`system packages${note}`, () => {
     expect(allowed.text).toContain("setup: installed");
   });
 
-  test("missing package lists are fetched once, before the plan is printed", async () => {
+  test("setup fetches missing package lists once, before it prints the plan", async () => {
     using registry = new Registry(right);
     const clone = withApt({ hasLists: false });
     const { text, exitCode } = await clone.setup(registry, "--demo");
@@ -318,7 +318,7 @@ describe.skipIf(missing.length > 0)(`system packages${note}`, () => {
     expect(clone.read("apt")!.match(/^update/gm)).toHaveLength(1);
   });
 
-  test("a package that apt does not know even after an update is reported with apt's reason", async () => {
+  test("setup reports a package that apt does not know even after an update with apt's reason", async () => {
     using registry = new Registry(right);
     const clone = withApt();
     clone.program("apt-get", 'echo "E: no such package" >&2; exit 100');
@@ -327,7 +327,7 @@ describe.skipIf(missing.length > 0)(`system packages${note}`, () => {
     expect(text).toContain(": cannot be installed: E: no such package");
   });
 
-  test("an unknown option is refused", async () => {
+  test("setup refuses an unknown option", async () => {
     using registry = new Registry(right);
     const { text, exitCode } = await new Clone(right).setup(registry, "--tests");
     expect({ text, exitCode }).toEqual({

@@ -48,12 +48,12 @@ async function machineOf(path: string): Promise<number> {
 }
 
 describe("the build flags", () => {
-  test("stop the binary from reading .env and bunfig.toml of the working directory", () => {
+  test("the build flags stop the binary from reading .env and bunfig.toml of the working directory", () => {
     expect(buildFlags).toContain("--no-compile-autoload-dotenv");
     expect(buildFlags).toContain("--no-compile-autoload-bunfig");
   });
 
-  test("minify only the syntax, and include a source map", () => {
+  test("the build flags minify only the syntax, and include a source map", () => {
     expect(buildFlags.filter((flag) => /^--minify(?!-syntax$)/.test(flag))).toEqual([]);
     expect(buildFlags).toContain("--sourcemap");
   });
@@ -70,11 +70,11 @@ describe("the binary", () => {
     expect(stdout).toMatch(/^\/.*\/wgmon: (x64|arm64), \d+ MB, \d+\.\d s\n$/);
   });
 
-  test("is the only file that the build leaves", async () => {
+  test("the binary is the only file that the build leaves", async () => {
     expect([...new Bun.Glob("*").scanSync(folder)]).toEqual(["wgmon"]);
   });
 
-  test("is not stripped, because stripping would leave plain Bun", async () => {
+  test("the binary is not stripped, because stripping would leave plain Bun", async () => {
     const { exitCode, stdout } = await run([binary, "--version"]);
     expect(exitCode).toBe(0);
     expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
@@ -83,7 +83,7 @@ describe("the binary", () => {
   });
 
   // With them, any user could run any code with these rights: BUN_BE_BUN turns the binary into plain Bun.
-  test("has no file capabilities and is not set-user-ID", async () => {
+  test("the binary has no file capabilities and is not set-user-ID", async () => {
     const { mode } = await Bun.file(binary).stat();
     expect((mode & 0o7777).toString(8)).toBe((0o777 & ~process.umask()).toString(8));
     const libc = dlopen("libc.so.6", {
@@ -92,7 +92,7 @@ describe("the binary", () => {
     expect(libc.symbols.getxattr(binary, "security.capability", null, 0)).toBe(-1);
   });
 
-  test("ignores .env and bunfig.toml of the working directory", async () => {
+  test("the binary ignores .env and bunfig.toml of the working directory", async () => {
     const cwd = await mkdtemp(join(folder, "hostile-"));
     await Bun.write(join(cwd, "preload.ts"), `console.log("hostile");`);
     await Bun.write(join(cwd, "bunfig.toml"), `preload = ["./preload.ts"]\n`);
@@ -102,11 +102,11 @@ describe("the binary", () => {
       exitCode: 2,
       stdout: "",
       stderr:
-        'wgmon: --tick: "3" has no unit; write "3s" for seconds\nwgmon --help lists all settings.\n',
+        'wgmon: --tick: "3" has no unit; write "3s" for seconds\nwgmon run --help lists all settings.\n',
     });
   });
 
-  test("can be rebuilt while it runs", async () => {
+  test("the binary can be rebuilt while it runs", async () => {
     await using running = Bun.spawn(
       [binary, "-e", "console.log('up'); setTimeout(() => {}, 60_000)"],
       {
@@ -120,13 +120,13 @@ describe("the binary", () => {
   });
 });
 
-describe("build.ts refuses", () => {
+describe("the refusals of build.ts", () => {
   test.each([
     [["--target", "mips"], "--target mips is not known; it takes x64 or arm64"],
     [["--traget", "x64"], "Unknown option '--traget'"],
     [["x64"], "Unexpected argument 'x64'"],
     [["--outfile"], "Option '--outfile <value>' argument missing"],
-  ])("the arguments %p", async (args, problem) => {
+  ])("build.ts refuses the arguments %p", async (args, problem) => {
     expect(await build(...args)).toEqual({
       exitCode: 2,
       stdout: "",
@@ -134,7 +134,7 @@ describe("build.ts refuses", () => {
     });
   });
 
-  test("an outfile that it cannot write", async () => {
+  test("build.ts refuses an outfile that it cannot write", async () => {
     const { exitCode, stderr } = await build("--outfile", "/dev/null/wgmon");
     expect(exitCode).toBe(1);
     expect(stderr).toEndWith("build.ts: cannot write to /dev/null: ENOTDIR\n");
@@ -173,15 +173,18 @@ describe.skipIf(registry !== null)(`the binary for arm64${note}`, () => {
       ? ""
       : " [skipped: no qemu-aarch64 or no arm64 libraries]";
 
-  test("is an executable for arm64", async () => {
+  test("the binary for arm64 is an executable for arm64", async () => {
     const { exitCode, stderr } = await build("--target", "arm64", "--outfile", binary());
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
     expect(await machineOf(binary())).toBe(EM_AARCH64);
   });
 
-  test.skipIf(cannotRun !== "")(`reports its version${cannotRun}`, async () => {
-    const prefix = process.arch === "arm64" ? [] : [emulator!, "-L", libraries];
-    const { stdout } = await run([...prefix, binary(), "--version"]);
-    expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
-  });
+  test.skipIf(cannotRun !== "")(
+    `the binary for arm64 reports its version${cannotRun}`,
+    async () => {
+      const prefix = process.arch === "arm64" ? [] : [emulator!, "-L", libraries];
+      const { stdout } = await run([...prefix, binary(), "--version"]);
+      expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
+    },
+  );
 });

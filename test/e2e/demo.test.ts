@@ -5,15 +5,17 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { skipIf, whyNoWireguard } from "../support/kernel.ts";
+import { skipIf, whyNoUserspaceWireguard, whyNoWireguard } from "../support/kernel.ts";
 import { TEST_MS, until } from "../support/until.ts";
 import { whyNoVm } from "../support/vm.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
 const notHere = whyNoWireguard();
-const noVm = notHere === null ? null : whyNoVm();
-const tools = skipIf(noVm === null ? null : `here, ${notHere}; ${noVm}`);
+const noUserspace = notHere === null ? null : whyNoUserspaceWireguard();
+const noVm = noUserspace === null ? null : whyNoVm();
+const tools = skipIf(noVm === null ? null : `here, ${notHere}; ${noUserspace}; ${noVm}`);
+const stayTools = skipIf(noUserspace);
 
 describe.skipIf(tools.missing)(tools.title("the demo"), () => {
   /** Is in the environment of all processes that the demo starts. */
@@ -27,9 +29,9 @@ describe.skipIf(tools.missing)(tools.title("the demo"), () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  function start() {
+  function start(...options: readonly string[]) {
     const [name, value] = mark.split("=");
-    return Bun.spawn([process.execPath, "test/demo.ts"], {
+    return Bun.spawn([process.execPath, "test/demo.ts", ...options], {
       cwd: ROOT,
       env: { ...process.env, TMPDIR: folder, [name!]: value },
       stdin: "ignore",
@@ -117,6 +119,43 @@ describe.skipIf(tools.missing)(tools.title("the demo"), () => {
       expect({ text, exitCode: await demo.exited }).toEqual({ text, exitCode: 130 });
       expect(text).not.toContain("roamed");
       await expectNoTraces();
+    },
+    TEST_MS,
+  );
+});
+
+describe.skipIf(stayTools.missing)(stayTools.title("the demo with --stay"), () => {
+  test(
+    "serves the page at the printed address until Ctrl-C, and answers the printed commands",
+    async () => {
+      const demo = Bun.spawn([process.execPath, "test/demo.ts", "--stay"], {
+        cwd: ROOT,
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "inherit",
+        detached: true,
+      });
+      let text = "";
+      let page = "";
+      let status = "";
+      const decoder = new TextDecoder();
+      for await (const chunk of demo.stdout) {
+        text += decoder.decode(chunk, { stream: true });
+        const url = /Its web page: (\S+)/.exec(text)?.[1];
+        const folder = /RUNTIME_DIRECTORY=(\S+)/.exec(text)?.[1];
+        if (page !== "" || url === undefined || !text.includes("bob (wg0) connected")) continue;
+        page = await (await fetch(url)).text();
+        const command = Bun.spawn(["./wgmon", "peer", "bob"], {
+          cwd: ROOT,
+          env: { RUNTIME_DIRECTORY: folder },
+          stdout: "pipe",
+        });
+        status = await new Response(command.stdout).text();
+        process.kill(-demo.pid, "SIGINT");
+      }
+      expect({ text, exitCode: await demo.exited }).toEqual({ text, exitCode: 130 });
+      expect(page).toContain("bob");
+      expect(status).toStartWith("bob: connected for ");
     },
     TEST_MS,
   );

@@ -110,19 +110,19 @@ function isolated(...args: readonly string[]): string[] {
   return root.missing ? [...args] : ["unshare", "--net", ...args];
 }
 
-describe("without executable memory, wgmon fails with one sentence", () => {
+describe("a process without executable memory", () => {
   const noJit =
     "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
     "remove MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0";
 
   test.each([[], ["--version"], ["--help"], ["--tick", "3"]])(
-    "with the arguments %s",
+    "without executable memory, wgmon fails with one sentence, with the arguments %s",
     async (...args) => {
       await expectFailure([BINARY, ...args], noJit, { BUN_JSC_useJIT: "0" });
     },
   );
 
-  test("if a limit is the reason", async () => {
+  test("without executable memory because of a limit, wgmon fails with one sentence", async () => {
     await expectFailure(["prlimit", "--as=1073741824", BINARY], noJit);
   });
 });
@@ -147,10 +147,10 @@ const libraries = [
   },
 ] as const;
 
-describe.each(libraries)(
-  "wgmon fails with one sentence if $sonames.0",
-  ({ sonames, args, install }) => {
-    test.skipIf(root.missing)(root.title("is missing"), async () => {
+describe.each(libraries)("the library $sonames.0", ({ sonames, args, install }) => {
+  test.skipIf(root.missing)(
+    root.title(`wgmon fails with one sentence if ${sonames[0]} is missing`),
+    async () => {
       const hide = `
       for library in ${sonames.join(" ")}; do
         ldconfig -p | sed -n "s|.*$library .*=> ||p" | while read -r path; do
@@ -164,45 +164,47 @@ describe.each(libraries)(
           `^wgmon: cannot load ${RegExp.escape(sonames.join(" or "))} .*; install ${RegExp.escape(install)}\\n$`,
         ),
       );
-    });
+    },
+  );
 
-    test.skipIf(compiler.missing || root.missing)(
-      compiler.title(root.title("does not have its functions")),
-      async () => {
-        const libraryFolder = await mkdtemp(join(folder, "lib-"));
-        const file = join(libraryFolder, sonames[0]);
-        const compile = ["gcc", "-shared", "-xc", "/dev/null", "-o", file];
-        expect(await run(compile)).toMatchObject({ exitCode: 0 });
-        await expectFailure(
-          isolated("env", `LD_LIBRARY_PATH=${libraryFolder}`, BINARY, ...args),
-          new RegExp(
-            `^wgmon: ${RegExp.escape(sonames[0])} is too old or broken \\(.*_.*\\); update ${RegExp.escape(install)}\\n$`,
-          ),
-        );
-      },
-    );
-  },
-);
+  test.skipIf(compiler.missing || root.missing)(
+    compiler.title(
+      root.title(`wgmon fails with one sentence if ${sonames[0]} does not have its functions`),
+    ),
+    async () => {
+      const libraryFolder = await mkdtemp(join(folder, "lib-"));
+      const file = join(libraryFolder, sonames[0]);
+      const compile = ["gcc", "-shared", "-xc", "/dev/null", "-o", file];
+      expect(await run(compile)).toMatchObject({ exitCode: 0 });
+      await expectFailure(
+        isolated("env", `LD_LIBRARY_PATH=${libraryFolder}`, BINARY, ...args),
+        new RegExp(
+          `^wgmon: ${RegExp.escape(sonames[0])} is too old or broken \\(.*_.*\\); update ${RegExp.escape(install)}\\n$`,
+        ),
+      );
+    },
+  );
+});
 
-describe.skipIf(root.missing)(root.title("without a capability"), () => {
+describe.skipIf(root.missing)(root.title("wgmon without a capability"), () => {
   const without = (capability: string, ...args: readonly string[]) =>
     isolated("setpriv", `--bounding-set=-${capability}`, BINARY, ...args);
 
-  test("nflog needs CAP_NET_ADMIN", async () => {
+  test("nflog fails with one sentence without CAP_NET_ADMIN", async () => {
     await expectFailure(
       without("net_admin", "--monitor", "nflog"),
       "bind NFLOG group 1: EPERM (not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability)",
     );
   });
 
-  test("bpf needs CAP_NET_RAW", async () => {
+  test("bpf fails with one sentence without CAP_NET_RAW", async () => {
     await expectFailure(
       without("net_raw", "--monitor", "bpf", "--interface", "lo"),
       "open a packet socket: EPERM (not permitted; wgmon needs CAP_NET_RAW, run it as root or give it that capability, or use --monitor poll)",
     );
   });
 
-  test("nflog does not need CAP_NET_RAW, and bpf does not need CAP_NET_ADMIN if there is no device", async () => {
+  test("nflog starts without CAP_NET_RAW, and bpf starts without CAP_NET_ADMIN if there is no device", async () => {
     await expectStart(without("net_raw", "--monitor", "nflog"));
     await expectStart(without("net_admin", "--monitor", "bpf", "--interface", "lo"));
     await expectStart(without("net_raw,-net_admin", ...POLL));
@@ -210,19 +212,22 @@ describe.skipIf(root.missing)(root.title("without a capability"), () => {
 });
 
 describe.skipIf(root.missing)(root.title("an NFLOG group that another wgmon owns"), () => {
-  test("is reported with the process that owns it, and is taken once it is free", async () => {
+  test("an NFLOG group that another wgmon owns is reported with the process that owns it, and is taken once it is free", async () => {
     await using network = Bun.spawn(isolated("sleep", "3600"));
     await untilRuns(network.pid, "sleep");
     const inNamespace = ["--target", String(network.pid), "--net", BINARY, "--monitor", "nflog"];
     await using first = startWgmon(inNamespace, { binary: "nsenter" });
     await first.ready;
     const second = ["nsenter", ...inNamespace];
-    await expectFailure(
-      second,
+    const message =
       `bind NFLOG group 1: EBUSY (another program uses it (process ${first.pid}, wgmon); stop that program, or ` +
-        "choose another number with --group and in the firewall rule)",
-    );
-    await expectStart([...second, "--group", "65535"]);
+      "choose another number with --group and in the firewall rule)";
+    await expectFailure(second, message);
+    {
+      await using other = startWgmon([...inNamespace, "--group", "65535"], { binary: "nsenter" });
+      await other.ready;
+      await expectFailure(second, message);
+    }
     expect(await first.stop()).toBe(0);
     await expectStart(second);
   });
@@ -230,14 +235,17 @@ describe.skipIf(root.missing)(root.title("an NFLOG group that another wgmon owns
 
 describe.skipIf(root.missing)(root.title("the limit of open files"), () => {
   // With fewer, Bun itself does not start.
-  test.each([6, 7, 8])("%i is too low, and reported with one sentence", async (files) => {
-    await expectFailure(
-      isolated("prlimit", `--nofile=${files}`, BINARY),
-      /too many open files.*; raise LimitNOFILE/,
-    );
-  });
+  test.each([6, 7, 8])(
+    "a limit of %i open files is too low, and reported with one sentence",
+    async (files) => {
+      await expectFailure(
+        isolated("prlimit", `--nofile=${files}`, BINARY),
+        /too many open files.*; raise LimitNOFILE/,
+      );
+    },
+  );
 
-  test("32 is enough", async () => {
+  test("a limit of 32 open files is enough", async () => {
     await expectStart(isolated("prlimit", "--nofile=32", BINARY));
   });
 });
@@ -283,11 +291,11 @@ class FullPipe implements Disposable {
   }
 }
 
-describe("a full pipe that is not read, as standard error,", () => {
+describe("a full pipe that is not read, as standard error", () => {
   test.each([
     ["blocking", 0],
     ["non-blocking", constants.O_NONBLOCK],
-  ])("does not block wgmon if it is %s", async (_kind, flags) => {
+  ])("a full pipe as standard error does not block wgmon if it is %s", async (_kind, flags) => {
     using pipe = await FullPipe.create(flags);
     const args = [...POLL, "--log-level", "debug", "--log-format", "journal"];
     const observer = new SocketObserver();
@@ -308,7 +316,7 @@ describe("a full pipe that is not read, as standard error,", () => {
     expect(await child.exited).toBe(0);
   });
 
-  test("does not delay the end of wgmon", async () => {
+  test("a full pipe as standard error does not delay the end of wgmon", async () => {
     using pipe = await FullPipe.create(0);
     const observer = new SocketObserver();
     await using child = spawnInto(pipe, isolated(BINARY, ...POLL), observer.env);
@@ -317,16 +325,16 @@ describe("a full pipe that is not read, as standard error,", () => {
     expect(await child.exited).toBe(0);
   });
 
-  test("does not block an error message at the start", async () => {
+  test("a full pipe as standard error does not block an error message at the start", async () => {
     using pipe = await FullPipe.create(0);
     await using child = spawnInto(pipe, [BINARY, "--tick", "3"]);
     expect(await child.exited).toBe(2);
   });
 });
 
-describe.skipIf(root.missing)(root.title("with its standard error, wgmon works"), () => {
+describe.skipIf(root.missing)(root.title("standard error"), () => {
   test.concurrent.each(["2>&-", "2</dev/null", "2>/dev/full", "2>&- >&- <&-"])(
-    "redirected by %s",
+    "wgmon works with its standard error redirected by %s",
     async (redirected) => {
       const observer = new SocketObserver();
       const script = `exec "$0" "$@" ${redirected}`;
@@ -339,7 +347,7 @@ describe.skipIf(root.missing)(root.title("with its standard error, wgmon works")
     },
   );
 
-  test("being a pipe whose reader is gone", async () => {
+  test("wgmon works if its standard error is a pipe whose reader is gone", async () => {
     const observer = new SocketObserver();
     await using child = spawn(isolated(BINARY, ...POLL, "--log-level", "debug"), observer.env);
     await child.stderr.cancel();
@@ -348,7 +356,7 @@ describe.skipIf(root.missing)(root.title("with its standard error, wgmon works")
     expect(await child.exited).toBe(0);
   });
 
-  test("in the format of the journal, if set or if systemd set JOURNAL_STREAM", async () => {
+  test("wgmon logs in the format of the journal, if set or if systemd set JOURNAL_STREAM", async () => {
     const journal = /^<6>ready monitor=poll devices=none$/m;
     const setting = await expectStart(isolated(BINARY, ...POLL, "--log-format", "journal"));
     expect(setting).toMatch(journal);
@@ -357,7 +365,7 @@ describe.skipIf(root.missing)(root.title("with its standard error, wgmon works")
     expect(await expectStart(isolated("sh", "-c", stream, BINARY, ...POLL))).toMatch(journal);
   });
 
-  test("on a terminal, with colours unless NO_COLOR is set", async () => {
+  test("wgmon logs with colours on a terminal unless NO_COLOR is set", async () => {
     const seen = async (env: Env): Promise<string> => {
       const decoder = new TextDecoder();
       let text = "";

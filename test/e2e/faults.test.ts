@@ -36,7 +36,7 @@ const FLOODED = "reading only packets that complete a handshake";
 
 setDefaultTimeout(TEST_MS);
 
-describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
+describe.skipIf(tools.missing)(tools.title("wgmon during faults"), () => {
   let stage: Stage;
 
   beforeAll(async () => {
@@ -52,12 +52,12 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
     return stage.wgmon([...args, ...targets, "--log-level", "debug"]);
   }
 
-  describe("without free file descriptors", () => {
+  describe("the limit of open files", () => {
     /** Lowers the limit, so that no descriptor can be opened. Open ones stay open. */
     const exhaust = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=3:`.quiet();
     const restore = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=1000:`.quiet();
 
-    test("failed scans are logged once, and peers that were not scanned are not reported", async () => {
+    test("without free descriptors, failed scans are logged once, and peers that were not scanned are not reported", async () => {
       await using fake0 = await stage.device("fake0");
       await using fake1 = await stage.device("fake1", 51821);
       using receiver = stage.receiver();
@@ -104,7 +104,7 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
       expect(errors(wgmon)).toHaveLength(3);
     });
 
-    test("failed deliveries are logged once, and the events arrive afterwards", async () => {
+    test("without free descriptors, failed deliveries are logged once, and the events arrive afterwards", async () => {
       await using fake0 = await stage.device("fake0");
       using receiver = stage.receiver();
       const port = 8081; // No other program listens in this namespace.
@@ -135,7 +135,7 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
       expect(warnings).toHaveLength(1);
     });
 
-    test("the first delivery fails with only one free descriptor, and arrives afterwards", async () => {
+    test("with only one free descriptor, the first delivery fails, and arrives afterwards", async () => {
       await using fake0 = await stage.device("fake0");
       using receiver = stage.receiver();
       await using wgmon = start(POLL, receiver.url());
@@ -173,61 +173,68 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
     );
   });
 
-  describe("after wgmon was stopped for a while", () => {
+  describe("a wgmon that was stopped for a while", () => {
     test.each([
       ["poll", POLL],
       ["bpf", [...SHORT, "--monitor", "bpf", "--interface", "lo"]],
-    ])("missed changes are reported once (%s)", async (monitor, args) => {
-      await using fake0 = await stage.device("fake0");
-      await using fake1 = await stage.device("fake1", 51821);
-      using receiver = stage.receiver();
-      fake0.connect(1, 2, 3, 4);
-      fake0.talk(1, 2, 3, 4);
-      fake1.connect(7);
-      fake1.talk(7);
-      await using wgmon = start(args, receiver.url());
-      await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
-      await scanned(wgmon, 2);
+    ])(
+      "after wgmon was stopped for a while, it reports missed changes once (%s)",
+      async (monitor, args) => {
+        await using fake0 = await stage.device("fake0");
+        await using fake1 = await stage.device("fake1", 51821);
+        using receiver = stage.receiver();
+        fake0.connect(1, 2, 3, 4);
+        fake0.talk(1, 2, 3, 4);
+        fake1.connect(7);
+        fake1.talk(7);
+        await using wgmon = start(args, receiver.url());
+        await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
+        await scanned(wgmon, 2);
 
-      await freezeBetweenScans(wgmon, [fake0, fake1]);
-      const stoppedMs = Date.now();
-      fake0.fallSilent(2);
-      fake0.roam(3);
-      fake0.remove(4);
-      fake0.connect(5);
-      fake0.talk(5);
-      // The first packet after the stop is for one device, and not for the other.
-      using sender = await stage.sender(51820);
-      sender.send(data(0));
-      // Longer than the idle timeout; the test is about this time, so it must pass.
-      await Bun.sleep(IDLE_MS + 500);
-      wgmon.signal("SIGCONT");
-      const resumedMs = Date.now();
+        // The last activity of these peers must be known before the stop: wgmon may be stopped after it has read an
+        // answer and before it has taken the time of the scan.
+        fake0.fallSilent(2, 4);
+        await scanned(wgmon, 2);
+        await freezeBetweenScans(wgmon, [fake0, fake1]);
+        const stoppedMs = Date.now();
+        fake0.roam(3);
+        fake0.remove(4);
+        fake0.connect(5);
+        fake0.talk(5);
+        // The first packet after the stop is for one device, and not for the other.
+        using sender = await stage.sender(51820);
+        sender.send(data(0));
+        // Longer than the idle timeout; the test is about this time, so it must pass.
+        await Bun.sleep(IDLE_MS + 500);
+        wgmon.signal("SIGCONT");
+        const resumedMs = Date.now();
 
-      const missed = ["connected 5", "disconnected 2", "disconnected 4", "roamed 3"];
-      await expectRest(receiver, 5, missed);
-      const events = receiver.requests.slice(5).map(({ event }) => event!);
-      const ends = events.filter((event) => event.type === "peer.disconnected");
-      expect(ends.map(({ data }) => data.reason).toSorted()).toEqual(["idle", "peer-removed"]);
-      for (const { data } of ends) {
-        expect(Date.parse(data.session.endedAt)).toBeLessThanOrEqual(stoppedMs);
-      }
-      const began = events.find((event) => event.type === "peer.connected")!.data.session.startedAt;
-      expect(Date.parse(began)).toBeGreaterThanOrEqual(stoppedMs - 1);
-      expect(Date.parse(began)).toBeLessThan(resumedMs);
+        const missed = ["connected 5", "disconnected 2", "disconnected 4", "roamed 3"];
+        await expectRest(receiver, 5, missed);
+        const events = receiver.requests.slice(5).map(({ event }) => event!);
+        const ends = events.filter((event) => event.type === "peer.disconnected");
+        expect(ends.map(({ data }) => data.reason).toSorted()).toEqual(["idle", "peer-removed"]);
+        for (const { data } of ends) {
+          expect(Date.parse(data.session.endedAt)).toBeLessThanOrEqual(stoppedMs);
+        }
+        const began = events.find((event) => event.type === "peer.connected")!.data.session
+          .startedAt;
+        expect(Date.parse(began)).toBeGreaterThanOrEqual(stoppedMs - 1);
+        expect(Date.parse(began)).toBeLessThan(resumedMs);
 
-      // Peers that stayed connected were not reported as disconnected.
-      fake0.fallSilent(1, 3, 5);
-      fake1.fallSilent(7);
-      await expectRest(
-        receiver,
-        9,
-        [1, 3, 5, 7].map((peer) => `disconnected ${peer}`),
-      );
-      const byPacket = wgmon.log.some((line) => line["reason"] === "packet");
-      expect(byPacket).toBe(monitor === "bpf");
-      expect(errors(wgmon)).toEqual([]);
-    });
+        // Peers that stayed connected were not reported as disconnected.
+        fake0.fallSilent(1, 3, 5);
+        fake1.fallSilent(7);
+        await expectRest(
+          receiver,
+          9,
+          [1, 3, 5, 7].map((peer) => `disconnected ${peer}`),
+        );
+        const byPacket = wgmon.log.some((line) => line["reason"] === "packet");
+        expect(byPacket).toBe(monitor === "bpf");
+        expect(errors(wgmon)).toEqual([]);
+      },
+    );
   });
 
   test("a peer that connects while the receive buffer of a tap overflows, without an error, is reported", async () => {
@@ -299,7 +306,7 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
     expect(deliveredOrWaiting.size).toBe(3001);
   });
 
-  describe("without /proc", () => {
+  describe("a missing /proc", () => {
     test("wgmon continues if /proc is unmounted while it runs", async () => {
       await using fake0 = await stage.device("fake0");
       using receiver = stage.receiver();
@@ -348,7 +355,7 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
     });
 
     // Bun needs /proc/self/statm at its start, and aborts before any code of wgmon runs.
-    test("wgmon does not start", async () => {
+    test("wgmon does not start without /proc", async () => {
       const stateFolder = newStateFolder();
       const script = 'umount --lazy /proc; exec "$0" "$@"';
       const bare = ["unshare", "--mount", "sh", "-euc", script, BINARY];
@@ -366,7 +373,7 @@ describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
 describe.skipIf(tools.missing || nft.missing)(
   tools.title(nft.title("a receive buffer that wgmon may not enlarge")),
   () => {
-    test("overflows, which is logged, and packets are seen afterwards", async () => {
+    test("a receive buffer that wgmon may not enlarge overflows, which is logged, and packets are seen afterwards", async () => {
       await using stage = await Stage.create({ isContainer: true });
       const args = ["--monitor", "nflog", "--group", String(GROUP), ...SHORT];
       await using wgmon = stage.wgmon([...args, "--log-level", "debug"]);

@@ -28,7 +28,14 @@ const HARM = new RegExp(
 
 const time = "2026-01-01T00:00:00.000Z";
 const counters = { rxBytes: 1, txBytes: 1, roams: EVIL };
-const peer = { publicKey: EVIL, name: null, tags: [EVIL], allowedIps: [EVIL], endpoint: EVIL };
+const peer = {
+  publicKey: EVIL,
+  name: null,
+  tags: [EVIL],
+  allowedIps: [EVIL],
+  endpoint: EVIL,
+  endpointName: EVIL,
+};
 const event = {
   id: EVIL,
   version: 1,
@@ -125,7 +132,7 @@ async function printed(...args: readonly string[]): Promise<string> {
 
 const state = newStateFolder();
 
-describe.each([200, 422, 500])("with the status %d of the daemon,", (code) => {
+describe.each([200, 422, 500])("a daemon that answers with the status %d", (code) => {
   test.each([
     "status",
     "status --json",
@@ -138,15 +145,18 @@ describe.each([200, 422, 500])("with the status %d of the daemon,", (code) => {
     "health",
     `doctor --no-network --state-dir ${state}`,
     `doctor --no-network --state-dir ${state} --json`,
-  ])("wgmon %s prints nothing harmful", async (command) => {
-    status = code;
-    const text = await printed(...command.split(" "));
-    expect(text).not.toBe("");
-    expect(text).not.toMatch(HARM);
-  });
+  ])(
+    `wgmon %s prints nothing harmful from a daemon that answers with the status ${code}`,
+    async (command) => {
+      status = code;
+      const text = await printed(...command.split(" "));
+      expect(text).not.toBe("");
+      expect(text).not.toMatch(HARM);
+    },
+  );
 });
 
-test("on a terminal, wgmon top writes no escape sequences except its own", async () => {
+test("wgmon top writes no escape sequences of a hostile daemon to the terminal", async () => {
   status = 200;
   let shown = "";
   const decoder = new TextDecoder();

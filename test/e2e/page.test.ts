@@ -62,7 +62,14 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       return { wgmon, origin: url as string };
     }
 
-    test("shows peers without scripts, and with scripts a new connect at once", async () => {
+    async function tokenFile(): Promise<string> {
+      const file = join(stage.folder, "token");
+      await Bun.write(file, `${TOKEN}\n`);
+      await chmod(file, 0o600);
+      return file;
+    }
+
+    test("the page of the binary shows peers without scripts, and with scripts a new connect at once", async () => {
       const { wgmon, origin } = await start();
       await using _ = wgmon;
       const plain = await browser.newContext({ javaScriptEnabled: false });
@@ -85,7 +92,7 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       device.connect(2);
       await page.locator("#peers tr", { hasText: "bob" }).getByText("connected").waitFor();
       await page.locator("#events li", { hasText: "bob" }).waitFor();
-      expect(await page.locator("#summary").innerText()).toContain("2 of 3 peers connected");
+      expect(await page.locator("#tiles").innerText()).toContain("2 of 3 peers");
       expect(await page.evaluate("isSame")).toBe(true);
       await page.locator("#peers tr").first().getByText("0 B/s").first().waitFor();
       for (const path of ["/sessions", "/events", "/outbox"]) {
@@ -98,11 +105,36 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       expect(wgmon.log.filter(isComplaint)).toEqual([]);
     });
 
-    test("needs the token in a browser that is not logged in", async () => {
-      const file = join(stage.folder, "token");
-      await Bun.write(file, `${TOKEN}\n`);
-      await chmod(file, 0o600);
-      const { wgmon, origin } = await start("--listen-token-file", file);
+    test("the page of the binary shows why a target refused an event, sends it again, and sends a test", async () => {
+      using receiver = stage.receiver();
+      const token = ["--listen-token-file", await tokenFile()];
+      const { wgmon, origin } = await start("--webhook", receiver.url(), ...token);
+      await using _ = wgmon;
+      await receiver.waitFor((requests) => requests.length > 0);
+      receiver.answer = { status: 404 };
+      device.connect(2);
+      const extraHTTPHeaders = { authorization: `Bearer ${TOKEN}` };
+      const context = await browser.newContext({ extraHTTPHeaders });
+      const page = await context.newPage();
+      await page.goto(`${origin}/outbox`);
+      const target = page.locator("#targets li");
+      await target.getByText(/Refused the latest event: 404.* 1 dead letter\./).waitFor();
+      receiver.answer = { status: 204 };
+      await target.getByRole("button", { name: "Retry now" }).click();
+      await target.getByText("1 dead letter queued again.").waitFor();
+      await target.getByText("Delivers events.").waitFor();
+      await target.getByRole("button", { name: "Send a test" }).click();
+      await target.getByText(/Test delivered in \d+ ms\./).waitFor();
+      const bodies = receiver.requests.slice(-2).map(({ body }) => body);
+      expect(bodies).toEqual([
+        expect.stringContaining("<b>bob</b>"),
+        expect.stringContaining("wgmon-test"),
+      ]);
+      await context.close();
+    });
+
+    test("the page of the binary needs the token in a browser that is not logged in", async () => {
+      const { wgmon, origin } = await start("--listen-token-file", await tokenFile());
       await using _ = wgmon;
       const context = await browser.newContext();
       const page = await context.newPage();

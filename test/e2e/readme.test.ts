@@ -12,7 +12,9 @@ import { Value } from "@sinclair/typebox/value";
 
 import { RULE_DEFAULTS } from "../../src/alerts/rule.ts";
 import { formats } from "../../src/channels/formats/index.ts";
-import { commands, parseCommand, table } from "../../src/config/config.ts";
+import { commands } from "../../src/config/commands-table.ts";
+import { parseCommand } from "../../src/config/config.ts";
+import { table } from "../../src/config/settings-table.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
 import { needs } from "../support/kernel.ts";
 import {
@@ -30,20 +32,20 @@ const ROOT = join(import.meta.dir, "../..");
 
 describe("the documentation", () => {
   test.each(generatedTables)(
-    "has the program's table of $name, which npm run readme writes",
+    "the documentation has the program's table of $name, which npm run readme writes",
     (table) => {
       expect(cells(tableInDocs(table))).toEqual(cells(table.make()));
     },
   );
 
-  test("mentions only flags that exist", () => {
+  test("the documentation mentions only flags that exist", () => {
     const own = Object.values(commands).flatMap(({ flags: some }) => Object.keys(some));
     const flags = new Set([...Object.keys(table), ...own]);
     for (const flag of ["no-announce-existing", "help", "version", "licenses"]) flags.add(flag);
     // Flags of iptables, setpriv, unshare, the tests and the build; the last three are examples.
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
-      "no-kernel no-packaging no-vm only where soak minify idle unix-socket flag urgent release check " +
+      "no-kernel no-packaging no-vm only where stay soak minify idle unix-socket flag urgent release check " +
       // Flags of podman and docker.
       "name network read-only cap-drop cap-add build-arg format tmpfs rm";
     const known = new Set([...flags, ...foreign.split(" ")]);
@@ -52,7 +54,7 @@ describe("the documentation", () => {
     expect(unknown).toEqual([]);
   });
 
-  test("has a valid example of each type of event", () => {
+  test("the documentation has a valid example of each type of event", () => {
     FormatRegistry.Set("date-time", (text) => new Date(text).toJSON() === text);
     const eventsOf = (page: string) =>
       codeBlocks(page, "json").map((text) => JSON.parse(text) as { type: string });
@@ -67,7 +69,7 @@ describe("the documentation", () => {
     for (const type of types) expect(readPage("docs/events.md")).toContain(`\`${type}\``);
   });
 
-  test("has a valid settings file", () => {
+  test("the documentation has a valid settings file", () => {
     const command = parseCommand({
       argv: [],
       env: {},
@@ -92,7 +94,7 @@ describe("the documentation", () => {
     ]);
   });
 
-  test("has a source tree that matches the files", () => {
+  test("the documentation has a source tree that matches the files", () => {
     const named = [
       ...readPage("docs/source-tree.md").matchAll(
         /^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm,
@@ -109,7 +111,7 @@ const tools = needs("namespaces", "nft", "setpriv", "bash");
 
 describe.skipIf(tools.missing)(tools.title("the documented commands"), () => {
   test(
-    "as another user, wgmon has a store and a socket, and commands can query it",
+    "the documented commands give another user a wgmon with a store and a socket, which commands can query",
     async () => {
       const output = await runScript(
         `

@@ -40,7 +40,7 @@ const embeddedVersions = libraries
 describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release")), () => {
   const build = () => $`${process.execPath} build.ts --release`.cwd(ROOT).quiet();
 
-  test("is reproducible", async () => {
+  test("a release is reproducible", async () => {
     await build();
     const first = await sumOf(RELEASE);
     const parts = await Bun.file(`${RELEASE}.cdx.json`).text();
@@ -53,7 +53,7 @@ describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release
     expect(check).toBe(`wgmon-${version}-linux-x64: OK\n`);
   });
 
-  test("has a bill of materials with all components and the checksum of the program", async () => {
+  test("a release has a bill of materials with all components and the checksum of the program", async () => {
     const document = await Bun.file(`${RELEASE}.cdx.json`).json();
     expect(document).toMatchObject({ bomFormat: "CycloneDX", specVersion: "1.6" });
     expect(document.metadata.component.hashes[0].content).toBe(await sumOf(RELEASE));
@@ -67,7 +67,7 @@ describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release
     }
   });
 
-  test("needs no newer glibc than Bun does", async () => {
+  test("a release needs no newer glibc than Bun does", async () => {
     for (const [soname, path] of await fetchLibraries("x64", join(ROOT, "node_modules/.cache"))) {
       const versions = (await Bun.file(path).text()).matchAll(/GLIBC_2\.(\d+)/g);
       const newest = Math.max(...Array.from(versions, ([, minor]) => Number(minor)));
@@ -75,13 +75,13 @@ describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release
     }
   });
 
-  test("uses the system's libraries if they are installed", async () => {
+  test("a release uses the system's libraries if they are installed", async () => {
     const text = await $`${RELEASE} --version`.text();
     expect(text).toStartWith(`wgmon ${version}\nBun ${Bun.version}\nlibmnl `);
     expect(text).not.toContain("embedded");
   });
 
-  test("needs only glibc, and writes no files of its own", async () => {
+  test("a release needs only glibc, and writes no files of its own", async () => {
     await using root = await BareRoot.create();
     const text = await $`${root.command("--version")}`.text();
     expect(text.trim().split("\n").slice(2)).toEqual(embeddedVersions);
@@ -100,7 +100,7 @@ describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release
     ).toEqual([]);
   });
 
-  test("is necessary without the libraries: the plain binary says what to install", async () => {
+  test("the plain binary without the libraries says what to install", async () => {
     await using root = await BareRoot.create();
     await Bun.write(join(root.path, "wgmon"), Bun.file(join(ROOT, "wgmon")));
     const args = ["--monitor", "poll", "--state-dir", newStateFolder()];
@@ -114,11 +114,14 @@ describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release
 describe("the licences", () => {
   const note = hasTexts() ? "" : " [skipped: the texts are those of a Debian with the libraries]";
 
-  test.skipIf(!hasTexts())(`are in NOTICE for all components of the program${note}`, async () => {
-    expect(await Bun.file(join(ROOT, "NOTICE")).text()).toBe(await noticeText());
-  });
+  test.skipIf(!hasTexts())(
+    `the licences are in NOTICE for all components of the program${note}`,
+    async () => {
+      expect(await Bun.file(join(ROOT, "NOTICE")).text()).toBe(await noticeText());
+    },
+  );
 
-  test("are printed by --licenses", async () => {
+  test("--licenses prints the licences", async () => {
     const text = await $`${join(ROOT, "wgmon")} --licenses`.text();
     expect(text).toStartWith("MIT License");
     expect(text).toContain("GNU GENERAL PUBLIC LICENSE");

@@ -110,7 +110,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
     test.each([
       ["bpf", ["--monitor", "bpf", "--interface", "gw0"]],
       ["poll", ["--monitor", "poll"]],
-    ])("that connect, roam and disconnect are reported (%s)", async (_monitor, args) => {
+    ])("peers that connect, roam and disconnect are reported (%s)", async (_monitor, args) => {
       await configure();
       using receiver = stage.receiver();
       const file = join(stage.folder, "wgmon.toml");
@@ -210,12 +210,12 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
     expectNoSecret(wgmon);
   });
 
-  describe("a signal stops wgmon within a second", () => {
+  describe("a signal that stops wgmon", () => {
     const states = ["with nothing to do", "while a webhook hangs", "between two attempts"] as const;
     const signals = ["SIGTERM", "SIGINT"] as const;
     const cases = states.flatMap((state) => signals.map((signal) => [state, signal] as const));
 
-    test.each(cases)("%s (%s)", async (state, signal) => {
+    test.each(cases)("a wgmon %s stops within a second (%s)", async (state, signal) => {
       await using device = await stage.device("fake0");
       using receiver = stage.receiver();
       if (state === "while a webhook hangs") receiver.answer = "hang";
@@ -245,7 +245,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expectNoSecret(wgmon);
     });
 
-    test("if further signals follow", async () => {
+    test("wgmon stops within a second if further signals follow", async () => {
       await using device = await stage.device("fake0");
       using receiver = stage.receiver();
       receiver.answer = "hang";
@@ -260,7 +260,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expect(wgmon.log.filter(({ msg }) => msg === "stopping")).toHaveLength(1);
     });
 
-    test("at any time during its start", async () => {
+    test("a signal stops wgmon within a second at any time during its start", async () => {
       const begin = (monitor: string) => stage.wgmon(["--monitor", monitor, "--interface", "lo"]);
       const beganMs = performance.now();
       await using measured = begin("nflog");
@@ -311,7 +311,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
 
     const webhooks = (...urls: readonly string[]): string => `webhook = ${JSON.stringify(urls)}\n`;
 
-    test("applies new webhooks, names, idle timeouts and log levels, and keeps sessions", async () => {
+    test("SIGHUP applies new webhooks, names, idle timeouts and log levels, and keeps sessions", async () => {
       await using device = await stage.device("fake0");
       using first = stage.receiver();
       using second = stage.receiver();
@@ -343,7 +343,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expectNoSecret(wgmon);
     });
 
-    test("with an invalid file changes nothing, and logs the errors", async () => {
+    test("SIGHUP with an invalid file changes nothing, and logs the errors", async () => {
       await using device = await stage.device("fake0");
       using receiver = stage.receiver();
       const good = webhooks(receiver.url(`/${SECRET}`));
@@ -367,7 +367,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expectNoSecret(wgmon);
     });
 
-    test("logs changed settings that need a restart, by their names in the file", async () => {
+    test("SIGHUP logs changed settings that need a restart, by their names in the file", async () => {
       await Bun.write(file, "");
       await using wgmon = stage.wgmon(["--config", file]);
       await wgmon.ready;
@@ -385,7 +385,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       }
     });
 
-    test("is not sent: the first log line has the version and the settings that differ from the defaults", async () => {
+    test("the first log line has the version and the settings that differ from the defaults", async () => {
       await Bun.write(file, 'tick = "5s"\n');
       await using wgmon = stage.wgmon(["--config", file, "--monitor", "poll", "--group", "3"]);
       await wgmon.ready;
@@ -408,7 +408,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expect(third).toMatchObject({ msg: "ready" });
     });
 
-    test("keeps the events that wait for a webhook when another webhook is added", async () => {
+    test("SIGHUP keeps the events that wait for a webhook when another webhook is added", async () => {
       await using device = await stage.device("fake0");
       using first = stage.receiver();
       using second = stage.receiver();
@@ -426,7 +426,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expect(story(second)).toEqual([]);
     });
 
-    test("keeps the queues of two webhooks at one host apart", async () => {
+    test("SIGHUP keeps the queues of two webhooks at one host apart", async () => {
       await using device = await stage.device("fake0");
       using receiver = stage.receiver();
       receiver.answer = { status: 503, headers: { "retry-after": "600" } };
@@ -450,7 +450,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
     });
   });
 
-  describe("an idle wgmon uses almost no processor time", () => {
+  describe("an idle wgmon", () => {
     /** Waits until the scans after the start are done. */
     const warm = (wgmon: Wgmon) => wgmon.waitForLog(({ msg }) => msg === "warm");
     /** Duration of one measurement. */
@@ -472,7 +472,7 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
     }
 
     test.concurrent.each(["nflog", "bpf", "poll"])(
-      "with no device to watch (%s)",
+      "an idle wgmon with no device to watch uses almost no processor time (%s)",
       async (monitor) => {
         const settings = ["--monitor", monitor, "--interface", "lo", "--log-level", "debug"];
         const args = ["--net", BINARY, ...settings];
@@ -487,20 +487,23 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       },
     );
 
-    test.concurrent("with a connected peer, except for the tick", async () => {
-      await using device = await stage.device("idle0");
-      device.connect(1);
-      const args = ["--monitor", "nflog", "--tick", "1s", "--device", "idle0"];
-      await using wgmon = stage.wgmon([...args, "--log-level", "debug"]);
-      await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
-      await warm(wgmon);
-      const { queries } = device;
-      const fromMs = performance.now();
-      // Wake-ups for each tick: the timer, the connection, the answer and its end.
-      await expectCheap(wgmon, WAKEUPS + (4 * COST_MS) / 1000);
-      const seconds = (performance.now() - fromMs) / 1000;
-      expect(device.queries - queries).toBeLessThanOrEqual(seconds + 1);
-    });
+    test.concurrent(
+      "a wgmon with a connected peer uses almost no processor time, except for the tick",
+      async () => {
+        await using device = await stage.device("idle0");
+        device.connect(1);
+        const args = ["--monitor", "nflog", "--tick", "1s", "--device", "idle0"];
+        await using wgmon = stage.wgmon([...args, "--log-level", "debug"]);
+        await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
+        await warm(wgmon);
+        const { queries } = device;
+        const fromMs = performance.now();
+        // Wake-ups for each tick: the timer, the connection, the answer and its end.
+        await expectCheap(wgmon, WAKEUPS + (4 * COST_MS) / 1000);
+        const seconds = (performance.now() - fromMs) / 1000;
+        expect(device.queries - queries).toBeLessThanOrEqual(seconds + 1);
+      },
+    );
   });
 
   test("the numbers of descriptors and the memory do not grow with events and reloads", async () => {

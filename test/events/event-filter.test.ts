@@ -46,7 +46,7 @@ test.each<[Partial<EventFilter>, string[]]>([
   [{ peers: ["bob", "alice"], events: ["peer.disconnected"] }, ["peer.disconnected"]],
   [{ peers: ["alice"], devices: ["wg1"] }, []],
   [{ peers: ["alice"], events: ["device.*"] }, []],
-])("%j selects %j", (selection, types) => {
+])("the filter %j selects %j", (selection, types) => {
   expect(selected(selection)).toEqual(types);
 });
 
@@ -64,11 +64,11 @@ describe("matchesNothing", () => {
     [{ events: ["device.*"], peers: ["alice"] }, true],
     [{ events: ["device.added", "device.removed"], peers: ["alice"] }, true],
     [{ events: ["device.*", "peer.roamed"], peers: ["alice"] }, false],
-  ])("for %j is %j", (selection, expected) => {
+  ])("matchesNothing for %j is %j", (selection, expected) => {
     expect(matchesNothing({ ...all, ...selection })).toBe(expected);
   });
 
-  test("is true exactly if the filter selects no event of a matching peer and device", () => {
+  test("matchesNothing is true exactly if the filter selects no event of a matching peer and device", () => {
     const patterns = fc.subarray([...EVENT_PATTERNS]);
     fc.assert(
       fc.property(patterns, fc.boolean(), (wanted, isOfPeer) => {

@@ -69,8 +69,8 @@ async function loadedWith(...ports: number[]): Promise<void> {
   runs.length = 0;
 }
 
-describe("ports", () => {
-  test("are loaded once, and not again while they are the same", async () => {
+describe("the ports of FirewallManager", () => {
+  test("rules for the same ports are loaded only once", async () => {
     manager.setPorts([51821, 51820]);
     expect(started()).toEqual([rules(51820, 51821)]);
     await runs[0]!.end();
@@ -80,7 +80,7 @@ describe("ports", () => {
     expect(logged).toEqual([loaded("51820,51821")]);
   });
 
-  test("that change several times while nft runs cause one more run, with the last ports", async () => {
+  test("ports that change several times while nft runs cause one more run, with the last ports", async () => {
     manager.setPorts([1]);
     for (const port of [2, 3, 4]) manager.setPorts([port]);
     expect(started()).toEqual([rules(1)]);
@@ -90,7 +90,7 @@ describe("ports", () => {
     expect(started()).toHaveLength(2);
   });
 
-  test("that change and change back while nft runs cause no further run", async () => {
+  test("ports that change and change back while nft runs cause no further run", async () => {
     manager.setPorts([1]);
     manager.setPorts([2]);
     manager.setPorts([1]);
@@ -98,7 +98,7 @@ describe("ports", () => {
     expect(started()).toEqual([rules(1)]);
   });
 
-  test("cause a call of onLoaded after each successful load", async () => {
+  test("onLoaded is called after each successful load", async () => {
     let count = 0;
     manager.onLoaded = () => void count++;
     manager.setPorts([1]);
@@ -117,7 +117,7 @@ describe("ports", () => {
     expect(count).toBe(2);
   });
 
-  test("cause the removal of the table if there are none", async () => {
+  test("the table is removed if there are no ports", async () => {
     await loadedWith(1);
     manager.setPorts([]);
     expect(started()).toEqual([rules()]);
@@ -128,8 +128,8 @@ describe("ports", () => {
   });
 });
 
-describe("a failure", () => {
-  test("is logged once, and loading is tried again when the ports change", async () => {
+describe("a failure of nft", () => {
+  test("a failure is logged once, and loading is tried again when the ports change", async () => {
     const warning = "warn firewall rules (table inet wgmon): load table inet wgmon: EPERM";
     manager.setPorts([1]);
     await runs[0]!.fail("EPERM");
@@ -147,7 +147,7 @@ describe("a failure", () => {
     expect(logged).toEqual([warning, loaded("3"), warning]);
   });
 
-  test("does not prevent a load of the previous ports when they return", async () => {
+  test("a failure does not prevent a load of the previous ports when they return", async () => {
     await loadedWith(1);
     manager.setPorts([2]);
     await runs[0]!.fail("EPERM");
@@ -156,7 +156,7 @@ describe("a failure", () => {
     expect(started()).toEqual([rules(2), rules(1)]);
   });
 
-  test("by timeout may leave a table, which close removes", async () => {
+  test("a timeout may leave a table, which close removes", async () => {
     manager.setPorts([1]);
     await runs[0]!.fail("timed out");
     const closed = manager.close();
@@ -166,7 +166,7 @@ describe("a failure", () => {
     await closed;
   });
 
-  test("other than a timeout leaves no table, so close runs nothing", async () => {
+  test("a failure other than a timeout leaves no table, so close runs nothing", async () => {
     manager.setPorts([1]);
     await runs[0]!.fail("nft is not installed");
     await manager.close();
@@ -174,8 +174,8 @@ describe("a failure", () => {
   });
 });
 
-describe("a check", () => {
-  test("of an existing table logs and changes nothing", async () => {
+describe("the check of the table", () => {
+  test("a check of an existing table logs and changes nothing", async () => {
     await loadedWith(1);
     manager.check();
     expect(started()).toEqual(["list chain inet wgmon input\n"]);
@@ -184,7 +184,7 @@ describe("a check", () => {
     expect(logged).toEqual([]);
   });
 
-  test("of a table that another program removed loads it again", async () => {
+  test("a check of a table that another program removed loads it again", async () => {
     await loadedWith(1);
     manager.check();
     await runs[0]!.fail("ENOENT");
@@ -193,7 +193,7 @@ describe("a check", () => {
     expect(logged).toEqual([expect.stringMatching(/^warn .*table is gone/), loaded("1")]);
   });
 
-  test("after a failed load tries it again", async () => {
+  test("a check after a failed load tries it again", async () => {
     manager.setPorts([1]);
     await runs[0]!.fail("nft is not installed");
     manager.check();
@@ -206,7 +206,7 @@ describe("a check", () => {
     expect(started().at(-1)).toBe("list chain inet wgmon input\n");
   });
 
-  test("while nft runs does not start a second run", async () => {
+  test("a check while nft runs does not start a second run", async () => {
     manager.setPorts([1]);
     manager.check();
     expect(started()).toEqual([rules(1)]);
@@ -214,7 +214,7 @@ describe("a check", () => {
     expect(started()).toHaveLength(1);
   });
 
-  test("that fails itself is logged once, and repeated at the next check", async () => {
+  test("a check that fails itself is logged once, and repeated at the next check", async () => {
     await loadedWith(1);
     for (const n of [0, 1]) {
       manager.check();
@@ -227,7 +227,7 @@ describe("a check", () => {
     ]);
   });
 
-  test("of a missing table that cannot be loaded retries the load each time", async () => {
+  test("a check of a missing table that cannot be loaded retries the load each time", async () => {
     await loadedWith(1);
     manager.check();
     await runs[0]!.fail("ENOENT");
@@ -237,14 +237,14 @@ describe("a check", () => {
     expect(started().slice(1)).toEqual([rules(1), rules(1)]);
   });
 
-  test("before the first load does not run nft", () => {
+  test("a check before the first load does not run nft", () => {
     manager.check();
     expect(runs).toEqual([]);
   });
 });
 
-describe("close", () => {
-  test("removes the table only once", async () => {
+describe("close()", () => {
+  test("close removes the table only once", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();
@@ -259,7 +259,7 @@ describe("close", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test("accepts that the table was removed already", async () => {
+  test("close accepts that the table was removed already", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();
@@ -268,12 +268,12 @@ describe("close", () => {
     expect(logged).toEqual([]);
   });
 
-  test("runs nothing if nothing was loaded", async () => {
+  test("close runs nothing if nothing was loaded", async () => {
     await manager.close();
     expect(runs).toEqual([]);
   });
 
-  test("kills a running nft first, then removes what it may have loaded", async () => {
+  test("close kills a running nft first, then removes what it may have loaded", async () => {
     manager.setPorts([1]);
     const closed = manager.close();
     expect(runs[0]!.signal.aborted).toBe(true);
@@ -287,7 +287,7 @@ describe("close", () => {
     expect(logged).toEqual([]);
   });
 
-  test("waits at most three seconds", async () => {
+  test("close waits at most three seconds", async () => {
     await loadedWith(1);
     let isClosed = false;
     const closed = manager.close().then(() => {
@@ -306,7 +306,7 @@ describe("close", () => {
     ]);
   });
 
-  test("logs a failure", async () => {
+  test("close logs a failure", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();

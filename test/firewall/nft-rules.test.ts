@@ -18,8 +18,8 @@ function code(text: string): string[] {
 describe.each([
   ["nft", nftRules],
   ["iptables", iptablesRules],
-] as const)("%s", (_name, rules) => {
-  test("has the same text for the same ports in any order and with duplicates", () => {
+] as const)("%s", (name, rules) => {
+  test(`the rules of ${name} have the same text for the same ports in any order and with duplicates`, () => {
     const shuffled = ports.chain((all) =>
       fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length }), group),
     );
@@ -31,7 +31,7 @@ describe.each([
     );
   });
 
-  test("contains each port in both directions, and no group except the given one", () => {
+  test(`the rules of ${name} contain each port in both directions, and no group except the given one`, () => {
     fc.assert(
       fc.property(ports, group, (ports, group) => {
         const lines = code(rules({ ports, group })).join("\n");
@@ -50,14 +50,14 @@ describe.each([
     );
   });
 
-  test("throws a RangeError for an invalid port or group", () => {
+  test(`a RangeError is thrown for an invalid port or group in the rules of ${name}`, () => {
     for (const wrong of [-1, 65_536, 1.5, Number.NaN, Infinity, "22 accept" as unknown as number]) {
       expect(() => rules({ ports: [51820, wrong], group: 1 })).toThrow(RangeError);
       expect(() => rules({ ports: [51820], group: wrong })).toThrow(RangeError);
     }
   });
 
-  test("accepts or drops no packet, and logs no initiation", () => {
+  test(`the rules of ${name} accept or drop no packet, and log no initiation`, () => {
     const text = rules({ ports: [51820, 51821], group: 1 });
     expect(code(text).join("\n")).not.toMatch(
       /\b(drop|reject|queue(?!-)|DROP|REJECT|ACCEPT|QUEUE|policy (?!accept))\b/,
@@ -73,7 +73,7 @@ function loggingOf(text: string): string[] {
 }
 
 describe("nft", () => {
-  test("each group has its own table, and the text mentions no other table", () => {
+  test("each group has its own table of nft, and the text mentions no other table", () => {
     expect(tableName(1)).toBe("inet wgmon");
     fc.assert(
       fc.property(ports, group, (ports, group) => {
@@ -87,7 +87,7 @@ describe("nft", () => {
     expect(new Set(tables).size).toBe(65_536);
   });
 
-  test("a received message is logged only if its index was sent before, and the index is deleted at the same time", () => {
+  test("a rule of nft logs a received message only if its index was sent before, and deletes the index at the same time", () => {
     const lines = loggingOf(nftRules({ ports: [51820], group: 1 }));
     const [sent, ...received] = lines.map((line) => line.trim());
     // The responses of this machine, which cannot be forged.
@@ -98,7 +98,7 @@ describe("nft", () => {
     }
   });
 
-  test("without ports the table is deleted", () => {
+  test("without ports the table of nft is deleted", () => {
     const removal = "add table inet wgmon\ndelete table inet wgmon\n";
     expect(nftRules({ ports: [], group: 1 })).toBe(removal);
     expect(nftRules({ ports: [0, 0], group: 1 })).toBe(removal);
@@ -106,7 +106,7 @@ describe("nft", () => {
 });
 
 describe("iptables", () => {
-  test("no rule has more ports than multiport accepts", () => {
+  test("no rule of iptables has more ports than multiport accepts", () => {
     fc.assert(
       fc.property(ports, (ports) => {
         for (const [, list] of iptablesRules({ ports, group: 1 }).matchAll(/--[ds]ports (\S+)/g)) {
@@ -116,7 +116,7 @@ describe("iptables", () => {
     );
   });
 
-  test("each kind of received message has a limit, and sent responses have none", () => {
+  test("in the rules of iptables, each kind of received message has a limit, and sent responses have none", () => {
     const lines = loggingOf(iptablesRules({ ports: [51820], group: 1 }));
     const limited = lines.filter((line) => /-m limit --limit 500\/s --limit-burst 500 /.test(line));
     // First data and responses, IPv4 and IPv6.
@@ -127,11 +127,11 @@ describe("iptables", () => {
     for (const line of others) expect(line).toMatch(/ -A WGMON-SENT .*0x02000000.* --sport 51820 /);
   });
 
-  test("there is no hashlimit, which drops packets when its table of sources is full", () => {
+  test("the rules of iptables have no hashlimit, which drops packets when its table of sources is full", () => {
     expect(iptablesRules({ ports: [51820], group: 1 })).not.toContain("hashlimit");
   });
 
-  test("each line is a complete command that can be run again", () => {
+  test("each line of the rules of iptables is a complete command that can be run again", () => {
     for (const line of code(iptablesRules({ ports: [51820], group: 2 }))) {
       expect(line).toMatch(
         /^(ip6?tables) -w (-N \S+ 2>\/dev\/null|-F \S+|-A WGMON-2.*|-C (INPUT|OUTPUT) -p udp -j (WGMON-2(?:-SENT)?) 2>\/dev\/null \|\| \1 -w -I \3 -p udp -j \4)$/,

@@ -90,7 +90,7 @@ test.each(["", "{", "[]", "null", "1", '{"nftables":null}', '{"nftables":{}}'])(
   },
 );
 
-test("entries of an unknown shape are skipped", () => {
+test("entries of nft of an unknown shape are skipped", () => {
   for (const entry of [null, 1, { chain: null }, { rule: 3 }, { rule: { expr: [null, 7] } }]) {
     const text = JSON.stringify({ nftables: [entry] });
     expect(parseNft(text, { withXtables: true }).chains.size).toBe(0);
@@ -102,7 +102,7 @@ function groupsFor(firewall: Firewall, port: number, version: 4 | 6 = 4): number
   return matchingLogRules([firewall], { port, version }).map(({ group }) => group);
 }
 
-describe("a rule of nft logs a datagram", () => {
+describe("a rule of nft", () => {
   const cases: readonly (readonly [string, readonly unknown[], readonly number[]])[] = [
     // Each case is tested with the ports 100, 200 and 300.
     ["one port", [match(udpPort, 100), log(1)], [100]],
@@ -161,16 +161,19 @@ describe("a rule of nft logs a datagram", () => {
     ["an unknown expression", [{ brandNew: {} }, log(1)], [100, 200, 300]],
   ];
 
-  test.each(cases)("to the expected ports, with %s", (_name, rule, ports) => {
-    const others = { other: [[log(1)]] };
-    const sets = [{ name: "ports", elem: [100, { elem: { val: 200, timeout: 9 } }] }];
-    const firewall = table([rule], { others, sets });
-    expect([100, 200, 300].filter((port) => groupsFor(firewall, port).includes(1))).toEqual([
-      ...ports,
-    ]);
-  });
+  test.each(cases)(
+    "a rule of nft logs datagrams to the expected ports if it has %s",
+    (_name, rule, ports) => {
+      const others = { other: [[log(1)]] };
+      const sets = [{ name: "ports", elem: [100, { elem: { val: 200, timeout: 9 } }] }];
+      const firewall = table([rule], { others, sets });
+      expect([100, 200, 300].filter((port) => groupsFor(firewall, port).includes(1))).toEqual([
+        ...ports,
+      ]);
+    },
+  );
 
-  test("unless an earlier rule certainly ends its evaluation", () => {
+  test("a rule of nft logs a datagram unless an earlier rule certainly ends its evaluation", () => {
     const accept = { accept: null };
     expect(groupsFor(table([[match(udpPort, 100), accept], [log(1)]]), 100)).toEqual([]);
     expect(groupsFor(table([[match(udpPort, 100), accept], [log(1)]]), 200)).toEqual([1]);
@@ -181,7 +184,7 @@ describe("a rule of nft logs a datagram", () => {
     expect(groupsFor(table(jump, { others: { other: [[{ return: null }]] } }), 100)).toEqual([1]);
   });
 
-  test("of the IP versions of its table's family", () => {
+  test("a rule of nft logs datagrams of the IP versions of its table's family", () => {
     for (const [family, versions] of [
       ["inet", [4, 6]],
       ["ip", [4]],
@@ -195,33 +198,33 @@ describe("a rule of nft logs a datagram", () => {
     }
   });
 
-  test("only in a hook for received packets", () => {
+  test("a rule of nft logs a datagram only in a hook for received packets", () => {
     const logs = (hook: string) => groupsFor(table([[log(1)]], { hook }), 1).length > 0;
     expect(
       ["ingress", "prerouting", "input", "forward", "output", "postrouting"].filter(logs),
     ).toEqual(["ingress", "prerouting", "input"]);
   });
 
-  test("with the snaplen of the rule", () => {
+  test("a rule of nft logs with the snaplen of the rule", () => {
     const firewall = table([[log(7, { snaplen: 99, "queue-threshold": 3 })]]);
     expect(matchingLogRules([firewall], { port: 1, version: 4 })).toEqual([
       { group: 7, snaplen: 99, where: "inet t input" },
     ]);
   });
 
-  test("unless it is a rule of iptables and iptables-save is available", () => {
+  test("a rule of iptables among those of nft is skipped if iptables-save is available", () => {
     const rules = [[{ xt: { type: "match", name: "multiport" } }, log(1)]];
     expect(groupsFor(table(rules, { withXtables: true }), 1)).toEqual([1]);
     expect(groupsFor(table(rules, { withXtables: false }), 1)).toEqual([]);
   });
 
-  test("in chains that jump to each other, without an endless loop", () => {
+  test("rules of nft in chains that jump to each other are found, without an endless loop", () => {
     const jump = [{ jump: { target: "other" } }];
     expect(groupsFor(table([jump], { others: { other: [jump, [log(1)]] } }), 1)).toEqual([1]);
   });
 });
 
-describe("a rule of iptables logs a datagram", () => {
+describe("a rule of iptables", () => {
   const cases: readonly (readonly [string, readonly number[]])[] = [
     ["-A INPUT -p udp -m udp --dport 100 -j NFLOG --nflog-group 1", [100]],
     ["-A INPUT -p udp -m udp ! --dport 100 -j NFLOG --nflog-group 1", [200, 300]],
@@ -242,14 +245,14 @@ describe("a rule of iptables logs a datagram", () => {
     ["-A INPUT -p udp -m comment --comment -j -j NFLOG --nflog-group 1", [100, 200, 300]],
   ];
 
-  test.each(cases)("to the expected ports: %s", (rule, ports) => {
+  test.each(cases)("a rule of iptables logs datagrams to the expected ports: %s", (rule, ports) => {
     const firewall = iptables(rule, "-A OWN -j NFLOG --nflog-group 1");
     expect([100, 200, 300].filter((port) => groupsFor(firewall, port).includes(1))).toEqual([
       ...ports,
     ]);
   });
 
-  test("unless an earlier rule certainly ends its evaluation", () => {
+  test("a rule of iptables logs a datagram unless an earlier rule certainly ends its evaluation", () => {
     const nflog = "-A INPUT -j NFLOG --nflog-group 1";
     expect(groupsFor(iptables("-A INPUT -p udp -j ACCEPT", nflog), 1)).toEqual([]);
     expect(groupsFor(iptables("-A INPUT -p tcp -j ACCEPT", nflog), 1)).toEqual([1]);
@@ -261,7 +264,7 @@ describe("a rule of iptables logs a datagram", () => {
     expect(groupsFor(iptables("-A INPUT -j OWN", "-A OWN -j DROP", nflog), 1)).toEqual([]);
   });
 
-  test("with the snaplen of the rule, and to group 0 by default", () => {
+  test("a rule of iptables logs with the snaplen of the rule, and to group 0 by default", () => {
     const firewall = iptables("-A INPUT -j NFLOG --nflog-prefix x --nflog-size 80");
     expect(matchingLogRules([firewall], { port: 1, version: 4 })).toEqual([
       { group: 0, snaplen: 80, where: "iptables filter INPUT" },

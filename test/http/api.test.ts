@@ -7,7 +7,9 @@ import { FormatRegistry, type TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 
+import { urlKey } from "../../src/base/wireguard.ts";
 import { type Api, makeApi } from "../../src/http/api.ts";
+import { EVENT_COLUMNS, SESSION_COLUMNS } from "../../src/http/csv.ts";
 import { ProblemSchema } from "../../src/http/problem.ts";
 import { anEvent, hostileText } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
@@ -96,6 +98,7 @@ function addPeers(): void {
   source.found.set("wg1", { device: device({ name: "wg1", index: 4, listenPort: 0 }), peers: [] });
   source.names.set(ALICE, "alice");
   source.tags.set(ALICE, ["staff"]);
+  source.endpointNames.set("198.51.100.7", "host.example.net");
   source.connect("wg0", alice, { rxBytes: 4000, txBytes: 500, roams: 1 });
   source.store.record(
     {
@@ -122,8 +125,23 @@ function addPeers(): void {
   );
 }
 
+test("requests for peers keep the counters up to date, other requests do not", async () => {
+  source.found.set("wg0", { device: device(), peers: [peer({ publicKey: ALICE })] });
+  const key = Buffer.from(ALICE, "base64").toString("base64url");
+  for (const path of ["/v1/peers", `/v1/peers/wg0/${key}`]) {
+    const before = source.requests;
+    await get(path);
+    expect([path, source.requests - before]).toEqual([path, 1]);
+  }
+  for (const path of ["/v1/status", "/v1/devices", "/v1/events", "/v1/sessions", "/v1/peers/past"])
+    await get(path);
+  const stream = await api.handle(new Request("http://pi/v1/stream"));
+  await stream.body!.cancel();
+  expect([source.requests, source.viewers]).toEqual([2, 0]);
+});
+
 describe("the OpenAPI document", () => {
-  test("is valid OpenAPI 3.1 according to an independent validator", async () => {
+  test("the OpenAPI document is valid OpenAPI 3.1 according to an independent validator", async () => {
     const { body, status } = await ask("/v1/openapi.json");
     expect(status).toBe(200);
     const validator = new Validator();
@@ -132,7 +150,7 @@ describe("the OpenAPI document", () => {
     expect(validator.version).toBe("3.1");
   });
 
-  test("has all routes, no $id of a schema, and only references that can be resolved", async () => {
+  test("the OpenAPI document has all routes, no $id of a schema, and only references that can be resolved", async () => {
     const { body, text } = await ask("/v1/openapi.json");
     const places = api.routes.map(({ path }) => path.replaceAll(/:(\w+)/g, "{$1}"));
     expect(Object.keys(body.paths as object).toSorted()).toEqual([...new Set(places)].toSorted());
@@ -142,7 +160,7 @@ describe("the OpenAPI document", () => {
     for (const [, name] of references) expect(body.components.schemas).toHaveProperty(name!);
   });
 
-  test("declares numeric query parameters as integers", async () => {
+  test("the OpenAPI document declares numeric query parameters as integers", async () => {
     const { body } = await ask("/v1/openapi.json");
     const { parameters } = body.paths["/v1/peers"].get;
     expect(parameters.find(({ name }: { name: string }) => name === "limit")).toEqual({
@@ -156,7 +174,7 @@ describe("the OpenAPI document", () => {
 });
 
 describe("the API", () => {
-  test("returns status, devices and peers", async () => {
+  test("the API returns status, devices and peers", async () => {
     addPeers();
     source.speeds.set(ALICE, { rxBytesPerSecond: 12_345, txBytesPerSecond: 6 });
     expect(await get("/v1/status")).toMatchObject({
@@ -179,6 +197,7 @@ describe("the API", () => {
       tags: ["staff"],
       state: "connected",
       endpoint: "198.51.100.7:40001",
+      endpointName: "host.example.net",
       allowedIps: ["10.0.0.2/32"],
       lastHandshakeAt: "2025-12-31T23:59:50.000Z",
       rxBytes: 5000,
@@ -216,13 +235,13 @@ describe("the API", () => {
     ["sort=roams&limit=1", [ALICE]],
     ["limit=1&offset=1", [keyOf(3)]],
     ["offset=3", []],
-  ])("returns the expected peers for %s", async (query, keys) => {
+  ])("the API returns the expected peers for %s", async (query, keys) => {
     addPeers();
     const { items } = await get(`/v1/peers?${query}`);
     expect(items.map(({ publicKey }: { publicKey: string }) => publicKey)).toEqual(keys);
   });
 
-  test("returns one peer, by its key in base64url or base64", async () => {
+  test("the API returns one peer, by its key in base64url or base64", async () => {
     addPeers();
     const nowMs = source.clock.now().wallMs;
     source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 7, txBytes: 8 }], nowMs);
@@ -246,7 +265,7 @@ describe("the API", () => {
     expect((await ask(`/v1/peers/wg1/${url}`)).status).toBe(404);
   });
 
-  test("returns past peers page by page, also removed ones", async () => {
+  test("the API returns past peers page by page, also removed ones", async () => {
     const keys = [1, 2, 3, 4, 5].map((n) => keyOf(100 + n));
     for (const name of ["old", "new"]) {
       source.record(
@@ -270,7 +289,7 @@ describe("the API", () => {
     expect((await ask("/v1/peers/past?cursor=12")).status).toBe(422);
   });
 
-  test("returns an empty list for a filter that matches nothing", async () => {
+  test("the API returns an empty list for a filter that matches nothing", async () => {
     addPeers();
     const key = keyOf(99).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
     for (const path of [
@@ -284,7 +303,7 @@ describe("the API", () => {
     }
   });
 
-  test("returns sessions page by page", async () => {
+  test("the API returns sessions page by page", async () => {
     addPeers();
     const ended = Array.from({ length: 25 }, (_, n) => ({
       device: "wg0",
@@ -324,7 +343,7 @@ describe("the API", () => {
     );
   });
 
-  test("returns events page by page, in both directions", async () => {
+  test("the API returns events page by page, in both directions", async () => {
     const types = ["peer.connected", "peer.roamed", "peer.disconnected"] as const;
     source.record(
       Array.from({ length: 10 }, (_, n) => ({
@@ -350,7 +369,7 @@ describe("the API", () => {
     expect(await seqs("since=2026-11-22T16:19:04.418Z")).toEqual([]);
   });
 
-  test("returns targets, and the events that wait for them", async () => {
+  test("the API returns targets, and the events that wait for them", async () => {
     const [seq] = source.record([anEvent("peer.connected")], ["ops", "old"]);
     source.record([{ ...anEvent("peer.roamed"), id: `evt_${"9".repeat(32)}` }], ["ops"]);
     source.store.outbox.deadLetter(
@@ -400,7 +419,22 @@ describe("the API", () => {
     expect((await ask("/v1/targets/nobody/outbox")).status).toBe(404);
   });
 
-  test("takes one scan for concurrent requests, and refuses the next one for a second", async () => {
+  test("a target whose attempts failed is ok again after its waiting events and dead letters were deleted", async () => {
+    source.targetStates = [
+      {
+        key: "ops",
+        label: "ops (json)",
+        waiting: 0,
+        isStopped: false,
+        failures: 2,
+        reason: "503",
+      },
+    ];
+    const { items } = await get("/v1/targets");
+    expect(items).toEqual([expect.objectContaining({ state: "ok", failures: 2, reason: "503" })]);
+  });
+
+  test("the API takes one scan for concurrent requests, and refuses the next one for a second", async () => {
     const both = await Promise.all([1, 2].map(() => ask("/v1/scan", { method: "POST" })));
     for (const answer of both) {
       checkAnswer("POST", "/v1/scan", answer);
@@ -413,7 +447,141 @@ describe("the API", () => {
   });
 });
 
-describe("the API refuses", () => {
+describe("the history", () => {
+  const HOUR_MS = 3_600_000;
+
+  test("the history of a peer's traffic covers the range, also for a removed peer", async () => {
+    const { wallMs } = source.clock.now();
+    for (const hours of [0.5, 30, 100]) {
+      const traffic = [{ device: "wg0", publicKey: BOB, rxBytes: 10, txBytes: 1 }];
+      source.store.traffic.add(traffic, wallMs - hours * HOUR_MS);
+    }
+    const sums: unknown[] = [];
+    for (const range of ["1h", "24h", "7d", "30d"]) {
+      const { rxBytes, stepMs } = await get(`/v1/peers/wg0/${urlKey(BOB)}/traffic?range=${range}`);
+      const sum = rxBytes.reduce((total: number, bytes: number) => total + bytes, 0);
+      sums.push([range, rxBytes.length, stepMs / 60_000, sum]);
+    }
+    expect(sums).toEqual([
+      ["1h", 13, 5, 10],
+      ["24h", 289, 5, 10],
+      ["7d", 169, 60, 30],
+      ["30d", 121, 360, 30],
+    ]);
+  });
+
+  test("the history of the gateway has null where wgmon did not run", async () => {
+    const { wallMs } = source.clock.now();
+    source.store.totals.add({ rxBytes: 5, txBytes: 6, connected: 2 }, wallMs - 2 * HOUR_MS);
+    source.store.totals.add({ rxBytes: 0, txBytes: 0, connected: 1 }, wallMs - HOUR_MS);
+    const day = await get("/v1/traffic?range=24h");
+    expect(day.connected.filter((each: number | null) => each !== null)).toEqual([2, 1]);
+    expect(day.rxBytes.filter((each: number | null) => each !== null)).toEqual([5, 0]);
+    const month = await get("/v1/traffic?range=30d");
+    expect(Math.max(...month.connected)).toBe(2);
+    expect(month.stepMs).toBe(6 * HOUR_MS);
+  });
+
+  test("the history names the peers with the most traffic", async () => {
+    addPeers();
+    const { wallMs } = source.clock.now();
+    source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 9, txBytes: 9 }], wallMs);
+    source.store.traffic.add([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 1 }], wallMs);
+    const { items } = await get("/v1/traffic/top?limit=1");
+    expect(items).toEqual([{ device: "wg0", publicKey: BOB, name: null, rxBytes: 9, txBytes: 9 }]);
+    const all = await get(`/v1/traffic/top?since=${new Date(wallMs - HOUR_MS).toISOString()}`);
+    expect(all.items.map(({ name }: { name: string | null }) => name)).toEqual([null, "alice"]);
+  });
+});
+
+describe("a download", () => {
+  async function download(path: string) {
+    const response = await api.handle(new Request(`http://pi${path}`));
+    return { response, text: await response.text() };
+  }
+
+  test("a download has all sessions of the filter, in slices, as CSV and as JSON", async () => {
+    const ended = Array.from({ length: 450 }, (_, n) => ({
+      device: n % 2 === 0 ? "wg0" : "wg1",
+      publicKey: keyOf(n % 7),
+      startedAtMs: n * 1000,
+      endedAtMs: n * 1000 + 500,
+      durationMs: 500,
+      reason: "idle" as const,
+      endpoint: null,
+      rxBytes: n,
+      txBytes: 0,
+      roams: 0,
+      peer: { lastHandshakeMs: null, rxBytes: 0, txBytes: 0 },
+    }));
+    source.store.record({ events: [], sessions: [], ended, devices: null }, 0);
+    const { items } = await get("/v1/sessions?limit=1000&device=wg0");
+    expect(items).toHaveLength(225);
+    const json = await download("/v1/sessions/download?format=json&device=wg0");
+    expect(json.response.headers.get("content-disposition")).toBe(
+      'attachment; filename="wgmon-sessions.json"',
+    );
+    expect(JSON.parse(json.text)).toEqual(items);
+    const csv = await download("/v1/sessions/download?format=csv&device=wg0");
+    expect(csv.response.headers.get("content-type")).toStartWith("text/csv");
+    const lines = csv.text.split("\r\n");
+    expect(lines).toHaveLength(225 + 2);
+    expect(lines[0]).toBe(SESSION_COLUMNS.join(","));
+    expect(lines[1]).toStartWith(`wg0,${items[0].publicKey},,1970-01-01T00:07:28.000Z,`);
+    const filter = "since=1970-01-01T00:01:40Z&until=1970-01-01T00:01:50Z";
+    const part = await download(`/v1/sessions/download?format=json&${filter}`);
+    expect(JSON.parse(part.text)).toHaveLength(10);
+  });
+
+  test("a download without a match is an empty list", async () => {
+    expect((await download("/v1/sessions/download?format=json")).text).toBe("[\n]\n");
+    expect((await download("/v1/events/download?format=csv")).text).toBe(
+      `${EVENT_COLUMNS.join(",")}\r\n`,
+    );
+  });
+
+  test("a download of events has the filtered events, and no name in it is a formula", async () => {
+    const names = [`=cmd|'/C calc'!A1`, "+1", "\u202e@x", '-2,"3"\n='];
+    const events = [
+      ...names.map((name) => anEvent("peer.connected", { name })),
+      anEvent("device.added"),
+    ].map((event, n) => ({ event: { ...event, id: `evt_${n}` }, targets: [] }));
+    source.store.record({ events, sessions: [], ended: [], devices: null }, 0);
+    const { text } = await download("/v1/events/download?format=csv&type=peer.connected");
+    expect(text.split("\r\n")).toHaveLength(4 + 2);
+    expect(text).not.toMatch(/(^|,)"?[=+\-@]/m);
+    const json = await download("/v1/events/download?format=json&order=oldest");
+    expect(JSON.parse(json.text).map(({ seq }: { seq: number }) => seq)).toEqual([1, 2, 3, 4, 5]);
+    expect((await get("/v1/events?device=wg9")).items).toEqual([]);
+  });
+
+  test("a download frees its slot when the client leaves", async () => {
+    for (let n = 0; n < 10; n++) {
+      const response = await api.handle(new Request("http://pi/v1/events/download?format=json"));
+      expect(response.status).toBe(200);
+      await response.body!.cancel();
+    }
+  });
+
+  test("a fifth download is refused, and does not end the others", async () => {
+    const open = () => api.handle(new Request("http://pi/v1/events/download?format=json"));
+    const readers = [];
+    for (let n = 0; n < 4; n++) readers.push((await open()).body!.getReader());
+    for (const reader of readers) await reader.read();
+    const refused = await open();
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "10"]);
+    for (const reader of readers) expect((await reader.read()).done).toBe(false);
+    await readers[0]!.cancel();
+    expect((await open()).status).toBe(200);
+  });
+
+  test("a download is refused without a format", async () => {
+    const { status, body } = await ask("/v1/events/download");
+    expect([status, body.errors[0].parameter]).toEqual([422, "format"]);
+  });
+});
+
+describe("the refusals of the API", () => {
   test.each([
     ["/v1/peers?limit=0", "limit"],
     ["/v1/peers?offset=1&limit=1001", "limit"],
@@ -427,7 +595,7 @@ describe("the API refuses", () => {
     ["/v1/events?peer=alice", "peer"],
     ["/v1/stream?after=x", "after"],
     ["/v1/peers/wg0/short", "publicKey"],
-  ])("%s", async (path, parameter) => {
+  ])("the API refuses %s, and names the parameter", async (path, parameter) => {
     const answer = await ask(path);
     expect(answer).toMatchObject({ status: 422, type: "application/problem+json" });
     checkAnswer("GET", path, answer);
@@ -435,14 +603,14 @@ describe("the API refuses", () => {
     expect(answer.body.errors[0].detail).not.toBe("");
   });
 
-  test("invalid cursors", async () => {
+  test("the API refuses invalid cursors", async () => {
     for (const cursor of ["zzz", "W10", Buffer.from('[1,"wg0",{}]').toString("base64url")]) {
       expect((await ask(`/v1/sessions?cursor=${cursor}`)).status).toBe(422);
     }
     expect((await ask("/v1/events?cursor=zzz")).status).toBe(422);
   });
 
-  test("other methods and paths", async () => {
+  test("the API refuses other methods and paths", async () => {
     const post = await api.handle(new Request("http://pi/v1/peers", { method: "POST" }));
     expect([post.status, post.headers.get("allow")]).toEqual([405, "GET"]);
     const got = await api.handle(new Request("http://pi/v1/scan"));
@@ -450,7 +618,7 @@ describe("the API refuses", () => {
     expect((await ask("/v1/nothing")).status).toBe(404);
   });
 
-  test("hostile requests with a valid problem that does not repeat submitted text", async () => {
+  test("the API refuses hostile requests with a valid problem that does not repeat submitted text", async () => {
     addPeers();
     const paths = [
       ...new Set(api.routes.map(({ path }) => path).filter((path) => !path.endsWith("/stream"))),

@@ -167,7 +167,7 @@ test("a place in the future is reported as missed, and the stream continues with
   expect(reader.ids).toEqual([4]);
 });
 
-test("a comment is sent while nothing happens", async () => {
+test("the stream sends a comment while nothing happens", async () => {
   const reader = await Reader.open(null);
   const read = reader.read();
   await Promise.resolve();
@@ -176,7 +176,7 @@ test("a comment is sent while nothing happens", async () => {
   expect(reader.comments.at(-1)).toBe(": quiet");
 });
 
-test("a place that is not a number is refused", async () => {
+test("a place in the stream that is not a number is refused", async () => {
   const headers = { "last-event-id": "evt_1" };
   const refused = await api.handle(new Request("http://localhost/v1/stream", { headers }));
   expect(refused.status).toBe(422);

@@ -143,7 +143,7 @@ async function fuzzOf(tokens: readonly string[], runs: number): Promise<Fuzz> {
 
 describe(`the API with seed ${SEED}`, () => {
   test(
-    "answers any request as its document says",
+    "the API answers any request as its document says",
     async () => {
       const statuses = await fuzzRequests(await fuzzOf([], RUNS));
       if (RUNS > 2000) console.log(Object.fromEntries(statuses));
@@ -158,7 +158,7 @@ describe(`the API with seed ${SEED}`, () => {
   );
 
   test(
-    "refuses any request without the token",
+    "the API refuses any request without the token",
     async () => {
       const fuzz = await fuzzOf([TOKEN], Math.ceil(RUNS / 10));
       const statuses = await fuzzRequests(fuzz);
@@ -169,7 +169,7 @@ describe(`the API with seed ${SEED}`, () => {
   );
 
   test(
-    "is not blocked by bytes that are not a request or by incomplete requests",
+    "the API is not blocked by bytes that are not a request or by incomplete requests",
     async () => {
       const fuzz = await fuzzOf([], Math.ceil(RUNS / 4));
       expect(await fuzzBytes(fuzz)).toBeGreaterThan(RUNS / 40);

@@ -42,7 +42,7 @@ function key(byte: number): PublicKey {
 }
 
 describe("the names of mdlayher's exporter", () => {
-  test("are exported as in its own example", () => {
+  test("the names of mdlayher's exporter are exported as in its own example", () => {
     const found = peer({
       publicKey: key(3),
       endpoint: "[fd00::1]:51820",
@@ -78,7 +78,7 @@ describe("the names of mdlayher's exporter", () => {
 });
 
 describe("the names of prometheus_wireguard_exporter", () => {
-  test("are exported as in the example of its README", () => {
+  test("the names of prometheus_wireguard_exporter are exported as in the example of its README", () => {
     const phone = "2S7mA0vEMethCNQrJpJKE81/JmhgtB+tHHLYQhgM6kk=" as PublicKey;
     const laptop = "qnoxQoQI8KKMupLnSSureORV0wMmH7JryZNsmGVISzU=" as PublicKey;
     const peers = [
@@ -119,7 +119,7 @@ describe("the names of prometheus_wireguard_exporter", () => {
     expect(exposed).toContain("# TYPE wireguard_latest_handshake_seconds gauge");
   });
 
-  test("can be exported together with those of mdlayher, without duplicates", () => {
+  test("the names of prometheus_wireguard_exporter can be exported with those of mdlayher, without duplicates", () => {
     source.found.set("wg0", { device: device(), peers: [peer()] });
     const types = [...text(["mdlayher", "mindflavor"]).matchAll(/^# TYPE (\w+) /gm)];
     const names = types.map(([, name]) => name);
@@ -128,7 +128,7 @@ describe("the names of prometheus_wireguard_exporter", () => {
 });
 
 describe("wgmon's own metrics", () => {
-  test("include counters, histograms and queues", () => {
+  test("wgmon's own metrics include counters, histograms and queues", () => {
     const { counters } = source;
     counters.events.add(["peer.connected"]);
     counters.events.add(["peer.connected"]);
@@ -167,7 +167,7 @@ describe("wgmon's own metrics", () => {
     }
   });
 
-  test("include the connected and the disconnected peers, and no removed peer", () => {
+  test("wgmon's own metrics include the connected and the disconnected peers, and no removed peer", () => {
     const known = peer({ publicKey: keyOf(1) });
     source.found.set("wg0", { device: device(), peers: [known, peer({ publicKey: keyOf(2) })] });
     source.connect("wg0", known);
@@ -184,7 +184,7 @@ describe("wgmon's own metrics", () => {
     expect(text()).not.toContain(keyOf(1));
   });
 
-  test("keep the number of peers of a device that cannot be read, without series for its peers", () => {
+  test("the metrics keep the number of peers of a device that cannot be read, without series for its peers", () => {
     const known = peer({ publicKey: keyOf(1) });
     source.found.set("wg0", { device: device(), peers: [known, peer({ publicKey: keyOf(2) })] });
     source.connect("wg0", known);
@@ -196,7 +196,7 @@ describe("wgmon's own metrics", () => {
     expect(samples(text(), "wgmon_peer_connected")).toEqual([]);
   });
 
-  test("count the peers beyond the limit, without series for them", () => {
+  test("the metrics count the peers beyond the limit, without series for them", () => {
     const peers = Array.from({ length: 10_003 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });
     const exposed = text(["mdlayher"]);
@@ -206,8 +206,8 @@ describe("wgmon's own metrics", () => {
   });
 });
 
-describe("the text format", () => {
-  test("is the one that the request accepts", () => {
+describe("the text format of the metrics", () => {
+  test("the text format of the metrics is the one that the request accepts", () => {
     source.found.set("wg0", { device: device(), peers: [peer()] });
     const accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
     expect(exposition(source, { namings: [], accept }).type).toBe(
@@ -223,7 +223,7 @@ describe("the text format", () => {
     expect(text(["mdlayher"])).toContain("# TYPE wireguard_peer_receive_bytes_total counter\n");
   });
 
-  test("is valid with any name, and the name can be parsed back", () => {
+  test("the text format of the metrics is valid with any name, and the name can be parsed back", () => {
     source.found.set("wg0", { device: device(), peers: [peer({ publicKey: keyOf(1) })] });
     fc.assert(
       fc.property(hostileText, (name) => {

@@ -70,7 +70,7 @@ async function status(url: string, init: RequestInit = {}): Promise<number> {
   return response.status;
 }
 
-describe("on TCP", () => {
+describe("the server on TCP", () => {
   test("the server does not listen by default", async () => {
     const server = await start(off);
     expect(server.url).toBeNull();
@@ -265,7 +265,7 @@ describe("on TCP", () => {
   });
 });
 
-describe("on the Unix socket", () => {
+describe("the server on the Unix socket", () => {
   const path = () => join(folder, "run", "wgmon.sock");
   const ask = (place: string) => fetch(`http://localhost${place}`, { unix: path() });
 
@@ -281,6 +281,15 @@ describe("on the Unix socket", () => {
     expect((await ask("/metrics")).status).toBe(200);
     await servers.pop()!.stop();
     expect(existsSync(path())).toBe(false);
+  });
+
+  test("a Host that is not the gateway's is refused, as in DNS rebinding through a forwarded port", async () => {
+    await start(off, join(folder, "run"));
+    const statusOf = async (host: string) =>
+      (await fetch("http://localhost/v1/status", { unix: path(), headers: { host } })).status;
+    expect(await statusOf("evil.example:9587")).toBe(403);
+    for (const host of ["localhost", "localhost:9587", "127.0.0.1:9587", "[::1]", "gw1", "wgmon"])
+      expect(await statusOf(host)).toBe(200);
   });
 
   test(
@@ -314,7 +323,7 @@ describe("on the Unix socket", () => {
     expect(lines).toEqual([]);
   });
 
-  test("a folder that is unusable or missing causes a warning", async () => {
+  test("a folder for the socket that is unusable or missing causes a warning", async () => {
     writeFileSync(join(folder, "file"), "");
     await start(off, join(folder, "file"));
     // lockInstance() in instance-lock.ts creates the folder, with the lock of the socket.
@@ -324,7 +333,7 @@ describe("on the Unix socket", () => {
     expect(existsSync(join(folder, "missing"))).toBe(false);
   });
 
-  test("the folder is the one that systemd sets", () => {
+  test("the folder of the socket is the one that systemd sets", () => {
     expect(runtimeDirOf({})).toBe("/run/wgmon");
     expect(runtimeDirOf({ RUNTIME_DIRECTORY: "/run/a:/run/b" })).toBe("/run/a");
     expect(runtimeDirOf({ RUNTIME_DIRECTORY: "relative" })).toBe("/run/wgmon");
@@ -333,7 +342,7 @@ describe("on the Unix socket", () => {
 
 describe("clients of the stream", () => {
   test(
-    "all get 1,000 events in order, if there are 200 and one more that does not read",
+    "all clients of the stream get 1,000 events in order, if there are 200 and one more that does not read",
     async () => {
       const server = await start(loopback);
       const url = `${server.url!.origin}/v1/stream`;
@@ -384,7 +393,7 @@ describe("clients of the stream", () => {
   );
 
   test(
-    "are disconnected if they do not read, and only as many events are read for them as fit into the socket",
+    "clients of the stream are disconnected if they do not read, and only as many events are read for them as fit into the socket",
     async () => {
       const many = Array.from({ length: 20_000 }, (_, n) => ({
         ...anEvent("peer.connected"),
@@ -413,7 +422,7 @@ describe("clients of the stream", () => {
     TEST_MS,
   );
 
-  test("are disconnected by a stop within its time limit", async () => {
+  test("a stop disconnects the clients of the stream within its time limit", async () => {
     const clock = new HandClock();
     const server = await start(loopback, null, clock);
     const reader = (await fetch(`${server.url!.origin}/v1/stream`)).body!.getReader();
@@ -476,11 +485,11 @@ test("a login succeeds while 300 forms are incomplete", async () => {
   expect(lines.filter((line) => line.includes("bug in wgmon"))).toEqual([]);
 });
 
-describe("TCP clients do not block the Unix socket", () => {
+describe("clients on TCP and the Unix socket", () => {
   const unix = () => ({ unix: join(folder, "run/wgmon.sock") }) as RequestInit;
 
   test(
-    "with 256 streams",
+    "256 streams on TCP do not block the Unix socket",
     async () => {
       const { port } = (await start(loopback, join(folder, "run"))).url!;
       const place = { hostname: "127.0.0.1", port: Number(port) };
@@ -507,7 +516,24 @@ describe("TCP clients do not block the Unix socket", () => {
     TEST_MS,
   );
 
-  test("with the maximum number of scrapes", async () => {
+  test("the maximum number of downloads on TCP does not block the Unix socket", async () => {
+    const { origin } = (await start(loopback, join(folder, "run"))).url!;
+    source.record(
+      Array.from({ length: 5000 }, (_, n) => ({ ...anEvent("device.added"), id: `evt_${n}` })),
+    );
+    const path = "/v1/events/download?format=json";
+    const others = await Promise.all(
+      Array.from({ length: 6 }, async () => await fetch(`${origin}${path}`)),
+    );
+    expect(others.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([
+      200, 200, 200, 200, 503, 503,
+    ]);
+    const own = await fetch(`http://localhost${path}`, unix());
+    expect(own.status).toBe(200);
+    for (const { body } of [...others, own]) await body?.cancel();
+  });
+
+  test("the maximum number of scrapes on TCP does not block the Unix socket", async () => {
     const peers = Array.from({ length: 3000 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });
     const { origin } = (await start(loopback, join(folder, "run"))).url!;

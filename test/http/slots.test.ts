@@ -42,6 +42,15 @@ test("a freed slot is available, and is not preempted", () => {
   expect(preempted).toBe(0);
 });
 
+test("without preemption, a new response gets no slot while all are taken", () => {
+  const slots = new Slots(1, { isPreemptible: false });
+  const slot = slots.take(() => {})!;
+  slot.setWaiting();
+  expect(slots.take(() => {})).toBeNull();
+  slot.free();
+  expect(slots.take(() => {})).not.toBeNull();
+});
+
 test("a body that is not read is preempted by a new one", async () => {
   const slots = new Slots(2);
   const failures: unknown[] = [];

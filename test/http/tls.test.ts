@@ -13,7 +13,7 @@ import { createLog } from "../../src/platform/log.ts";
 import { FakeSource } from "../support/source.ts";
 import { certificates, key } from "../support/tls.ts";
 
-test("with a certificate and its key, only HTTPS with modern ciphers is served", async () => {
+test("with a certificate and its key, the server serves only HTTPS with modern ciphers", async () => {
   const folder = mkdtempSync(join(tmpdir(), "wgmon-tls-"));
   writeFileSync(join(folder, "cert.pem"), certificates.valid);
   writeFileSync(join(folder, "key.pem"), key);

@@ -10,7 +10,7 @@ import { error, FAMILY } from "../support/answers.ts";
 import { readGolden } from "../support/golden.ts";
 import { Replay } from "../support/replay.ts";
 
-test("the number is read from the kernel's answer", () => {
+test("the number of the family is read from the kernel's answer", () => {
   const socket = new Replay([readGolden("family.bin")]);
   expect(findFamily(socket, "wireguard")).toBe(FAMILY);
   expect(socket.sent).toMatchInlineSnapshot(`
@@ -20,19 +20,19 @@ test("the number is read from the kernel's answer", () => {
   `);
 });
 
-test("the number is null if the module is not loaded", () => {
+test("the number of the family is null if the module is not loaded", () => {
   expect(findFamily(new Replay([readGolden("family-missing.bin")]), "nosuch")).toBeNull();
 });
 
-test("any other error is thrown", () => {
+test("any other error of the request for the family is thrown", () => {
   expect(() => findFamily(new Replay([[error(EPERM)]]), "wireguard")).toThrow(SystemError);
 });
 
-test("the number is null if the answer does not contain it", () => {
+test("the number of the family is null if the answer does not contain it", () => {
   expect(findFamily(new Replay([[error(0)]]), "wireguard")).toBeNull();
 });
 
-test("a number of another size is a ParseError", () => {
+test("a number of the family with another size is a ParseError", () => {
   const header = new Uint8Array(4);
   const answer = { type: 16, flags: 0, sequence: 1, header, attributes: [[1, u32(32)]] } as const;
   expect(() => findFamily(new Replay([[encodeMessage(answer)]]), "wireguard")).toThrow(

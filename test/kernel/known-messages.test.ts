@@ -28,7 +28,7 @@ function dump(known: KnownMessages, messages: readonly Uint8Array[], isValid = t
   return found;
 }
 
-describe("a message is known", () => {
+describe("a known message", () => {
   const [a, b, c] = [1, 2, 3].map((key) => deviceMessage({ peers: [{ key }] })) as [
     Uint8Array,
     Uint8Array,
@@ -36,27 +36,27 @@ describe("a message is known", () => {
   ];
 
   test.each<[string, (readonly Uint8Array[])[], boolean[]]>([
-    ["if it is the same as at its position in the last dump", [[a, b]], [true, true]],
-    ["but not at another position", [[b, a]], [false, false]],
-    ["even if a message after it changed", [[a, c]], [true, false]],
-    ["but not if the last dump had fewer messages", [[a]], [true, false]],
-    ["if the last dump had more messages", [[a, b, c]], [true, true]],
+    ["known if it is the same as at its position in the last dump", [[a, b]], [true, true]],
+    ["unknown at another position", [[b, a]], [false, false]],
+    ["known even if a message after it changed", [[a, c]], [true, false]],
+    ["unknown if the last dump had fewer messages", [[a]], [true, false]],
+    ["known if the last dump had more messages", [[a, b, c]], [true, true]],
     [
-      "but not if its position had another message in the last of two dumps",
+      "unknown if its position had another message in the last of two dumps",
       [
         [a, b],
         [a, c],
       ],
       [true, false],
     ],
-    ["but not if the last of two dumps was shorter", [[a, b], [a]], [true, false]],
-  ])("%s", (_, before, expected) => {
+    ["unknown if the last of two dumps was shorter", [[a, b], [a]], [true, false]],
+  ])("a message is %s", (_, before, expected) => {
     const known = new KnownMessages();
     for (const each of before) dump(known, each);
     expect(dump(known, [a, b])).toEqual(expected);
   });
 
-  test("but not after an incomplete or invalid dump", () => {
+  test("a message is not known after an incomplete or invalid dump", () => {
     const known = new KnownMessages();
     dump(known, [a, b]);
     known.begin();
@@ -67,14 +67,14 @@ describe("a message is known", () => {
     expect(dump(known, [a, b])).toEqual([true, true]);
   });
 
-  test("even if its netlink header differs", () => {
+  test("a message is known even if its netlink header differs", () => {
     const known = new KnownMessages();
     dump(known, [a]);
     const other = a.slice().fill(0xff, 0, HEADER_BYTES);
     expect(dump(known, [other])).toEqual([true]);
   });
 
-  test("only if no byte after its header differs", () => {
+  test("a message is known only if no byte after its header differs", () => {
     const messages = readGolden("wg-dump-1000-32k.bin");
     const known = new KnownMessages();
     dump(known, messages);
@@ -98,7 +98,7 @@ describe("a message is known", () => {
     );
   });
 
-  test("only if no bit after its header differs", () => {
+  test("a message is known only if no bit after its header differs", () => {
     const known = new KnownMessages();
     const small = deviceMessage({ peers: [{ key: 1, rxBytes: 5, endpoint: "192.0.2.1:1" }] });
     for (let bit = HEADER_BYTES * 8; bit < small.length * 8; bit++) {
@@ -111,7 +111,7 @@ describe("a message is known", () => {
 });
 
 describe("a dump of many messages", () => {
-  test("is not parsed while nothing changes, except messages that continue a peer", () => {
+  test("a dump of many messages is not parsed while nothing changes, except messages that continue a peer", () => {
     const table = new PeerTable();
     const messages = readGolden("wg-dump-1000-32k.bin").flatMap(messagesOf);
     let reads = 0;
@@ -139,7 +139,7 @@ describe("a dump of many messages", () => {
     expect(table.size).toBe(1000);
   });
 
-  test("has the same result as one whose messages are all parsed", () => {
+  test("a dump of known messages has the same result as one whose messages are all parsed", () => {
     const peer = fc.record({
       rxBytes: fc.nat(1),
       handshake: fc.constantFrom([0, 0] as const, [5, 0] as const),
@@ -188,7 +188,7 @@ describe("a dump of many messages", () => {
     );
   });
 
-  test("reports a changed peer with all its allowed IPs, also those in unchanged messages", () => {
+  test("a dump reports a changed peer with all its allowed IPs, also those in unchanged messages", () => {
     const datagrams = readGolden("wg-dump-100-32k.bin");
     const table = new PeerTable();
     const peers = scan(table, datagrams).changed.map(({ peer }) => peer);
@@ -203,7 +203,7 @@ describe("a dump of many messages", () => {
     expect(scan(table, datagrams).changed).toEqual([]);
   });
 
-  test("with mostly known messages reports removed peers, and later changed ones", () => {
+  test("a dump of mostly known messages reports removed peers, and later changed ones", () => {
     const peers: PeerFields[] = Array.from({ length: 20 }, (_, key) => ({ key }));
     const table = new PeerTable();
     const scanPeers = (some: readonly PeerFields[]) =>

@@ -18,7 +18,7 @@ describe("the list of WireGuard devices", () => {
   ];
 
   test.each(["links.bin", "links-unfiltered.bin"])(
-    "is read from the kernel's answer, %s",
+    "the list of WireGuard devices is read from the kernel's answer, %s",
     (name) => {
       const { links, interrupted } = listWireguardLinks(new Replay([readGolden(name)]));
       expect(links.map((link) => [link.name, link.kind])).toEqual(devices);
@@ -27,7 +27,7 @@ describe("the list of WireGuard devices", () => {
     },
   );
 
-  test("is requested by kind and without counters", () => {
+  test("the list of WireGuard devices is requested by kind and without counters", () => {
     const socket = new Replay([[done()]]);
     listWireguardLinks(socket);
     expect(socket.sent).toMatchInlineSnapshot(`
@@ -37,12 +37,12 @@ describe("the list of WireGuard devices", () => {
     `);
   });
 
-  test("has a flag that it was interrupted by changes", () => {
+  test("the list of WireGuard devices has a flag that it was interrupted by changes", () => {
     const answer = [linkMessage({ name: "wg0", index: 7 }), done({ interrupted: true })];
     expect(listWireguardLinks(new Replay([answer])).interrupted).toBe(true);
   });
 
-  test("excludes other links if the kernel does not filter, because it does not know the kind yet", () => {
+  test("the list of WireGuard devices excludes other links if the kernel does not filter, because it does not know the kind yet", () => {
     const answer = [linkMessage({ name: "eth0", index: 2, kind: "veth" }), done()];
     expect(listWireguardLinks(new Replay([answer])).links).toEqual([]);
   });
@@ -55,7 +55,7 @@ describe("link events", () => {
       .filter(({ link }) => names.includes(link.name))
       .map(({ type, link }) => `${type} ${link.name} ${link.index} ${link.kind}`);
 
-  test("report a device that is added, renamed, up and removed", () => {
+  test("link events report a device that is added, renamed, up and removed", () => {
     expect(story(["wg8", "wg9"])).toEqual([
       "new wg8 2 wireguard",
       "new wg9 2 wireguard",
@@ -65,7 +65,7 @@ describe("link events", () => {
     ]);
   });
 
-  test("do not report a port that leaves its bridge as a removed link", () => {
+  test("link events do not report a port that leaves its bridge as a removed link", () => {
     const removed = story(["outer", "far", "bridge"]).filter((line) => line.startsWith("removed"));
     expect(removed).toEqual([
       "removed outer 4 veth",
@@ -74,7 +74,7 @@ describe("link events", () => {
     ]);
   });
 
-  test("are all read if a datagram has several", () => {
+  test("link events are all read if a datagram has several", () => {
     const datagram = Buffer.concat([
       linkMessage({ name: "wg0", index: 7 }),
       linkMessage({ name: "wg0", index: 7, type: RTM_DELLINK }),
@@ -82,7 +82,7 @@ describe("link events", () => {
     expect(parseLinkEvents(bytesOf(datagram)).map(({ type }) => type)).toEqual(["new", "removed"]);
   });
 
-  test("that are too short for their header are a ParseError", () => {
+  test("link events that are too short for their header are a ParseError", () => {
     const short = linkMessage({ name: "wg0", index: 7 }).slice(0, 28);
     new DataView(short.buffer).setUint32(0, short.length, true);
     expect(() => parseLinkEvents(bytesOf(short))).toThrow(

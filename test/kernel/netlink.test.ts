@@ -98,7 +98,7 @@ test("a request is encoded in the expected bytes", () => {
   );
 });
 
-describe("a ParseError is thrown for", () => {
+describe("ParseError for a message or an attribute", () => {
   const { view } = bytesOf(new Uint8Array(64));
   test.each([
     ["a message of 15 bytes", 15, 15, "netlink message: 15 bytes, but the header alone has 16"],
@@ -120,7 +120,7 @@ describe("a ParseError is thrown for", () => {
       64,
       "netlink message: length is 4294967295 bytes, but 64 are left",
     ],
-  ])("%s", (_what, length, end, message) => {
+  ])("a ParseError is thrown for %s", (_what, length, end, message) => {
     view.setUint32(0, length, true);
     expect(() => messageEnd(view, 0, end)).toThrow(new ParseError(message));
   });
@@ -139,12 +139,12 @@ describe("a ParseError is thrown for", () => {
       64,
       "netlink attribute: length is 65 bytes, but 64 are left",
     ],
-  ])("%s", (_what, length, end, message) => {
+  ])("a ParseError is thrown for %s", (_what, length, end, message) => {
     view.setUint16(0, length, true);
     expect(() => attributeEnd(view, 0, end)).toThrow(new ParseError(message));
   });
 
-  test("a payload with an unexpected length", () => {
+  test("a ParseError is thrown for a payload with an unexpected length", () => {
     expect(() => expectLength("WGPEER_A_RX_BYTES", 4, 8, 8)).toThrow(
       new ParseError("WGPEER_A_RX_BYTES: 4 bytes instead of 8"),
     );

@@ -90,7 +90,7 @@ describe("a recorded answer", () => {
       .filter(([name]) => name === device);
 
   test.each(["wg0", "wg1", "wg2"])(
-    "of %s has the values that wg(8) shows, except the secret keys",
+    "a recorded answer of %s has the values that wg(8) shows, except the secret keys",
     (name) => {
       const { device, changed } = decode(readGolden(`device-${name}.bin`));
       const [interfaceLine, ...peers] = shown(name);
@@ -105,14 +105,14 @@ describe("a recorded answer", () => {
     },
   );
 
-  test("has handshake times in milliseconds", () => {
+  test("a recorded answer has handshake times in milliseconds", () => {
     const { changed } = decode(readGolden("device-wg0.bin"));
     const times = changed.map(({ peer }) => peer.lastHandshakeMs!);
     expect(times.every(Number.isInteger)).toBe(true);
     expect(times.some((time) => time % 1000 !== 0)).toBe(true);
   });
 
-  test("of 100 peers has one peer whose 3002 allowed IPs continue in further messages", () => {
+  test("a recorded answer of 100 peers has one peer whose 3002 allowed IPs continue in further messages", () => {
     const { device, changed, removed } = decode(readGolden("wg-dump-100-32k.bin"));
     expect(device.name).toBe("wg100");
     expect(changed).toHaveLength(100);
@@ -123,14 +123,14 @@ describe("a recorded answer", () => {
     expect(new Set(long).size).toBe(3002);
   });
 
-  test("of 1,000 peers consists of ten datagrams and has each peer once", () => {
+  test("a recorded answer of 1,000 peers consists of ten datagrams and has each peer once", () => {
     const datagrams = readGolden("wg-dump-1000-32k.bin");
     expect(datagrams).toHaveLength(10);
     const { changed } = decode(datagrams);
     expect(new Set(changed.map(({ peer }) => peer.publicKey)).size).toBe(1000);
   });
 
-  test("that a removal interrupted reports no peer as removed", () => {
+  test("a recorded answer that a removal interrupted reports no peer as removed", () => {
     const table = new PeerTable();
     scan(table, { peers: [{ key: 1 }] });
     const datagrams = readGolden("device-interrupted.bin");
@@ -141,7 +141,7 @@ describe("a recorded answer", () => {
     expect(decode(datagrams, table).removed).toEqual([keyOf(1)]);
   });
 
-  test.each(DUMPS)("%s, read twice, has no changes", (name) => {
+  test.each(DUMPS)("the recorded answer %s, read twice, has no changes", (name) => {
     const table = new PeerTable();
     decode(readGolden(name), table);
     const { changed, removed } = decode(readGolden(name), table);
@@ -172,7 +172,7 @@ describe("a flipped bit in an answer", () => {
   };
 
   test.each(["device-wg0.bin", "device-wg1.bin"])(
-    "has the same result as with a new table, for each bit of %s",
+    "each flipped bit in an answer has the same result as with a new table, for %s",
     (name) => {
       const original = readGolden(name);
       const [datagram] = original;
@@ -205,7 +205,7 @@ describe("a flipped bit in an answer", () => {
   );
 });
 
-describe("no private or preshared key", () => {
+describe("private and preshared keys in an answer", () => {
   /** The secret keys in the attributes of the answer. */
   function secretsIn(datagrams: readonly Uint8Array[]): Uint8Array[] {
     return (
@@ -225,13 +225,18 @@ describe("no private or preshared key", () => {
     return keys.filter((key) => key !== "(none)");
   }
 
-  test.each(["wg0", "wg1"])("is missing from the keys that this test finds in %s", (device) => {
-    const found = secretsIn(readGolden(`device-${device}.bin`)).map((secret) => secret.toBase64());
-    expect(found.toSorted()).toEqual(secretsShown(device).toSorted());
-    expect(found.length).toBeGreaterThan(1);
-  });
+  test.each(["wg0", "wg1"])(
+    "no private or preshared key is missing from the keys that this test finds in %s",
+    (device) => {
+      const found = secretsIn(readGolden(`device-${device}.bin`)).map((secret) =>
+        secret.toBase64(),
+      );
+      expect(found.toSorted()).toEqual(secretsShown(device).toSorted());
+      expect(found.length).toBeGreaterThan(1);
+    },
+  );
 
-  test.each(DUMPS)("of %s is in any value, in any encoding", (name) => {
+  test.each(DUMPS)("no private or preshared key of %s is in any value, in any encoding", (name) => {
     const datagrams = readGolden(name);
     const values = strings(decode(datagrams));
     const all = values.join("\n");
@@ -246,7 +251,7 @@ describe("no private or preshared key", () => {
   });
 });
 
-describe("from scan to scan", () => {
+describe("PeerTable", () => {
   test("only peers whose handshake, endpoint or counters differ are reported", () => {
     const table = new PeerTable();
     const quiet: PeerFields = { key: 1, endpoint: "192.0.2.1:51820", allowedIps: ["10.0.0.1/32"] };
@@ -579,11 +584,11 @@ describe("from scan to scan", () => {
   });
 });
 
-describe("without reportsIdlePeers, new peers that never connected are not reported:", () => {
+describe("PeerTable without reportsIdlePeers", () => {
   const quiet: PeerFields = { key: 1, endpoint: "192.0.2.1:51820", rxBytes: 148 };
   const known: PeerFields = { key: 2, handshake: [5, 0] };
 
-  test("the first scan and later ones report only peers that have connected", () => {
+  test("without reportsIdlePeers, the first scan and later ones report only peers that have connected", () => {
     const table = new PeerTable({ reportsIdlePeers: false });
     expect(keys(scan(table, { peers: [quiet, known] }))).toEqual([keyOf(2)]);
     const more = [{ key: 3 }, { key: 4, handshake: [6, 0] as const }];
@@ -591,7 +596,7 @@ describe("without reportsIdlePeers, new peers that never connected are not repor
     expect(table.size).toBe(4);
   });
 
-  test("their first change is reported with the previous values", () => {
+  test("without reportsIdlePeers, the first change of a peer is reported with the previous values", () => {
     const table = new PeerTable({ reportsIdlePeers: false });
     scan(table, { peers: [quiet, known] });
     expect(scan(table, { peers: [quiet, known] }).changed).toEqual([]);
@@ -604,7 +609,7 @@ describe("without reportsIdlePeers, new peers that never connected are not repor
     ]);
   });
 
-  test("a peer that connects while the first scan is repeated is new", () => {
+  test("without reportsIdlePeers, a peer that connects while the first scan is repeated is new", () => {
     const table = new PeerTable({ reportsIdlePeers: false });
     table.begin();
     table.read(...messageOf({ peers: [quiet] }));
@@ -612,7 +617,7 @@ describe("without reportsIdlePeers, new peers that never connected are not repor
     expect(changed).toMatchObject([{ before: null, peer: { lastHandshakeMs: 5000 } }]);
   });
 
-  test("they are reported once a peer that had connected was removed, because they may be that peer", () => {
+  test("without reportsIdlePeers, new peers are reported once a peer that had connected was removed, because they may be that peer", () => {
     const table = new PeerTable({ reportsIdlePeers: false });
     scan(table, { peers: [quiet, known] });
     expect(scan(table, { peers: [known] }).removed).toEqual([keyOf(1)]);
@@ -622,7 +627,7 @@ describe("without reportsIdlePeers, new peers that never connected are not repor
   });
 });
 
-describe("an invalid answer is a ParseError:", () => {
+describe("an invalid answer", () => {
   const key: Attribute = [1, new Uint8Array(32)];
   test.each<[string, readonly Attribute[]]>([
     ["WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY", [[4, socketAddress("192.0.2.1:1")]]],
@@ -705,13 +710,13 @@ describe("an invalid answer is a ParseError:", () => {
       ],
     ],
     ["WGALLOWEDIP_A_CIDR_MASK: 4 bytes instead of 1", [key, [9, [[0, [[3, u32(32)]]]]]]],
-  ])("%s", (message, attributes) => {
+  ])('an invalid answer is the ParseError "%s"', (message, attributes) => {
     expect(() => scan(new PeerTable(), { peers: [{ key: 0, attributes }] })).toThrow(
       new ParseError(message),
     );
   });
 
-  test("an answer without messages", () => {
+  test("an answer without messages is a ParseError", () => {
     const table = new PeerTable();
     table.begin();
     expect(() => table.finish({ interrupted: false })).toThrow(
@@ -720,7 +725,7 @@ describe("an invalid answer is a ParseError:", () => {
   });
 });
 
-describe("an invalid attribute of a known peer is also a ParseError:", () => {
+describe("an invalid attribute of a known peer", () => {
   test.each<[string, Attribute]>([
     ["WGPEER_A_PUBLIC_KEY: 31 bytes instead of 32", [1, new Uint8Array(31)]],
     ["WGPEER_A_ENDPOINT: 1 bytes", [4, Uint8Array.of(2)]],
@@ -730,7 +735,7 @@ describe("an invalid attribute of a known peer is also a ParseError:", () => {
     ["WGPEER_A_LAST_HANDSHAKE_TIME: 8 bytes instead of 16", [6, u64(5)]],
     ["WGPEER_A_RX_BYTES: 4 bytes instead of 8", [7, u32(148)]],
     ["WGPEER_A_TX_BYTES: 4 bytes instead of 8", [8, u32(92)]],
-  ])("%s", (message, wrong) => {
+  ])('an invalid attribute of a known peer is the ParseError "%s"', (message, wrong) => {
     const table = new PeerTable();
     scan(table, peerOf(KERNEL_ORDER));
     const replaced = KERNEL_ORDER.map((each) => (each[0] === wrong[0] ? wrong : each));
@@ -739,7 +744,7 @@ describe("an invalid attribute of a known peer is also a ParseError:", () => {
     }
   });
 
-  test("an IPv4 address with the length of IPv6", () => {
+  test("an IPv4 address of a known peer with the length of IPv6 is a ParseError", () => {
     const table = new PeerTable();
     const ipv4 = (bytes: Uint8Array) => scan(table, peerOf(KERNEL_ORDER.with(7, [4, bytes])));
     // It begins like the known address, and all other bytes of both are zero.
@@ -749,7 +754,7 @@ describe("an invalid attribute of a known peer is also a ParseError:", () => {
     expect(() => ipv4(long)).toThrow("WGPEER_A_ENDPOINT of family 2: 28 bytes instead of 16");
   });
 
-  test("a peer that ends within its key", () => {
+  test("a known peer that ends within its key is a ParseError", () => {
     const table = new PeerTable();
     scan(table, peerOf(KERNEL_ORDER));
     const message = deviceMessage(peerOf(KERNEL_ORDER));
@@ -758,7 +763,7 @@ describe("an invalid attribute of a known peer is also a ParseError:", () => {
     expect(() => decode([message], table)).toThrow("length is 36 bytes, but 20 are left");
   });
 
-  test("an attribute that is longer than its peer", () => {
+  test("an attribute that is longer than its known peer is a ParseError", () => {
     const table = new PeerTable();
     scan(table, peerOf(KERNEL_ORDER));
     for (const { path, at } of attributesIn([deviceMessage(peerOf(KERNEL_ORDER))])) {

@@ -125,7 +125,7 @@ describe("the time of the last handshake", () => {
     `last_handshake_time_nsec=${nanoseconds}`,
   ];
 
-  test("is null if it is zero", () => {
+  test("the time of the last handshake is null if it is zero", () => {
     expect(peer(...handshake(0, 0)).lastHandshakeMs).toBeNull();
   });
 
@@ -137,20 +137,23 @@ describe("the time of the last handshake", () => {
     [99_999_999, 0, NOW - 99_999_999_000],
     [100_000_000, 0, 100_000_000_000],
     [1_767_225_590, 500_000_000, NOW - 9500],
-  ])("of %i s %i ns is an age if it is far below Unix time", (seconds, nanoseconds, wanted) => {
-    const lines = handshake(seconds, nanoseconds);
-    expect(peer(...lines).lastHandshakeMs).toBe(wanted);
-    expect(peer(...lines.toReversed()).lastHandshakeMs).toBe(wanted);
-  });
+  ])(
+    "the time of the last handshake of %i s %i ns is an age if it is far below Unix time",
+    (seconds, nanoseconds, wanted) => {
+      const lines = handshake(seconds, nanoseconds);
+      expect(peer(...lines).lastHandshakeMs).toBe(wanted);
+      expect(peer(...lines.toReversed()).lastHandshakeMs).toBe(wanted);
+    },
+  );
 
-  test("is an age only for the peer that has it", () => {
+  test("the time of the last handshake is an age only for the peer that has it", () => {
     const key = (byte: string) => `public_key=${byte.repeat(32)}`;
     const lines = [key("01"), ...handshake(26, 1e6), key("02"), "rx_bytes=1", "errno=0", "\n"];
     const { peers } = parse(lines.join("\n"));
     expect(peers.map(({ lastHandshakeMs }) => lastHandshakeMs)).toEqual([NOW - 26_001, null]);
   });
 
-  test("is Unix time, however small, if the answer has a private key, as the specification requires", () => {
+  test("the time of the last handshake is Unix time, however small, if the answer has a private key, as the specification requires", () => {
     // A handshake of wireguard-go from before the clock was set must not move with the clock.
     const text = `private_key=${PRIVATE}\npublic_key=${"ab".repeat(32)}\n${handshake(26, 5e8).join("\n")}\nerrno=0\n\n`;
     expect(parse(text).peers[0]!.lastHandshakeMs).toBe(26_500);
@@ -200,7 +203,7 @@ test("unknown keys are ignored, and an answer can have no peers", () => {
   expect(parse("fwmark=7\nsomething_new=x=y\nerrno=0\n\n").peers).toEqual([]);
 });
 
-describe("an invalid answer is a ParseError, which has the key and no value:", () => {
+describe("an invalid answer", () => {
   const key = `public_key=${"ab".repeat(32)}`;
   test.each([
     ["UAPI answer of wg0: no errno line", "listen_port=1\n\n"],
@@ -236,12 +239,12 @@ describe("an invalid answer is a ParseError, which has the key and no value:", (
       "UAPI answer: persistent_keepalive_interval is not a valid number",
       `${key}\npersistent_keepalive_interval=off\nerrno=0\n\n`,
     ],
-  ])("%s", (message, text) => {
+  ])("an invalid answer is a ParseError that has the key and no value: %s", (message, text) => {
     expect(() => parse(text)).toThrow(new ParseError(message));
   });
 });
 
-describe("from scan to scan", () => {
+describe("differenceOf", () => {
   const difference = (before: readonly Peer[], now: readonly Peer[]) =>
     differenceOf(byKey(before), byKey(now));
   const byKey = (peers: readonly Peer[]) => new Map(peers.map((each) => [each.publicKey, each]));

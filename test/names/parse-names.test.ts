@@ -24,16 +24,19 @@ function names(...lines: readonly string[]): Record<string, string> {
   return Object.fromEntries(letters) as Record<string, string>;
 }
 
-describe("the name is found in the format of", () => {
+describe("the formats of names", () => {
   const block = ["[Peer]", "PublicKey = A", "AllowedIPs = 10.0.0.2/32"];
   const [header, ...settings] = block as [string, ...string[]];
   const server = ["[Interface]", `PrivateKey = ${PRIVATE}`, "ListenPort = 51820", ""];
 
   test.each<[string, string[], string?]>([
     ["prometheus_wireguard_exporter", [header, "# friendly_name = Ada's phone", ...settings]],
-    ["the same, without blanks", [header, "#friendly_name=Ada's phone", ...settings]],
     [
-      "the same, with JSON",
+      "prometheus_wireguard_exporter, without blanks",
+      [header, "#friendly_name=Ada's phone", ...settings],
+    ],
+    [
+      "prometheus_wireguard_exporter, with JSON",
       [header, '# friendly_json={"id":7,"name":"Ada\'s phone"}', ...settings],
     ],
     [
@@ -115,7 +118,7 @@ describe("the name is found in the format of", () => {
     ["by hand, above", ["# Ada's phone", ...block]],
     ["by hand, beside the header", ["[Peer] # Ada's phone", ...settings]],
     ["by hand, beside the key", [header, "PublicKey = A # Ada's phone", "AllowedIPs = ::/0"]],
-  ])("%s", (_, lines, name = "Ada's phone") => {
+  ])("the name is found in the format of %s", (_, lines, name = "Ada's phone") => {
     expect(names(...server, ...lines)).toEqual({ A: name });
     // With other peers around it, with Windows line ends, and at the end of the file.
     const others = (letter: string) => ["[Peer]", `PublicKey = ${letter}`, "AllowedIPs = ::/0"];
@@ -132,7 +135,7 @@ describe("the name is found in the format of", () => {
     ).toMatchObject({ A: name });
   });
 
-  test("PiVPN, for all peers of a file, except disabled ones", () => {
+  test("the names are found in the format of PiVPN, for all peers of a file, except disabled ones", () => {
     const pivpn = (name: string, letter: string) => [
       `### begin ${name} ###`,
       "[Peer]",
@@ -153,7 +156,7 @@ describe("the name is found in the format of", () => {
   });
 });
 
-describe("of several comments, this one counts:", () => {
+describe("a block with several comments", () => {
   test.each<[string, string[], Record<string, string>]>([
     [
       "a marked one before a plain one",
@@ -350,7 +353,7 @@ describe("of several comments, this one counts:", () => {
       ["# ada", "[Peer]", "# friendly_json=[1]", "PublicKey = A"],
       { A: "ada" },
     ],
-  ])("%s", (_, lines, expected) => {
+  ])("of several comments, this one counts: %s", (_, lines, expected) => {
     expect(names(...lines)).toEqual(expected);
   });
 
@@ -397,7 +400,7 @@ describe("of several comments, this one counts:", () => {
     "Email: ada@example.net",
     "ID: cc0h2fq5u4h4i8v2f6g0",
     "-WGP- Created: 2026-01-01 10:00:00 +0000 UTC",
-  ])("%s: is not a name", (text) => {
+  ])('the comment "%s" is not a name', (text) => {
     for (const comment of [`# ${text}`, `#${text}`, `; ${text}`]) {
       expect(names("[Interface]", comment, "[Peer]", "PublicKey = A")).toEqual({});
       expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
@@ -425,7 +428,7 @@ test.each([
   "bob start",
   "Start menu",
   "Managed Switch",
-])("%s: is a name, although it resembles a marker", (text) => {
+])('the comment "%s" is a name, although it resembles a marker', (text) => {
   for (const comment of [`# ${text}`, `#${text}`, `; ${text}`]) {
     const expected = { A: text };
     expect(names("[Interface]", comment, "[Peer]", "PublicKey = A")).toEqual(expected);
@@ -450,7 +453,7 @@ test.each([
   "# -wgp- peer: alice / updated: 2022-01-01",
   "### CLIENT alice | EXPIRES: 2027-01-01",
   "# alice / alice@example.net / updated: 2026-01-01",
-])("%s: is recognised as the name alice in any case", (comment) => {
+])('the comment "%s" is recognised as the name alice in any case', (comment) => {
   expect(names("[Peer]", "PublicKey = A", "AllowedIPs = ::/0", comment)).toEqual({ A: "alice" });
 });
 
@@ -471,27 +474,27 @@ describe("an unusual block", () => {
     ],
     ["of NULs", ["\0\0[Peer]\0", "\0", "PublicKey = \0"]],
     ["with a very long comment", [`[Peer]`, `# ${"bob ".repeat(50_000)}`, "PublicKey = B"]],
-  ])("%s does not affect the next block", (_, lines) => {
+  ])("a block %s does not affect the next block", (_, lines) => {
     const good = ["[Peer]", "# ada", "PublicKey = A"];
     expect(names(...lines, "", ...good)).toEqual({ A: "ada" });
     expect(names(...good, "", ...lines)).toEqual({ A: "ada" });
   });
 
   test.each(["[peer]", "[PEER]", "  [Peer]  ", "[ Peer ]", "[Peer]# phone"])(
-    "%s is a header",
+    "the line %s is a header",
     (header) => {
       expect(names(header, "# friendly_name = ada", "PublicKey = A")).toEqual({ A: "ada" });
     },
   );
 
   test.each(["publickey=A", "\tPUBLICKEY\t=\tA\t", "PublicKey = A#x", "PublicKey=A # x"])(
-    "%j is a key",
+    "the line %j is a key",
     (line) => {
       expect(names("[Peer]", "# friendly_name = ada", line)).toEqual({ A: "ada" });
     },
   );
 
-  test("a repeated block: the last name counts", () => {
+  test("the last name of a repeated block counts", () => {
     const block = (name: string) => ["[Peer]", `# ${name}`, "PublicKey = A", ""];
     expect(names(...block("old"), ...block("new"), "[Peer]", "PublicKey = A")).toEqual({
       A: "new",
@@ -507,11 +510,11 @@ describe("a name", () => {
     ["Ada\u2028Bob", "Ada Bob"],
     ["👩‍💻 Ада 漢字", "👩‍💻 Ада 漢字"],
     ["x".repeat(42) + " " + "y".repeat(40), `${"x".repeat(42)} ${"y".repeat(20)}…`],
-  ])("that is written %j becomes %j", (written, name) => {
+  ])("a name that is written %j becomes %j", (written, name) => {
     expect(names("[Peer]", `# friendly_name = ${written}`, "PublicKey = A")).toEqual({ A: name });
   });
 
-  test("is always valid as a name in the settings", () => {
+  test("a name is always valid as a name in the settings", () => {
     const { parse } = peerName();
     const mark = fc.constantFrom(
       "# ",
@@ -563,12 +566,12 @@ const line = fc.oneof(
 const garbage = fc.array(line, { maxLength: 30 }).map((lines) => lines.join("\n"));
 
 describe("parseNames", () => {
-  test("does not throw for any bytes", () => {
+  test("parseNames does not throw for any bytes", () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => void parseNames(bytes)));
     fc.assert(fc.property(garbage, (text) => void names(text)));
   });
 
-  test("reads a block whatever text surrounds it", () => {
+  test("parseNames reads a block whatever text surrounds it", () => {
     const good = `[Peer]\n# friendly_name = Carol\nPublicKey = ${C}\n`;
     fc.assert(
       fc.property(garbage, garbage, (before, after) => {
@@ -578,7 +581,7 @@ describe("parseNames", () => {
     );
   });
 
-  test("returns no key in a name, and no private key anywhere", () => {
+  test("parseNames returns no key in a name, and no private key anywhere", () => {
     const secret = fc.uint8Array({ minLength: 32, maxLength: 32 });
     const place = fc.constantFrom(
       "PrivateKey = KEY",
@@ -622,7 +625,7 @@ describe("parseNames", () => {
     );
   });
 
-  test("gives no peer a name that is nearer to another block", () => {
+  test("parseNames gives no peer a name that is nearer to another block", () => {
     const form = fc.constantFrom(
       (name: string) => `# ${name}`,
       (name: string) => `# friendly_name = ${name}`,
@@ -704,18 +707,21 @@ describe("parseNames", () => {
     (half: string, rest: string) => `# ${half}\u200b${rest}`,
     (half: string, rest: string) => `# friendly_name = ${"ada ".repeat(8)}${half}\u2060${rest}`,
     (half: string, rest: string) => `# friendly_json={"name":"${half}\\u002b${rest}"}`,
-  ])("returns no key that is split by an invisible character or an escape (%#)", (write) => {
-    const comment = write(PRIVATE.slice(0, 22), PRIVATE.slice(22, 43));
-    expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
-  });
+  ])(
+    "parseNames returns no key that is split by an invisible character or an escape (%#)",
+    (write) => {
+      const comment = write(PRIVATE.slice(0, 22), PRIVATE.slice(22, 43));
+      expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
+    },
+  );
 
-  test("does not read a file with too many lines", () => {
+  test("parseNames does not read a file with too many lines", () => {
     const block = `[Peer]\n# ada\nPublicKey = ${A}\n`;
     expect(parseNames(Buffer.from("#\n".repeat(LINES_MAX - 3) + block))?.size).toBe(1);
     expect(parseNames(Buffer.from("#\n".repeat(LINES_MAX) + block))).toBeNull();
   });
 
-  test("takes time in proportion to the size of the file, not to its square", () => {
+  test("parseNames takes time in proportion to the size of the file, not to its square", () => {
     const costly = [
       "# a",
       "[Peer",

@@ -68,7 +68,7 @@ function setSources(paths: readonly string[], alice: string | null = null): void
 }
 
 describe("the name of a peer", () => {
-  test("is read from the file of its device", () => {
+  test("the name of a peer is read from the file of its device", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     write("wg1.conf", { [ALICE]: "ada at work", [BOB]: "bob" });
     setSources(["%i.conf"]);
@@ -81,7 +81,7 @@ describe("the name of a peer", () => {
     expect(reads).toEqual(["wg0.conf", "wg1.conf"]);
   });
 
-  test("is the one in the settings, if they have one", () => {
+  test("the name of a peer is the one in the settings, if they have one", () => {
     write("wg0.conf", { [ALICE]: "ada", [BOB]: "bob" });
     setSources(["%i.conf"], "Ada L.");
     peerNames.setDevices(["wg0"]);
@@ -92,7 +92,7 @@ describe("the name of a peer", () => {
     expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
   });
 
-  test("is only read from the settings if names is off", () => {
+  test("the name of a peer is only read from the settings if names is off", () => {
     write("wg0.conf", { [BOB]: "bob" });
     setSources([], "Ada L.");
     peerNames.setDevices(["wg0"]);
@@ -120,7 +120,7 @@ describe("the name of a peer", () => {
       ["wg0.conf", "other.conf"],
     ],
     [["+.conf", "[w]g0.conf", "wg0.con", "g0.conf", "nowhere/*", "wg0.conf/*"], []],
-  ])("is read for the paths %j from the files %j", (paths, files) => {
+  ])("the name of a peer is read for the paths %j from the files %j", (paths, files) => {
     for (const sub of ["sub", "wg0", "folder.conf"]) mkdirSync(join(folder, sub));
     const all = ["wg0.conf", "other.conf", "wg0.conf.bak", "30-wg0.netdev", ".hidden.conf"];
     for (const file of [...all, "sub/wg0.conf", "sub/.x.conf", "wg0/wg0"])
@@ -131,7 +131,7 @@ describe("the name of a peer", () => {
     expect(peerNames.nameOf(ALICE, "wg0")).toBe(files[0] ?? null);
   });
 
-  test("is read from a file with the device's name, which is not used as a pattern", () => {
+  test("the name of a peer is read from a file with the device's name, which is not used as a pattern", () => {
     for (const file of ["x.conf", "a.conf", "*.conf", "%i.conf"]) write(file, { [ALICE]: file });
     setSources(["%i.conf"]);
     peerNames.setDevices(["*", "%i", "$&", ".."]);
@@ -140,7 +140,7 @@ describe("the name of a peer", () => {
     expect(peerNames.nameOf(ALICE, "*")).toBe("*.conf");
   });
 
-  test("is read only from the first 200 files of a folder", () => {
+  test("the name of a peer is read only from the first 200 files of a folder", () => {
     for (let i = 100; i < 400; i++) write(`${i}.conf`, { [i === 299 ? ALICE : BOB]: `n${i}` });
     setSources(["*.conf"]);
     peerNames.setDevices(["wg0", "wg1"]);
@@ -152,7 +152,7 @@ describe("the name of a peer", () => {
   });
 });
 
-describe("files are read again", () => {
+describe("the times at which files of names are read again", () => {
   beforeEach(() => {
     write("wg0.conf", { [ALICE]: "ada" });
     setSources(["%i.conf"]);
@@ -160,7 +160,7 @@ describe("files are read again", () => {
     reads = [];
   });
 
-  test("within a minute after a change", () => {
+  test("files of names are read again within a minute after a change", () => {
     write("wg0.conf", { [ALICE]: "Ada Lovelace" });
     expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
     clock.advance(MINUTE_MS);
@@ -169,7 +169,7 @@ describe("files are read again", () => {
     expect(reads).toEqual(["wg0.conf"]);
   });
 
-  test("even if size and modification time are unchanged", () => {
+  test("files of names are read again even if size and modification time are unchanged", () => {
     const then = new Date(0);
     utimesSync(join(folder, "wg0.conf"), then, then);
     clock.advance(MINUTE_MS);
@@ -180,7 +180,7 @@ describe("files are read again", () => {
     expect(peerNames.nameOf(ALICE, "wg0")).toBe("eve");
   });
 
-  test("when the name of a peer without a name is requested, but at most once a second", () => {
+  test("files of names are read again when the name of a peer without a name is requested, but at most once a second", () => {
     expect(peerNames.nameOf(BOB, "wg0")).toBeNull();
     write("wg0.conf", { [ALICE]: "ada", [BOB]: "bob" });
     clock.advance(999);
@@ -190,7 +190,7 @@ describe("files are read again", () => {
     expect(reads).toEqual(["wg0.conf"]);
   });
 
-  test("when devices are added or removed", () => {
+  test("files of names are read again when devices are added or removed", () => {
     write("wg0.conf", { [ALICE]: "new name" });
     write("wg1.conf", { [BOB]: "bob" });
     peerNames.setDevices(["wg0", "wg1"]);
@@ -198,7 +198,7 @@ describe("files are read again", () => {
     expect(peerNames.nameOf(BOB, "wg1")).toBe("bob");
   });
 
-  test("when the settings are reloaded, even if the file did not change", () => {
+  test("files of names are read again when the settings are reloaded, even if the file did not change", () => {
     setSources(["%i.conf"]);
     expect(reads).toEqual(["wg0.conf"]);
     expect(clock.waiting).toBe(1);
@@ -207,7 +207,7 @@ describe("files are read again", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test("and names that were removed from them are forgotten", () => {
+  test("names that were removed from a file are forgotten when it is read again", () => {
     write("wg0.conf", {});
     clock.advance(MINUTE_MS);
     expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
@@ -218,7 +218,7 @@ describe("files are read again", () => {
     expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
   });
 
-  test("for a removed device only on request", () => {
+  test("the files of a removed device are read again only on request", () => {
     peerNames.setDevices([]);
     expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
     clock.advance(MINUTE_MS);
@@ -229,21 +229,21 @@ describe("files are read again", () => {
     expect(peerNames.nameOf(ALICE, "wg0")).toBe("another");
   });
 
-  test("including new files in a folder", () => {
+  test("new files in a folder are read within a minute", () => {
     setSources(["*.conf"]);
     write("more.conf", { [BOB]: "bob" });
     clock.advance(MINUTE_MS);
     expect(peerNames.nameOf(BOB, "wg0")).toBe("bob");
   });
 
-  test("but not after the dispose", () => {
+  test("files of names are not read again after the dispose", () => {
     peerNames[Symbol.dispose]();
     expect(clock.waiting).toBe(0);
   });
 });
 
-describe("a file that cannot be read", () => {
-  test("is logged once, and its last names are kept", () => {
+describe("a file of names that cannot be read", () => {
+  test("a file that cannot be read is logged once, and its last names are kept", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     setSources(["%i.conf"]);
     peerNames.setDevices(["wg0"]);
@@ -260,7 +260,7 @@ describe("a file that cannot be read", () => {
     expect(warnings).toHaveLength(1);
   });
 
-  test("because it is missing is logged only if its path has no pattern", () => {
+  test("a missing file is logged only if its path has no pattern", () => {
     setSources(["%i.conf", "*.conf", "wg0/names", "names.txt"]);
     peerNames.setDevices(["wg0"]);
     clock.advance(MINUTE_MS);
@@ -270,7 +270,7 @@ describe("a file that cannot be read", () => {
     ]);
   });
 
-  test("because it is a pipe or a device is logged, and does not block", async () => {
+  test("a file that is a pipe or a device is logged, and does not block", async () => {
     await Bun.$`mkfifo ${folder}/wg0.conf`;
     setSources(["%i.conf", "/dev/zero"]);
     peerNames.setDevices(["wg0"]);
@@ -280,7 +280,7 @@ describe("a file that cannot be read", () => {
     ]);
   });
 
-  test("because it is too large is logged", () => {
+  test("a file that is too large is logged", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     truncateSync(join(folder, "wg0.conf"), 17 * 1024 * 1024);
     setSources(["%i.conf"]);
@@ -289,7 +289,7 @@ describe("a file that cannot be read", () => {
     expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
   });
 
-  test("is never quoted in a message", () => {
+  test("a file of names is never quoted in a message", () => {
     writeFileSync(join(folder, "wg0.conf"), "[Peer]\nPublicKey = hunter2\n# hunter2\nhunter2");
     setSources(["%i.conf"]);
     peerNames.setDevices(["wg0"]);
@@ -300,7 +300,7 @@ describe("a file that cannot be read", () => {
 describe("the bytes of a secret file", () => {
   const limits = { lastStamp: null, maxBytes: 100 };
 
-  test("are read completely, and wiped afterwards", () => {
+  test("the bytes of a secret file are read completely, and wiped afterwards", () => {
     const path = join(folder, "secret");
     writeFileSync(path, "a secret");
     const seen: Uint8Array[] = [];
@@ -312,7 +312,7 @@ describe("the bytes of a secret file", () => {
     expect(seen).toEqual([new Uint8Array("a secret".length)]);
   });
 
-  test("are also wiped after an error, and the file is closed", () => {
+  test("the bytes of a secret file are also wiped after an error, and the file is closed", () => {
     const path = join(folder, "secret");
     writeFileSync(path, "a secret");
     const open = () => readdirSync("/proc/self/fd").length;
@@ -327,7 +327,7 @@ describe("the bytes of a secret file", () => {
     expect(open()).toBe(before);
   });
 
-  test("do not stay in memory if they are private keys", async () => {
+  test("private keys in the bytes of a secret file do not stay in memory", async () => {
     const keys = Array.from({ length: 50 }, () => crypto.getRandomValues(Buffer.alloc(32)));
     const publicKey = crypto.getRandomValues(Buffer.alloc(32)).toString("base64") as PublicKey;
     const at = (index: number) => keys[index]!.toString("base64");

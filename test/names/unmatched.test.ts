@@ -20,7 +20,7 @@ function warnings(toml: string, seen = present): string[] {
   return unmatched(settings, seen);
 }
 
-describe("a warning is given", () => {
+describe("warnOfUnmatched", () => {
   test.each<[string, string, string[]]>([
     [
       "for a name that no peer has",
@@ -59,11 +59,11 @@ describe("a warning is given", () => {
       `webhook_peers = ["a\\u202eb"]`,
       ['no peer is called "a\\u{202e}b" now (target 1)'],
     ],
-  ])("%s", (_, toml, expected) => {
+  ])("a warning is given %s", (_, toml, expected) => {
     expect(warnings(toml)).toEqual(expected);
   });
 
-  test("with only the first of many peers", () => {
+  test("a warning is given with only the first of many peers", () => {
     const keys = Array.from({ length: 9 }, (_, index) =>
       Buffer.alloc(32, index + 100).toString("base64"),
     );
@@ -105,13 +105,13 @@ describe("the peers of the devices", () => {
     return log;
   }
 
-  test("provide the names", () => {
+  test("the peers of the devices provide the names for a warning", () => {
     expect(warned(`webhook_peers = ["alice", "alcie"]`, () => [{ publicKey: ALICE }])).toEqual([
       'no peer is called "alcie" now; did you mean alice? (target 1)',
     ]);
   });
 
-  test("are read only if the settings mention a peer", () => {
+  test("the peers of the devices are read only if the settings mention a peer", () => {
     const peers = (): never => {
       throw new Error("asked");
     };
@@ -119,7 +119,7 @@ describe("the peers of the devices", () => {
     expect(() => warned(`webhook_peers = "alice"`, peers)).toThrow("asked");
   });
 
-  test("can be unreadable, and then there is no warning", () => {
+  test("there is no warning if the peers of the devices are unreadable", () => {
     const peers = (): never => {
       throw new SystemError("scan wg0", "EPERM");
     };

@@ -9,6 +9,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { MessageType } from "../../src/base/wireguard.ts";
 import { openTap } from "../../src/capture/bpf.ts";
 import type { PacketHandler } from "../../src/capture/capture.ts";
+import { openHandshakeSample } from "../../src/capture/handshake-sample.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { openSentTap } from "../../src/capture/sent-handshakes.ts";
@@ -46,7 +47,7 @@ describe.skipIf(filterTools.missing)(filterTools.title("the filter of a socket")
   });
 
   test.each(["nflog", "bpf"])(
-    "with a rule or a filter that passes all data, wgmon receives only handshakes and selected data (%s)",
+    "wgmon receives only handshakes and selected data, if a rule or a filter passes all data (%s)",
     async (monitor) => {
       await runScript(nftLoad(rule));
       /** Messages with their index, in the order in which they were read, and the reasons of losses. */
@@ -125,6 +126,42 @@ function withIndex(index: number, message: Uint8Array): Uint8Array {
   new DataView(message.buffer).setUint32(4, index);
   return message;
 }
+
+const sampleTools = needs("own namespaces");
+
+test.skipIf(sampleTools.missing)(
+  sampleTools.title(
+    "the sample of handshakes contains those to the given ports, and none without ports",
+  ),
+  async () => {
+    /** Enough time for two reads of the sample, in which it would find further packets. */
+    const TWO_READS_MS = 600;
+    const read: number[] = [];
+    const sample = openHandshakeSample(systemClock, (bytes) => {
+      read.push(parsePacket(bytes)!.destinationPort);
+    });
+    const receivers = await Promise.all(
+      [PORT, OTHER_PORT].map((port) => Bun.udpSocket({ hostname: HOST, port })),
+    );
+    const sender = await Bun.udpSocket({ hostname: HOST });
+    /** Sends an initiation to both ports, and returns the ports of those that were read. */
+    async function sampleOf(ports: readonly number[]): Promise<number[]> {
+      read.length = 0;
+      sample.setPorts(ports);
+      for (const port of [PORT, OTHER_PORT]) sender.send(initiation(), port, HOST);
+      await until("the initiations are read", () => read.length >= ports.length);
+      await Bun.sleep(TWO_READS_MS);
+      return read;
+    }
+    expect(await sampleOf([])).toEqual([]);
+    expect(await sampleOf([PORT])).toEqual([PORT]);
+    expect(await sampleOf([PORT, OTHER_PORT])).toEqual([PORT, OTHER_PORT]);
+    expect(await sampleOf([])).toEqual([]);
+    expect(await sampleOf([PORT, OTHER_PORT])).toEqual([PORT, OTHER_PORT]);
+    sample.close();
+    for (const socket of [...receivers, sender]) socket.close();
+  },
+);
 
 const tapTools = needs("own namespaces", "setpriv", "bash");
 

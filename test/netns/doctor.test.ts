@@ -1,8 +1,17 @@
 /**
- * `wgmon doctor` and `wgmon health` of the binary, with a fake device. Each scenario has one fault.
+ * `wgmon doctor` and `wgmon health` of the binary, with a fake device. The machine has no fault before each test, which
+ * makes one.
  */
 
-import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -17,7 +26,7 @@ import { FakeUapiDevice, publicKeyOf } from "../support/fake-uapi-device.ts";
 import { needs } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
-import { startWgmon } from "../support/wgmon.ts";
+import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 setDefaultTimeout(TEST_MS);
 
@@ -32,392 +41,504 @@ const SECRET = "t0k3n";
 /** `tunnel`: for the network interfaces of the scenarios. */
 const tools = needs("own namespaces", "tunnel", "setpriv", "prlimit", "nft");
 
-interface Seen {
+interface Report {
   readonly exitCode: number;
   readonly findings: readonly (Finding & { readonly check: string })[];
-  readonly stderr: string;
 }
+
+/** Name of a check, the beginning of its first finding, and its fix. */
+type Expected = readonly [check: string, start: string, fix: RegExp | null];
 
 const folder = newStateFolder();
 const state = join(folder, "state");
 const runtime = join(folder, "run");
-const always = [
-  "--device",
-  DEVICE,
-  "--names",
-  "off",
-  "--config",
-  "/dev/null",
-  "--state-dir",
-  state,
-];
+const environment = { RUNTIME_DIRECTORY: runtime, STATE_DIRECTORY: state };
 mkdirSync(state);
+// All users can enter the folder.
+chmodSync(folder, 0o755);
 
-/** Scenario, exit code, name of a check, the beginning of its first finding, and its fix. */
-const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[] = [
-  ["device down", 1, "devices", "problem: wgtest-doctor is down", /^ip link set wgtest-doctor up$/],
-  ["no rule", 1, "rules", "problem: no rule logs to group 1", /^wgmon rules --install, or/],
-  ["rules to be managed", 0, "rules", "ok: wgmon will load table inet wgmon when it runs", null],
-  ["fine", 0, "rules", "ok: wgtest-doctor's port 51820 is logged to group 1 (inet wgmon", null],
-  ["other group", 1, "rules", "problem: no rule logs to group 2; rules log to group 1", /install/],
-  ["other port", 1, "rules", "problem: no rule logs wgtest-doctor's port 51820 to group 1", /inst/],
-  ["short snaplen", 1, "rules", "problem: inet mine input: snaplen 60 cuts off", /180 or more/],
-  ["group taken", 1, "group", "problem: process ", /--group/],
-  ["interface missing", 1, "interface", "problem: there is no interface nosuch0", /any$/],
-  ["interface down", 1, "interface", "problem: far0 is down", /ip link set far0 up/],
-  ["interface fine", 0, "interface", "ok: far0", null],
-  ["interface fine", 0, "filter", "ok: the default one", null],
-  ["interface off the default route", 0, "interface", "warning: near0, but the default", /far0/],
-  ["filter fine", 0, "filter", "ok: --filter passes handshakes to 51820", null],
-  ["filter for the own address", 0, "filter", "ok: --filter passes handshakes to 51820", null],
-  [
-    "filter for another port",
-    0,
-    "filter",
-    "warning: --filter does not pass an initiation",
-    /default/,
-  ],
-  [
-    "filter broken",
-    1,
-    "filter",
-    'problem: --filter: "udp dst port )" is not a tcpdump',
-    /correct --filter/,
-  ],
-  ["webhook fine", 0, "targets", "ok: webhook http://127.0.0.1:", null],
-  ["webhook dead", 1, "targets", "problem: webhook http://127.0.0.1:1/...: ECONNREFUSED", /URL/],
-  [
-    "webhooks dead, no network",
-    0,
-    "targets",
-    "skipped: webhook http://127.0.0.1:1/...: --no-",
-    null,
-  ],
-  ["webhooks silent", 1, "targets", "problem: webhook 1 http://127.0.0.1:", /receiver/],
-  ["settings file", 0, "secrets", "ok: the permissions of 1 file are correct", null],
-  [
-    "settings file, to be read by all",
-    0,
-    "secrets",
-    "warning: all users can read /",
-    /^move its URLs/,
-  ],
-  [
-    "settings file without secrets, to be read by all",
-    0,
-    "secrets",
-    "ok: the permissions of 1 file",
-    null,
-  ],
-  ["settings file, to be written by all", 1, "secrets", "problem: all users can change /", /chmod/],
-  [
-    "settings file wrong",
-    1,
-    "settings",
-    "problem: /",
-    /^correct it, otherwise wgmon does not start/,
-  ],
-  ["program", 0, "targets", "ok: own (exec /bin/true): is executable", null],
-  ["program missing", 1, "targets", "problem: own (exec /", /correct exec/],
-  ["program not to be executed", 1, "targets", "problem: own (exec /", /chmod \+x/],
-  ["store read-only", 1, "store", "problem: /", /--state-dir/],
-  ["store under a file", 1, "store", "problem: /etc/hostname/wgmon is not writable", /chown/],
-  ["store nearly full", 1, "store", "problem: /", /free disk space/],
-  ["no capability", 1, "capabilities", "problem: CAP_NET_ADMIN is missing here", /^sudo/],
-  ["no capability", 1, "rules", "skipped: ", null],
-  ["no capability, bpf", 1, "capabilities", "problem: CAP_NET_ADMIN and CAP_NET_RAW are", /^sudo/],
-  ["nobody", 1, "group", "skipped: read /proc/self/net/netfilter/nfnetlink_log: EACCES", null],
-  ["nobody", 1, "devices", "problem: query userspace device wgtest-doctor: EACCES", /as root/],
-  ["user namespace", 0, "capabilities", "warning: CAP_NET_ADMIN, CAP_NET_RAW, but in a", /outside/],
-  ["few files", 0, "limits", "warning: only 64 open files are allowed here", /LimitNOFILE/],
-  ["wgmon runs", 0, "daemon", `ok: version ${version} is running; `, null],
-  ["wgmon runs", 0, "group", "ok: 1 is owned by wgmon, process ", null],
-  ["wgmon runs, no flags", 0, "settings", "ok: those of the running wgmon: no file", null],
-  ["wgmon runs, no flags", 0, "group", "ok: 1 is owned by wgmon, process ", null],
-  ["wgmon runs, no flags", 0, "devices", "ok: wgtest-doctor listens on port 51820", null],
-  ["wgmon runs, no flags", 0, "targets", "ok: webhook http://127.0.0.1:", null],
-  [
-    "wgmon runs, no flags",
-    0,
-    "limits",
-    "warning: only 100 open files are allowed for the running wgmon, process ",
-    /LimitNOFILE/,
-  ],
-  ["wgmon runs, no flags", 0, "capabilities", "ok: CAP_NET_ADMIN, CAP_NET_RAW (the running", null],
-  ["wgmon runs, a flag", 0, "settings", "ok: no file; flags", null],
-  ["wgmon hangs", 1, "daemon", "problem: ask wgmon at /", /restart it/],
-  ["wgmon was killed", 0, "daemon", "warning: wgmon is not running here", /start it/],
-];
+/** Flags of each run that the test does not set itself. The doctor checks rules and group for nflog only. */
+const USUAL = {
+  "--device": DEVICE,
+  "--names": "off",
+  "--config": "/dev/null",
+  "--state-dir": state,
+  "--monitor": "nflog",
+};
 
-describe.skipIf(tools.missing)(tools.title("the doctor"), () => {
-  const seen: Record<string, Seen> = {};
+const BPF = ["--monitor", "bpf", "--interface"];
 
+describe.skipIf(tools.missing)(tools.title("wgmon doctor"), () => {
+  let device: FakeUapiDevice;
+
+  // A machine without a fault: a device that is up, and rules that log its port.
   beforeAll(async () => {
-    await using device = await FakeUapiDevice.create(DEVICE);
+    device = await FakeUapiDevice.create(DEVICE);
     device.connect(1, 2, 3);
-    seen["device down"] = await doctor([]);
     await $`ip link set ${DEVICE} up`;
+    await loadRules(PORT);
+  });
 
-    const before = await wholeState();
-    seen["no rule"] = await doctor([]);
-    seen["rules to be managed"] = await doctor(["--manage-rules"]);
-    // The doctor has not changed the machine.
-    expect(await wholeState()).toBe(before);
+  afterAll(async () => {
+    await device[Symbol.asyncDispose]();
+  });
 
-    await rulesFor(PORT);
-    seen["fine"] = await doctor([]);
-    seen["other group"] = await doctor(["--group", "2"]);
-    await rulesFor(PORT + 1);
-    seen["other port"] = await doctor([]);
-    await $`nft flush ruleset`;
-    await script(`table inet mine { chain input { type filter hook input priority 0;
+  test("the doctor reports a device that is down", async () => {
+    await $`ip link set ${DEVICE} down`;
+    try {
+      const fix = /^ip link set wgtest-doctor up$/;
+      expectReport(await doctor(), 1, ["devices", "problem: wgtest-doctor is down", fix]);
+    } finally {
+      await $`ip link set ${DEVICE} up`;
+    }
+  });
+
+  describe("firewall rules", () => {
+    beforeEach(async () => {
+      await $`nft flush ruleset`;
+    });
+
+    afterAll(async () => {
+      await $`nft flush ruleset`;
+      await loadRules(PORT);
+    });
+
+    test("the doctor reports that no rule logs to the group, and changes nothing on the machine", async () => {
+      const before = await wholeState();
+      const report = await doctor();
+      const fix = /^wgmon rules --install, or/;
+      expectReport(report, 1, ["rules", "problem: no rule logs to group 1", fix]);
+      expect(await wholeState()).toBe(before);
+    });
+
+    test("the doctor accepts missing rules that wgmon will load, and changes nothing on the machine", async () => {
+      const before = await wholeState();
+      const report = await doctor(["--manage-rules"]);
+      const start = "ok: wgmon will load table inet wgmon when it runs";
+      expectReport(report, 0, ["rules", start, null]);
+      expect(await wholeState()).toBe(before);
+    });
+
+    test("the doctor finds the rules that log the port", async () => {
+      await loadRules(PORT);
+      const start = "ok: wgtest-doctor's port 51820 is logged to group 1 (inet wgmon";
+      expectReport(await doctor(), 0, ["rules", start, null]);
+    });
+
+    test("the doctor reports rules that log to another group", async () => {
+      await loadRules(PORT);
+      const start = "problem: no rule logs to group 2; rules log to group 1";
+      expectReport(await doctor(["--group", "2"]), 1, ["rules", start, /install/]);
+    });
+
+    test("the doctor reports rules that log another port", async () => {
+      await loadRules(PORT + 1);
+      const start = "problem: no rule logs wgtest-doctor's port 51820 to group 1";
+      expectReport(await doctor(), 1, ["rules", start, /inst/]);
+    });
+
+    test("the doctor reports a rule whose snaplen is too short", async () => {
+      await loadTable(`table inet mine { chain input { type filter hook input priority 0;
   udp dport ${PORT} log group 1 snaplen 60
 }
 }`);
-    seen["short snaplen"] = await doctor([]);
-    await $`nft flush ruleset`;
+      const start = "problem: inet mine input: snaplen 60 cuts off";
+      expectReport(await doctor(), 1, ["rules", start, /180 or more/]);
+    });
 
-    if (Bun.which("iptables") !== null) {
+    const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
+
+    test.skipIf(noIptables !== "")(`the doctor finds rules of iptables${noIptables}`, async () => {
       const text = iptablesRules({ ports: [PORT, PORT + 1], group: 1 });
       await $`sh < ${Buffer.from(text)}`.quiet();
-      seen["iptables"] = await doctor([]);
-      await $`iptables -F; ip6tables -F; iptables -A INPUT -p udp -j ACCEPT`.quiet();
-      await $`iptables -A INPUT -p udp --dport ${PORT} -j NFLOG --nflog-group 1`.quiet();
-      seen["iptables behind a rule that accepts"] = await doctor([]);
-      await $`nft flush ruleset`;
+      const { findings } = await doctor();
+      expect(findings.filter(({ check }) => check === "rules")).toMatchObject([
+        { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
+      ]);
+    });
+
+    test.skipIf(noIptables !== "")(
+      `the doctor reports a rule of iptables behind a rule that accepts${noIptables}`,
+      async () => {
+        await $`iptables -A INPUT -p udp -j ACCEPT`.quiet();
+        await $`iptables -A INPUT -p udp --dport ${PORT} -j NFLOG --nflog-group 1`.quiet();
+        const { findings } = await doctor();
+        expect(findings.filter(({ check }) => check === "rules")).toMatchObject([
+          { verdict: "problem", found: expect.stringContaining("an earlier rule accepts") },
+        ]);
+      },
+    );
+  });
+
+  test("the doctor names the process that owns the group, without control characters", async () => {
+    const ignored = { onReceived() {}, onSent() {}, onPacketsLost() {} };
+    const group = await openGroup(1, systemClock, ignored);
+    try {
+      expectReport(await doctor(), 1, ["group", "problem: process ", /--group/]);
+      // A process name with escape sequences: one clears the screen, one reverses the text direction.
+      writeFileSync("/proc/self/comm", "\u001b[2J\u202eevil");
+      const { stdout } = await run(["doctor", ...usualFlags([])]);
+      expect(stdout).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, owns 1/m);
+      expect(stdout.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    } finally {
+      writeFileSync("/proc/self/comm", "bun");
+      group.close();
     }
+  });
 
-    await rulesFor(PORT);
-    const group = await openGroup(1, systemClock, {
-      onReceived() {},
-      onSent() {},
-      onPacketsLost() {},
+  test("the doctor suggests --interface any if the interface does not exist and there is no default route", async () => {
+    const start = "problem: there is no interface nosuch0";
+    expectReport(await doctor([...BPF, "nosuch0"]), 1, ["interface", start, /any$/]);
+  });
+
+  describe("the capture interface and its filter", () => {
+    // Interfaces: far0 has the default route, near0 has none, down0 is down.
+    beforeAll(async () => {
+      await $`ip tuntap add dev far0 mode tun && ip link set far0 up`;
+      await $`ip address add 198.51.100.1/24 dev far0 && ip route add default via 198.51.100.2`;
+      await $`ip tuntap add dev near0 mode tun && ip link set near0 up`;
+      await $`ip tuntap add dev down0 mode tun`;
     });
-    seen["group taken"] = await doctor([]);
-    // A process name with escape sequences: one clears the screen, one reverses the text direction.
-    writeFileSync("/proc/self/comm", "\u001b[2J\u202eevil");
-    seen["group taken, for people"] = await doctorAsText();
-    writeFileSync("/proc/self/comm", "bun");
-    group.close();
 
-    seen["interface missing"] = await doctor(["--monitor", "bpf", "--interface", "nosuch0"]);
-    await $`ip tuntap add dev far0 mode tun`;
-    seen["interface down"] = await doctor(["--monitor", "bpf", "--interface", "far0"]);
-    await $`ip link set far0 up && ip address add 198.51.100.1/24 dev far0`;
-    await $`ip tuntap add dev near0 mode tun && ip link set near0 up`;
-    await $`ip route add default via 198.51.100.2`;
-    const bpf = ["--monitor", "bpf", "--interface"];
-    seen["interface fine"] = await doctor([...bpf, "far0"]);
-    seen["interface off the default route"] = await doctor([...bpf, "near0"]);
-    const filter = (text: string) => doctor([...bpf, "far0", "--filter", text]);
-    seen["filter fine"] = await filter(`udp dst port ${PORT}`);
-    seen["filter for another port"] = await filter("udp dst port 9");
-    seen["filter broken"] = await filter("udp dst port )");
-    const local = `udp dst port ${PORT} and dst host 127.0.0.1`;
-    seen["filter for the own address"] = await doctor([...bpf, "lo", "--filter", local]);
-
-    const asked: string[] = [];
-    using server = Bun.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      fetch(request) {
-        asked.push(`${request.method} ${new URL(request.url).pathname}`);
-        return new Response(null, { status: request.method === "POST" ? 204 : 404 });
-      },
+    afterAll(async () => {
+      for (const name of ["far0", "near0", "down0"]) await $`ip link delete ${name}`;
     });
-    const unanswered = { now: 0, most: 0 };
-    using silent = Bun.listen({
-      hostname: "127.0.0.1",
-      port: 0,
-      socket: {
-        open: () => void (unanswered.most = Math.max(unanswered.most, ++unanswered.now)),
-        data() {},
-        close: () => void unanswered.now--,
-      },
-    });
-    const webhook = (port: number) => [
-      "--webhook",
-      `http://x:${SECRET}@127.0.0.1:${port}/${SECRET}`,
-    ];
-    seen["webhook fine"] = await doctor(webhook(server.port!));
-    expect(asked).toEqual(["HEAD /"]);
-    seen["webhook dead"] = await doctor(webhook(1));
-    seen["webhooks dead, no network"] = await doctor([...webhook(1), "--no-network"]);
-    seen["webhooks silent"] = await doctor([...webhook(silent.port), ...webhook(silent.port)]);
-    // Both are checked at the same time.
-    expect(unanswered.most).toBe(2);
 
-    const file = join(folder, "wgmon.toml");
-    const settings = `webhook = "http://127.0.0.1:${server.port}/${SECRET}"\n`;
-    const target = (path: string) => `[[target]]\nname = "own"\nexec = ["${path}", "${SECRET}"]\n`;
-    const withFile = async (text: string, mode: number) => {
+    test("the doctor suggests the interface of the default route if --interface does not exist", async () => {
+      const start = "problem: there is no interface nosuch0";
+      const fix = /^--interface far0$/;
+      expectReport(await doctor([...BPF, "nosuch0"]), 1, ["interface", start, fix]);
+    });
+
+    test("the doctor reports an interface that is down", async () => {
+      const report = await doctor([...BPF, "down0"]);
+      expectReport(report, 1, ["interface", "problem: down0 is down", /ip link set down0 up/]);
+    });
+
+    test("the doctor accepts the interface of the default route and the default filter", async () => {
+      expectReport(
+        await doctor([...BPF, "far0"]),
+        0,
+        ["interface", "ok: far0", null],
+        ["filter", "ok: the default one", null],
+      );
+    });
+
+    test("the doctor warns of an interface that does not have the default route", async () => {
+      const start = "warning: near0, but the default";
+      expectReport(await doctor([...BPF, "near0"]), 0, ["interface", start, /far0/]);
+    });
+
+    test.each([
+      ["far0", `udp dst port ${PORT}`],
+      ["lo", `udp dst port ${PORT} and dst host 127.0.0.1`],
+    ])("the doctor accepts on %s the filter %j", async (name, filter) => {
+      const start = "ok: --filter passes handshakes to 51820";
+      expectReport(await doctor([...BPF, name, "--filter", filter]), 0, ["filter", start, null]);
+    });
+
+    test("the doctor warns of a filter for another port", async () => {
+      const start = "warning: --filter does not pass an initiation";
+      const report = await doctor([...BPF, "far0", "--filter", "udp dst port 9"]);
+      expectReport(report, 0, ["filter", start, /default/]);
+    });
+
+    test("the doctor reports an invalid filter", async () => {
+      const start = 'problem: --filter: "udp dst port )" is not a tcpdump';
+      const report = await doctor([...BPF, "far0", "--filter", "udp dst port )"]);
+      expectReport(report, 1, ["filter", start, /correct --filter/]);
+    });
+  });
+
+  describe("webhooks", () => {
+    test("the doctor checks a webhook with a HEAD request without its path", async () => {
+      const requests: string[] = [];
+      using server = Bun.serve({
+        hostname: "127.0.0.1",
+        port: 0,
+        fetch(request) {
+          requests.push(`${request.method} ${new URL(request.url).pathname}`);
+          return new Response(null, { status: 404 });
+        },
+      });
+      const report = await doctor(webhookTo(server.port!));
+      expectReport(report, 0, ["targets", "ok: webhook http://127.0.0.1:", null]);
+      expect(requests).toEqual(["HEAD /"]);
+    });
+
+    test("the doctor reports a webhook that no program listens for", async () => {
+      const start = "problem: webhook http://127.0.0.1:1/...: ECONNREFUSED";
+      expectReport(await doctor(webhookTo(1)), 1, ["targets", start, /URL/]);
+    });
+
+    test("the doctor skips webhooks with --no-network", async () => {
+      const report = await doctor([...webhookTo(1), "--no-network"]);
+      const start = "skipped: webhook http://127.0.0.1:1/...: --no-";
+      expectReport(report, 0, ["targets", start, null]);
+    });
+
+    test("the doctor waits 5 s for all silent targets in parallel", async () => {
+      const unanswered = { now: 0, most: 0 };
+      using silent = Bun.listen({
+        hostname: "127.0.0.1",
+        port: 0,
+        socket: {
+          open: () => void (unanswered.most = Math.max(unanswered.most, ++unanswered.now)),
+          data() {},
+          close: () => void unanswered.now--,
+        },
+      });
+      const report = await doctor([...webhookTo(silent.port), ...webhookTo(silent.port)]);
+      expectReport(report, 1, ["targets", "problem: webhook 1 http://127.0.0.1:", /receiver/]);
+      const targets = report.findings.filter(({ check }) => check === "targets");
+      expect(targets.map(({ found }) => found)).toEqual(
+        Array(2).fill(expect.stringContaining("no answer in 5 s")),
+      );
+      expect(unanswered.most).toBe(2);
+    });
+  });
+
+  describe("the settings file", () => {
+    const settings = `webhook = "http://127.0.0.1:1/${SECRET}"\n`;
+    const offline = ["--no-network"];
+
+    async function doctorOn(text: string, mode: number, args: readonly string[] = []) {
+      const file = join(folder, "wgmon.toml");
       writeFileSync(file, text);
       chmodSync(file, mode);
-      return await doctor(["--config", file]);
-    };
-    // All users can enter the folder.
-    chmodSync(folder, 0o755);
-    const last = always.indexOf("--config");
-    always.splice(last, 2);
-    seen["settings file"] = await withFile(settings, 0o600);
-    seen["settings file, to be read by all"] = await withFile(settings, 0o644);
-    seen["settings file without secrets, to be read by all"] = await withFile(
-      'tick = "5s"\n',
-      0o644,
-    );
-    seen["settings file, to be written by all"] = await withFile('tick = "5s"\n', 0o666);
-    seen["settings file wrong"] = await withFile(`tick = "${SECRET}://x"\ngroup = 1\n`, 0o600);
-    seen["program"] = await withFile(target("/bin/true"), 0o600);
-    seen["program missing"] = await withFile(target(join(folder, "none")), 0o600);
-    writeFileSync(join(folder, "plain"), "");
-    seen["program not to be executed"] = await withFile(target(join(folder, "plain")), 0o600);
-    always.push("--config", "/dev/null");
+      return await doctor([...args, "--config", file]);
+    }
 
-    const readOnly = join(folder, "read-only");
-    mkdirSync(readOnly);
-    await $`mount -t tmpfs -o ro none ${readOnly}`;
-    const elsewhere = (path: string) => doctor(["--state-dir", path]);
-    always.splice(always.indexOf("--state-dir"), 2);
-    seen["store read-only"] = await elsewhere(readOnly);
-    seen["store under a file"] = await elsewhere("/etc/hostname/wgmon");
-    const small = join(folder, "small");
-    mkdirSync(small);
-    await $`mount -t tmpfs -o size=8m none ${small}`;
-    seen["store nearly full"] = await elsewhere(join(small, "not/yet"));
-    writeFileSync(join(small, "wgmon.db"), "no database at all".repeat(100));
-    await $`mount -o remount,size=64m ${small}`;
-    seen["store broken"] = await elsewhere(small);
-    always.push("--state-dir", state);
-    await $`umount ${small} ${readOnly}`;
+    test("the doctor accepts a file with secrets that only its owner can read", async () => {
+      const start = "ok: the permissions of 1 file are correct";
+      expectReport(await doctorOn(settings, 0o600, offline), 0, ["secrets", start, null]);
+    });
 
+    test("the doctor warns of a file with secrets that all users can read", async () => {
+      const start = "warning: all users can read /";
+      expectReport(await doctorOn(settings, 0o644, offline), 0, [
+        "secrets",
+        start,
+        /^move its URLs/,
+      ]);
+    });
+
+    test("the doctor accepts a file without secrets that all users can read", async () => {
+      const start = "ok: the permissions of 1 file";
+      expectReport(await doctorOn('tick = "5s"\n', 0o644), 0, ["secrets", start, null]);
+    });
+
+    test("the doctor reports a file that all users can change", async () => {
+      const start = "problem: all users can change /";
+      expectReport(await doctorOn('tick = "5s"\n', 0o666), 1, ["secrets", start, /chmod/]);
+    });
+
+    test("the doctor reports an error in the file", async () => {
+      const fix = /^correct it, otherwise wgmon does not start/;
+      const report = await doctorOn(`tick = "${SECRET}://x"\ngroup = 1\n`, 0o600);
+      expectReport(report, 1, ["settings", "problem: /", fix]);
+    });
+
+    const target = (path: string) => `[[target]]\nname = "own"\nexec = ["${path}", "${SECRET}"]\n`;
+
+    test("the doctor accepts a program of a target", async () => {
+      const start = "ok: own (exec /bin/true): is executable";
+      expectReport(await doctorOn(target("/bin/true"), 0o600), 0, ["targets", start, null]);
+    });
+
+    test("the doctor reports a program of a target that does not exist", async () => {
+      const report = await doctorOn(target(join(folder, "none")), 0o600);
+      expectReport(report, 1, ["targets", "problem: own (exec /", /correct exec/]);
+    });
+
+    test("the doctor reports a program of a target that is not executable", async () => {
+      writeFileSync(join(folder, "plain"), "");
+      const report = await doctorOn(target(join(folder, "plain")), 0o600);
+      expectReport(report, 1, ["targets", "problem: own (exec /", /chmod \+x/]);
+    });
+  });
+
+  describe("the store", () => {
+    const mounted: string[] = [];
+
+    afterAll(async () => {
+      for (const path of mounted) await $`umount ${path}`;
+    });
+
+    /** Mounts a new file system for the state directory. */
+    async function mount(name: string, options: string): Promise<string> {
+      const path = join(folder, name);
+      mkdirSync(path);
+      await $`mount -t tmpfs -o ${options} none ${path}`;
+      mounted.push(path);
+      return path;
+    }
+
+    test("the doctor reports a store on a read-only file system", async () => {
+      const report = await doctor(["--state-dir", await mount("read-only", "ro")]);
+      expectReport(report, 1, ["store", "problem: /", /--state-dir/]);
+    });
+
+    test("the doctor reports a store whose folder is a file", async () => {
+      const start = "problem: /etc/hostname/wgmon is not writable";
+      const report = await doctor(["--state-dir", "/etc/hostname/wgmon"]);
+      expectReport(report, 1, ["store", start, /chown/]);
+    });
+
+    test("the doctor reports a store on a file system that is almost full", async () => {
+      const path = join(await mount("small", "size=8m"), "not/yet");
+      const report = await doctor(["--state-dir", path]);
+      expectReport(report, 1, ["store", "problem: /", /free disk space/]);
+    });
+
+    test("the doctor reports a store that is not a database", async () => {
+      const path = await mount("broken", "size=64m");
+      writeFileSync(join(path, "wgmon.db"), "no database at all".repeat(100));
+      const { findings } = await doctor(["--state-dir", path]);
+      expect(findings).toContainEqual(
+        expect.objectContaining({
+          check: "store",
+          verdict: "problem",
+          found: expect.stringContaining("NOTADB"),
+        }),
+      );
+    });
+  });
+
+  describe("the process", () => {
     const lacking = [
       "setpriv",
       "--bounding-set=-net_admin,-net_raw",
       "--inh-caps=-net_admin,-net_raw",
     ];
-    seen["no capability"] = await doctor([], lacking);
-    seen["no capability, bpf"] = await doctor([...bpf, "lo"], lacking);
-    chmodSync(folder, 0o755);
-    const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    seen["nobody"] = await doctor([], [...nobody, "--bounding-set=-all", "--inh-caps=-all"]);
-    seen["user namespace"] = await doctor([], ["unshare", "--user", "--map-root-user"]);
-    seen["few files"] = await doctor([], ["prlimit", "--nofile=64:64"]);
 
-    const environment = { RUNTIME_DIRECTORY: runtime, STATE_DIRECTORY: state };
-    {
-      const names = join(folder, "names.conf");
+    test("the doctor reports that CAP_NET_ADMIN is missing, and skips the rules", async () => {
+      expectReport(
+        await doctor([], { before: lacking }),
+        1,
+        ["capabilities", "problem: CAP_NET_ADMIN is missing here", /^sudo/],
+        ["rules", "skipped: ", null],
+      );
+    });
+
+    test("the doctor reports both missing capabilities with monitor bpf", async () => {
+      const start = "problem: CAP_NET_ADMIN and CAP_NET_RAW are";
+      const report = await doctor([...BPF, "lo"], { before: lacking });
+      expectReport(report, 1, ["capabilities", start, /^sudo/]);
+    });
+
+    test("the doctor as another user skips the group and reports the device that it cannot read", async () => {
+      const user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+      expectReport(
+        await doctor([], { before: [...user, "--bounding-set=-all", "--inh-caps=-all"] }),
+        1,
+        ["group", "skipped: read /proc/self/net/netfilter/nfnetlink_log: EACCES", null],
+        ["devices", "problem: query userspace device wgtest-doctor: EACCES", /as root/],
+      );
+    });
+
+    test("the doctor warns of capabilities that are limited to a user namespace", async () => {
+      const start = "warning: CAP_NET_ADMIN, CAP_NET_RAW, but in a";
+      const report = await doctor([], { before: ["unshare", "--user", "--map-root-user"] });
+      expectReport(report, 0, ["capabilities", start, /outside/]);
+    });
+
+    test("the doctor warns of a low limit of open files", async () => {
+      const start = "warning: only 64 open files are allowed here";
+      const report = await doctor([], { before: ["prlimit", "--nofile=64:64"] });
+      expectReport(report, 0, ["limits", start, /LimitNOFILE/]);
+    });
+  });
+
+  describe("a running wgmon", () => {
+    const names = join(folder, "names.conf");
+    let server: Bun.Server<undefined>;
+    let wgmon: Wgmon;
+
+    // A wgmon with a webhook, and with names for all peers.
+    beforeAll(async () => {
+      server = Bun.serve({
+        hostname: "127.0.0.1",
+        port: 0,
+        fetch: () => new Response(null, { status: 204 }),
+      });
       const peers = [1, 2, 3].map(
         (peer) => `[Peer]\n# peer${peer}\nPublicKey = ${publicKeyOf(peer)}\n`,
       );
       writeFileSync(names, peers.join(""));
-      const args = ["--device", DEVICE, "--names", names, ...webhook(server.port!)];
-      await using wgmon = startWgmon(args, { environment });
+      const args = ["--device", DEVICE, "--names", names, ...webhookTo(server.port!)];
+      wgmon = startWgmon(args, { environment });
       await wgmon.ready;
-      await wgmon.waitForLog(({ msg }) => String(msg).startsWith("wgmon "));
-      await until(
-        "wgmon health says that it is ready",
-        async () => (await health()).exitCode === 0,
+      await until("wgmon health says ready", async () => (await run(["health"])).exitCode === 0);
+    });
+
+    afterAll(async () => {
+      await wgmon[Symbol.asyncDispose]();
+      await server.stop(true);
+    });
+
+    test("the doctor reports the version of the running wgmon, and that it owns the group", async () => {
+      expectReport(
+        await doctor(),
+        0,
+        ["daemon", `ok: version ${version} is running; `, null],
+        ["group", "ok: 1 is owned by wgmon, process ", null],
       );
-      seen["health"] = await health();
-      seen["wgmon runs"] = await doctor([]);
+    });
+
+    test("wgmon health prints ready", async () => {
+      expect(await run(["health"])).toEqual({ exitCode: 0, stdout: "ready\n", stderr: "" });
+    });
+
+    test("the doctor uses the names that the running wgmon has read, not the files that the doctor can read", async () => {
       // As with the service, which reads a copy: the doctor sees other content in the names file than the daemon.
-      const withoutNames = ["sh", "-c", `mount --bind /dev/null ${names} && exec "$@"`, "sh"];
-      seen["wgmon runs, with other files"] = await doctor(
-        [],
-        ["unshare", "--mount", ...withoutNames],
-        [],
-      );
-      // The doctor must report the daemon's settings and the daemon's limit.
+      const hide = `mount --bind /dev/null ${names} && exec "$@"`;
+      const before = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+      const { findings } = await doctor([], { before, usual: {} });
+      const [finding] = findings.filter(({ check }) => check === "names");
+      expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have a name$/);
+    });
+
+    test("the doctor without flags checks the settings and the limits of the running wgmon", async () => {
       await $`prlimit --pid ${wgmon.pid} --nofile=100:100`;
-      seen["wgmon runs, no flags"] = await doctorWithoutFlags([]);
-      seen["wgmon runs, a flag"] = await doctorWithoutFlags(["--monitor", "poll"]);
+      const limit = "warning: only 100 open files are allowed for the running wgmon, process ";
+      expectReport(
+        await doctor([], { usual: {} }),
+        0,
+        ["settings", "ok: those of the running wgmon: no file", null],
+        ["group", "ok: 1 is owned by wgmon, process ", null],
+        ["devices", "ok: wgtest-doctor listens on port 51820", null],
+        ["targets", "ok: webhook http://127.0.0.1:", null],
+        ["limits", limit, /LimitNOFILE/],
+        ["capabilities", "ok: CAP_NET_ADMIN, CAP_NET_RAW (the running", null],
+      );
+    });
+
+    test("the doctor with a flag does not check the settings of the running wgmon", async () => {
+      const report = await doctor(["--monitor", "poll"], { usual: {} });
+      expectReport(report, 0, ["settings", "ok: no file; flags", null]);
+    });
+
+    test("the doctor and wgmon health report a wgmon that hangs", async () => {
       wgmon.signal("SIGSTOP");
-      [seen["wgmon hangs"], seen["health of one that hangs"]] = await Promise.all([
-        doctor([]),
-        health(),
-      ]);
-    }
-    seen["wgmon was killed"] = await doctor([]);
-    seen["health of none"] = await health();
-
-    expect(JSON.stringify(seen)).not.toContain(SECRET);
-  });
-
-  const findings = (scenario: string, check: string) =>
-    seen[scenario]!.findings.filter((finding) => finding.check === check);
-
-  test.each(cases)("%s: exit code %d; %s: %s", (scenario, exitCode, check, start, fix) => {
-    const [first] = findings(scenario, check);
-    expect(`${first!.verdict}: ${first!.found}`).toStartWith(start);
-    if (fix === null) expect(first!.fix).toBeNull();
-    else expect(first!.fix).toMatch(fix);
-    expect(seen[scenario]).toMatchObject({ exitCode, stderr: "" });
-  });
-
-  test("has a fix for each problem, and fails only if there is a problem", () => {
-    for (const { findings: all, exitCode } of Object.values(seen)) {
-      const problems = all.filter(({ verdict }) => verdict === "problem");
-      for (const { fix } of problems) expect(fix).not.toBeNull();
-      if (all[0]!.check === "settings") expect(exitCode).toBe(problems.length > 0 ? 1 : 0);
-    }
-    const texts = Object.values(seen).flatMap(({ findings: all }) => all.map(({ found }) => found));
-    expect(texts.filter((text) => /bug in wgmon/.test(text))).toEqual([]);
-  });
-
-  const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
-  test.skipIf(noIptables !== "")(`finds rules of iptables${noIptables}`, () => {
-    expect(findings("iptables", "rules")).toMatchObject([
-      { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
-    ]);
-    expect(findings("iptables behind a rule that accepts", "rules")).toMatchObject([
-      { verdict: "problem", found: expect.stringContaining("an earlier rule accepts") },
-    ]);
-  });
-
-  test("uses the names that the running wgmon has read, not the files that the doctor can read", () => {
-    const [finding] = findings("wgmon runs, with other files", "names");
-    expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have a name$/);
-  });
-
-  test("prints no control characters of a program's name", () => {
-    const [{ found } = { found: "" }] = findings("group taken, for people", "text");
-    expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, owns 1/m);
-    expect(found.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
-  });
-
-  test("reports a store that is not a database", () => {
-    expect(findings("store broken", "store")).toContainEqual(
-      expect.objectContaining({ verdict: "problem", found: expect.stringContaining("NOTADB") }),
-    );
-  });
-
-  test("waits 5 s for all silent targets in parallel", () => {
-    // The scenario checks that both are queried at the same time.
-    const silent = findings("webhooks silent", "targets").map(({ found }) => found);
-    expect(silent).toEqual(Array(2).fill(expect.stringContaining("no answer in 5 s")));
-  });
-
-  test("wgmon health prints ready, or one sentence with the reason", () => {
-    expect(seen["health"]).toMatchObject({
-      exitCode: 0,
-      findings: [{ found: "ready\n" }],
-      stderr: "",
+      const [report, health] = await Promise.all([doctor(), run(["health"])]);
+      wgmon.signal("SIGCONT");
+      expectReport(report, 1, ["daemon", "problem: ask wgmon at /", /restart it/]);
+      expectFailure(health, String.raw`no answer \(wgmon hangs, or is suspended\)`);
     });
-    const sentence = (why: string) => ({
-      exitCode: 1,
-      findings: [{ found: "" }],
-      stderr: expect.stringMatching(new RegExp(`^wgmon: ask wgmon at /\\S+: ${why}\n$`)),
-    });
-    expect(seen["health of none"]).toMatchObject(
-      sentence(String.raw`E\w+ \(wgmon is not running here\)`),
-    );
-    expect(seen["health of one that hangs"]).toMatchObject(
-      sentence(String.raw`no answer \(wgmon hangs, or is suspended\)`),
-    );
+  });
+
+  test("the doctor warns that wgmon was killed, and wgmon health reports that it is not running", async () => {
+    await using wgmon = startWgmon(["--device", DEVICE, "--monitor", "poll"], { environment });
+    await wgmon.ready;
+    await wgmon.stop("SIGKILL");
+    const start = "warning: wgmon is not running here";
+    expectReport(await doctor(), 0, ["daemon", start, /start it/]);
+    expectFailure(await run(["health"]), String.raw`E\w+ \(wgmon is not running here\)`);
   });
 });
 
-test("the text output has a line for each check, in groups, and a summary", async () => {
+test("the text output of the doctor has a line for each check, in groups, and a summary", async () => {
   const folder = join(ROOT, "test");
   const child = Bun.spawn(
     [join(ROOT, "wgmon"), "doctor", "--monitor", "poll", "--no-network", "--state-dir", folder],
@@ -442,7 +563,7 @@ test("the text output has a line for each check, in groups, and a summary", asyn
 test.each([
   ["has colours", {}, true],
   ["has no colours with NO_COLOR", { NO_COLOR: "1" }, false],
-])("the output on a terminal %s", async (_name, env, isColoured) => {
+])("the output of the doctor on a terminal %s", async (_name, env, isColoured) => {
   let shown = "";
   const args = ["doctor", "--monitor", "poll", "--no-network", "--state-dir", join(ROOT, "test")];
   const child = Bun.spawn([join(ROOT, "wgmon"), ...args], {
@@ -474,53 +595,77 @@ test("the doctor reports that C libraries cannot be called, and what to do", asy
   expect(await child.exited).toBe(1);
 });
 
+/** Runs the doctor, with the usual flags except those in `args`, as an argument of the command `before`. */
 async function doctor(
+  args: readonly string[] = [],
+  {
+    before = [],
+    usual = USUAL,
+  }: { before?: readonly string[]; usual?: Partial<typeof USUAL> } = {},
+): Promise<Report> {
+  const all = ["doctor", "--json", ...usualFlags(args, usual), ...args];
+  const { exitCode, stdout, stderr } = await run(all, before);
+  expect(stderr).toBe("");
+  expect(stdout).not.toContain(SECRET);
+  expect(stdout).not.toContain("bug in wgmon");
+  const findings = stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Report["findings"][number]);
+  // The doctor fails only if there is a problem, and each problem has a fix.
+  const problems = findings.filter(({ verdict }) => verdict === "problem");
+  expect(exitCode).toBe(problems.length > 0 ? 1 : 0);
+  for (const { fix } of problems) expect(fix).not.toBeNull();
+  return { exitCode, findings };
+}
+
+function usualFlags(
   args: readonly string[],
-  before: readonly string[] = [],
-  usual: readonly string[] = always,
-): Promise<Seen> {
-  const child = Bun.spawn(
-    [...before, BINARY, "doctor", "--json", ...usual, ...monitorFor(args, usual), ...args],
-    {
-      env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-      timeout: REPORT_MS,
-    },
-  );
+  usual: Partial<typeof USUAL> = USUAL,
+): readonly string[] {
+  return Object.entries(usual)
+    .filter(([flag]) => !args.includes(flag))
+    .flat();
+}
+
+async function run(args: readonly string[], before: readonly string[] = []) {
+  const child = Bun.spawn([...before, BINARY, ...args], {
+    env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: REPORT_MS,
+  });
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),
     child.stderr.text(),
     child.exited,
   ]);
-  const findings = stdout
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as Seen["findings"][number]);
-  return { exitCode, findings, stderr };
+  return { exitCode, stdout, stderr };
 }
 
-/** Defaults to nflog: the doctor checks rules and group for nflog only. */
-function monitorFor(args: readonly string[], usual: readonly string[]): readonly string[] {
-  return usual.length === 0 || args.includes("--monitor") ? [] : ["--monitor", "nflog"];
+function expectReport(report: Report, exitCode: number, ...expected: readonly Expected[]): void {
+  for (const [check, start, fix] of expected) {
+    const first = report.findings.find((finding) => finding.check === check)!;
+    expect(`${first.verdict}: ${first.found}`).toStartWith(start);
+    if (fix === null) expect(first.fix).toBeNull();
+    else expect(first.fix).toMatch(fix);
+  }
+  expect(report.exitCode).toBe(exitCode);
 }
 
-/** Without the usual flags: the doctor takes the settings from the running daemon. */
-const doctorWithoutFlags = (args: readonly string[]) => doctor(args, [], []);
-
-async function asText(...args: readonly string[]): Promise<Seen> {
-  const env = { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime };
-  const { exitCode, stdout, stderr } = await $`${BINARY} ${args}`.env(env).quiet().nothrow();
-  const found = { check: "text", verdict: "ok", found: stdout.toString(), fix: null } as const;
-  return { exitCode, findings: [found], stderr: stderr.toString() };
+/** Expects that `wgmon health` printed one sentence with this reason, as a regular expression. */
+function expectFailure(seen: Awaited<ReturnType<typeof run>>, reason: string): void {
+  const stderr = expect.stringMatching(new RegExp(`^wgmon: ask wgmon at /\\S+: ${reason}\n$`));
+  expect(seen).toEqual({ exitCode: 1, stdout: "", stderr });
 }
 
-const health = () => asText("health");
-const doctorAsText = () => asText("doctor", ...always);
+function webhookTo(port: number): readonly string[] {
+  return ["--webhook", `http://x:${SECRET}@127.0.0.1:${port}/${SECRET}`];
+}
 
-const script = (text: string) => $`nft -f /dev/stdin < ${Buffer.from(text)}`.quiet();
-const rulesFor = (port: number, group = 1) => script(nftRules({ ports: [port], group }));
+const loadTable = (text: string) => $`nft -f /dev/stdin < ${Buffer.from(text)}`.quiet();
+const loadRules = (port: number) => loadTable(nftRules({ ports: [port], group: 1 }));
 
 async function wholeState(): Promise<string> {
   return [

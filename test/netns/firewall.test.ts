@@ -140,7 +140,7 @@ describe.skipIf(tools.missing)(tools.title("firewall rules"), () => {
     await step("manager ends", other, () => manager.close());
   });
 
-  test("the error names a remedy if nft or the capability is missing", async () => {
+  test("the error of nft names a remedy if nft or the capability is missing", async () => {
     const [load, remove] = ["installRules({ ports: [51820], group: 1 })", "removeRules(1)"];
     const nft = join(import.meta.dir, "../../src/firewall/nft.ts");
     const attempt = (act: string) =>

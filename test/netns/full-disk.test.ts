@@ -1,7 +1,7 @@
 /** The binary with its store on a full file system, and on a read-only one. */
 
 import { expect, test } from "bun:test";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import { $ } from "bun";
@@ -49,6 +49,39 @@ test.skipIf(tools.missing)(
     expect(errors(other)).toEqual([
       expect.stringMatching(/EROFS .*--state-dir.*kept in memory only/),
     ]);
+  },
+);
+
+test.skipIf(tools.missing)(
+  tools.title("a disk that is full when wgmon starts again is named with the remedy"),
+  async () => {
+    const place = join(newStateFolder(), "small");
+    await mkdir(place);
+    await $`mount -t tmpfs -o size=1m tmpfs ${place}`.quiet();
+    await using device = await FakeUapiDevice.create(NAME);
+    device.onQuery = () => device.changeAtRandom();
+    const args = ["--monitor", "poll", "--tick", "100ms", "--device", NAME, "--state-dir", place];
+
+    await using first = startWgmon(args);
+    await first.ready;
+    expect(await first.stop()).toBe(0);
+
+    const filler = join(place, "filler");
+    await $`cat /dev/zero > ${filler}`.nothrow().quiet();
+    await using second = startWgmon(args);
+    await second.waitForLog(({ level }) => level === "error");
+    await second.stop();
+    expect(errors(second)).toEqual([
+      expect.stringMatching(
+        /wgmon\.db: disk I\/O error \(the disk may be full or failing: check df and dmesg\); .*kept in memory only; fix this, then restart wgmon/,
+      ),
+    ]);
+
+    await rm(filler);
+    await using third = startWgmon(args);
+    await third.ready;
+    await third.stop();
+    expect(errors(third)).toEqual([]);
   },
 );
 

@@ -57,7 +57,7 @@ describe.skipIf(tools.missing)(tools.title("--monitor auto"), () => {
     expect(await wgmon.ready).toMatchObject({
       monitor: "bpf",
       interface: "any",
-      reason: "no rule logs to group 1",
+      reason: "no firewall rule logs to NFLOG group 1",
       devices: ["wg0"],
     });
   });
@@ -82,7 +82,7 @@ describe.skipIf(tools.missing)(tools.title("--monitor auto"), () => {
     await using wgmon = start("net_raw");
     const { monitor, reason } = await wgmon.ready;
     expect(monitor).toBe("nflog");
-    expect(reason).toMatch(/^no rule logs to group 1; open a packet socket: EPERM/);
+    expect(reason).toMatch(/^no firewall rule logs to NFLOG group 1; open a packet socket: EPERM/);
     await warning(wgmon, "no rule logs to group 1. Fix: wgmon rules --install");
   });
 
@@ -121,6 +121,8 @@ describe.skipIf(tools.missing)(tools.title("--monitor auto"), () => {
     // The socket comes after "ready".
     let text = await status();
     while (!text.includes("woken by")) text = await status();
-    expect(text).toContain("woken by bpf on any (no rule logs to group 1)");
+    expect(text).toContain(
+      "woken by bpf on all interfaces (no firewall rule logs to NFLOG group 1)",
+    );
   });
 });

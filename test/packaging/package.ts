@@ -70,7 +70,7 @@ export async function checkPackage(work: string, binary: string): Promise<void> 
     writeFileSync(page, Bun.gunzipSync(packed));
     run(["mandoc", "-T", "lint", "-W", "warning", page]);
     const text = readFileSync(page, "utf8").replaceAll("\\-", "-");
-    const help = run([binary, "--help"]);
+    const help = run([binary, "help", "--all"]);
     const flags = [...help.matchAll(/^ {2}(--[\w[\]-]+)/gm)].map(([, flag]) => flag!);
     const missing = flags.filter((flag) => flag !== "--version" && !text.includes(flag));
     expect(flags.length > 20 && missing.length === 0, `missing: ${missing.join(" ")}`);

@@ -13,10 +13,12 @@ import {
 import axe from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
+import type { PageActions } from "../../src/http/page-actions.ts";
 import { browserNeeds, complaintsOf, launch, screenshot } from "../support/browser.ts";
 import { serve, type Served } from "../support/http-server.ts";
 import { device, peer } from "../support/peers.ts";
 import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
+import { showcase } from "../support/showcase.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";
 
@@ -26,7 +28,8 @@ const TOKEN = "correct-horse-battery-staple";
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
 const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
 const desktop = { width: 1280, height: 800 };
-const phone = { width: 360, height: 740 };
+const wide = { width: 1920, height: 1080 };
+const phone = { width: 390, height: 844 };
 
 describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"), () => {
   let browser: Browser;
@@ -56,11 +59,16 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     {
       from = office(),
       tokens = [],
+      actions,
       ...options
-    }: BrowserContextOptions & { from?: Promise<FakeSource>; tokens?: readonly string[] } = {},
+    }: BrowserContextOptions & {
+      from?: Promise<FakeSource>;
+      tokens?: readonly string[];
+      actions?: PageActions;
+    } = {},
   ): Promise<void> {
     source = await from;
-    served = await serve(source, { tokens });
+    served = await serve(source, actions === undefined ? { tokens } : { tokens, actions });
     const context = await browser.newContext({ viewport: desktop, ...options });
     page = await context.newPage();
     errors = complaintsOf(page);
@@ -78,10 +86,10 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     return await page.locator("#peers th a").allTextContents();
   }
 
-  describe("without scripts", () => {
+  describe("the page without scripts", () => {
     const plain = { javaScriptEnabled: false };
 
-    test("shows, searches and sorts peers, and has links to the other pages", async () => {
+    test("without scripts, the page shows, searches and sorts peers, and has links to the other pages", async () => {
       await open("/", plain);
       expect((await names()).slice(0, 3)).toEqual(["alice laptop", "alice phone", "bob"]);
       expect(await page.locator("#peers tr").first().innerText()).toContain("3m");
@@ -96,30 +104,193 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       await page.getByRole("link", { name: "alice phone" }).first().click();
       expect(await page.locator("h1").innerText()).toBe("alice phone");
       await screenshot(page, "peer-without-scripts");
-      for (const name of ["Sessions", "Events", "Outbox", "Peers"]) {
-        await page.getByRole("navigation").getByRole("link", { name, exact: true }).click();
+      const pages = page.getByRole("navigation", { name: "Pages", exact: true });
+      for (const name of ["Sessions", "Events", "Outbox", "Overview"]) {
+        await pages.getByRole("link", { name, exact: true }).click();
         expect(await page.locator("h1").innerText()).toBe(name);
       }
     });
 
-    test("remembers the theme", async () => {
+    test("without scripts, the page remembers the theme", async () => {
       await open("/events", plain);
       const background = async () =>
         await page.evaluate("getComputedStyle(document.body).backgroundColor");
-      expect(await background()).toBe("rgb(255, 255, 255)");
+      expect(await background()).toBe("rgb(244, 246, 248)");
       await page.getByRole("button", { name: "dark" }).click();
       expect(new URL(page.url()).pathname).toBe("/events");
-      expect(await background()).toBe("rgb(15, 20, 25)");
+      expect(await background()).toBe("rgb(13, 16, 20)");
       await page.goto(served.origin);
-      expect(await background()).toBe("rgb(15, 20, 25)");
+      expect(await background()).toBe("rgb(13, 16, 20)");
       expect(await page.getByRole("button", { name: "dark" }).getAttribute("aria-pressed")).toBe(
         "true",
       );
     });
   });
 
-  describe("with scripts", () => {
-    test("shows a peer that connects, and changes nothing else", async () => {
+  describe("the filters and forms, without scripts", () => {
+    const plain = { javaScriptEnabled: false };
+
+    test("the filters select events by peer, device, type and time, and keep the filter in the address", async () => {
+      await open("/events", plain);
+      const sentences = async () => await page.locator("#events li").allInnerTexts();
+      expect(await sentences()).toHaveLength(5);
+      await page.locator("[name=peer]").fill("carol");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(new URL(page.url()).search).toBe("?peer=carol");
+      expect(await sentences()).toEqual([expect.stringContaining("carol")]);
+      expect(await page.locator("[name=peer]").inputValue()).toBe("carol");
+      await page.locator("[name=peer]").fill("alice");
+      await page.getByRole("button", { name: "Show" }).click();
+      await page.locator("#candidates").getByRole("link", { name: "alice phone" }).click();
+      expect(await sentences()).toEqual([expect.stringContaining("alice phone")]);
+      await page.locator("[name=type]").selectOption("peer.connected");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(await page.locator("#events-none").innerText()).toContain(
+        "No events match the filter.",
+      );
+      await page.locator("#events-none").getByRole("link").click();
+      expect(page.url()).toBe(`${served.origin}/events`);
+      await page.locator("[name=device]").selectOption("wg1");
+      await page.locator("[name=range]").selectOption("24h");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(await sentences()).toEqual([expect.stringContaining("wg1 added")]);
+      await page.locator("[name=from]").fill("2026-01-03");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(await sentences()).toEqual([]);
+      await page.locator("[name=from]").fill("");
+      await page.locator("[name=until]").fill("2026-01-02");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(await sentences()).toHaveLength(1);
+    });
+
+    test("the filters select sessions by state, peer and time", async () => {
+      await open("/sessions", plain);
+      const rows = page.locator("#sessions tr");
+      expect(await rows.count()).toBe(10);
+      await page.locator("[name=state]").selectOption("open");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(await rows.count()).toBe(4);
+      await page.locator("[name=peer]").fill("10.0.0.2");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(await rows.allInnerTexts()).toEqual([expect.stringContaining("alice laptop")]);
+      await page.getByRole("link", { name: "Show all" }).click();
+      expect(await rows.count()).toBe(10);
+      for (const format of ["CSV", "JSON"]) {
+        const link = page.getByRole("link", { name: `Download these sessions as ${format}` });
+        const path = (await link.getAttribute("href"))!;
+        const answer = await fetch(served.origin + path);
+        expect([path, answer.status]).toEqual([path, 200]);
+      }
+    });
+
+    test("the forms retry and delete messages, and send a test", async () => {
+      const done: string[] = [];
+      await open("/outbox", {
+        ...plain,
+        tokens: [TOKEN],
+        extraHTTPHeaders: { authorization: `Bearer ${TOKEN}` },
+        actions: {
+          retry: (target) => (done.push(`retry ${target}`), 2),
+          deleteMessages: (target, kind) => (done.push(`delete ${kind} ${target}`), 3),
+          test: async (target) => {
+            done.push(`test ${target}`);
+            return await Promise.resolve({ isDelivered: true, reason: "", tookMs: 81 });
+          },
+        },
+      });
+      await page.getByRole("button", { name: "Send a test to ntfy" }).click();
+      await page.getByText("Test delivered in 81 ms.").waitFor();
+      await page.getByRole("button", { name: "Retry now: webhook" }).click();
+      await page.getByText("2 dead letters queued again.").waitFor();
+      expect(await page.getByRole("button", { name: "Delete 3 waiting events" }).count()).toBe(0);
+      await page.getByText("Delete", { exact: true }).click();
+      await page.getByRole("button", { name: "Delete 3 waiting events" }).click();
+      await page.getByText("3 waiting events deleted.").waitFor();
+      expect(done).toEqual(["test log", "retry hook", "delete waiting hook"]);
+      // A form of another site has another Origin.
+      const foreign = await fetch(`${served.origin}/outbox`, {
+        method: "POST",
+        headers: { origin: "https://example.net", authorization: `Bearer ${TOKEN}` },
+        body: new URLSearchParams({ action: "retry", target: "hook" }),
+      });
+      expect(foreign.status).toBe(403);
+      expect(done).toHaveLength(3);
+    });
+
+    test("links choose the range of the charts", async () => {
+      await open("/?q=alice", { ...plain, from: showcase() });
+      for (const range of ["1 h", "7 d", "30 d", "24 h"]) {
+        await page.getByRole("link", { name: range, exact: true }).click();
+        expect(await page.locator(".choice [aria-current=true]").innerText()).toBe(range);
+        expect(await page.locator("#peers tr").count()).toBe(2);
+        expect(await page.locator(".chart g text").count()).toBeGreaterThan(4);
+      }
+      await page.getByRole("link", { name: "alice-laptop" }).first().click();
+      await page.getByRole("link", { name: "30 d", exact: true }).click();
+      expect(new URL(page.url()).search).toBe("?range=30d");
+      expect(await page.locator(".chart svg").first().getAttribute("aria-label")).toMatch(
+        /^last 30d: connected for \d+d \d+h; .* received from the peer, .* sent to it$/,
+      );
+    });
+  });
+
+  describe("the page with scripts", () => {
+    test("the page follows the search text while it is typed", async () => {
+      await openLive("/?sort=name&order=desc");
+      await page.getByLabel("Search").pressSequentially("ALI");
+      await page.locator("#found", { hasText: "2 peers" }).waitFor();
+      expect(await names()).toEqual(["alice phone", "alice laptop"]);
+      expect(new URL(page.url()).search).toBe("?q=ALI&sort=name&order=desc");
+      expect(await page.getByRole("link", { name: "To peer" }).getAttribute("href")).toBe(
+        "/?q=ALI&sort=txBytesPerSecond",
+      );
+      await page.locator("[name=state]").selectOption("never");
+      await page.locator("#found", { hasText: "No peer matches the filter." }).waitFor();
+      await page.getByLabel("Search").fill("");
+      await page.locator("#found", { hasText: "2 peers" }).waitFor();
+      expect(await page.evaluate("isSame")).toBe(true);
+      await page.reload();
+      expect(await page.locator("#peers tr").count()).toBe(2);
+    });
+
+    test("the page copies an address and a key", async () => {
+      await openLive(PATHS[1], { permissions: ["clipboard-read", "clipboard-write"] });
+      for (const [name, text] of [
+        ["Copy the address 10.0.0.2/32", "10.0.0.2"],
+        ["Copy the public key", keyOf(1)],
+      ] as const) {
+        await page.getByRole("button", { name }).click();
+        await page.getByText("Copied", { exact: true }).first().waitFor();
+        expect(await page.evaluate("navigator.clipboard.readText()")).toBe(text);
+      }
+    });
+
+    test("the page shows the values of a chart by pointer and by keyboard, in the browser's time zone", async () => {
+      await openLive("/", { from: showcase(), timezoneId: "Asia/Kolkata" });
+      const labels = await page.locator(".chart g:not(.unseen) text").allTextContents();
+      expect(labels).toEqual(["00:00", "04:00", "08:00", "12:00", "16:00", "20:00"]);
+      const reading = page.locator(".reading");
+      await page.locator(".chart > svg").hover({ position: { x: 200, y: 60 } });
+      expect(await reading.innerText()).toMatch(
+        /^\w{3},? \d+ Nov, \d\d:\d\d\nConnected: \d\nFrom peers: .* KiB\/s\nTo peers: .* KiB\/s$/,
+      );
+      await page.mouse.move(5, 5);
+      expect(await reading.isVisible()).toBe(false);
+      await page
+        .locator(".tape")
+        .first()
+        .hover({ position: { x: 5, y: 5 } });
+      expect(await reading.innerText()).toContain("connected");
+      await page.locator(".chart").focus();
+      await page.keyboard.press("ArrowLeft");
+      const last = await reading.innerText();
+      await page.keyboard.press("ArrowLeft");
+      expect(await reading.innerText()).not.toBe(last);
+      await page.keyboard.press("Escape");
+      expect(await reading.isVisible()).toBe(false);
+    });
+
+    test("the page shows a peer that connects, and changes nothing else", async () => {
       await openLive("/?sort=name");
       const row = page.locator("#peers tr", { hasText: "dave" });
       expect(await row.innerText()).toContain("disconnected");
@@ -135,19 +306,19 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       source.tell(connected(source, dave));
       source.clock.advance(3000);
       await row.getByText("connected").waitFor();
-      expect(await page.locator("#summary").innerText()).toContain("5 of 9 peers connected");
+      expect(await page.locator("#tiles").innerText()).toContain("5 of 9 peers");
       expect(await page.title()).toStartWith("5 of 9 peers connected");
       await page.locator("#events li").first().getByText("dave").waitFor();
       const kept = await page.evaluate(
         "[isSame, document.activeElement.textContent, getSelection().toString(), scrollY]",
       );
-      expect(kept).toEqual([true, "dave", "198.51.100.7:40000", scrollY]);
+      expect(kept).toEqual([true, "dave", "10.0.0.2", scrollY]);
     });
 
-    test("keeps the focus on a peer that moves in the list, and passes it on when the peer is removed", async () => {
+    test("the page keeps the focus on a peer that moves in the list, and passes it on when the peer is removed", async () => {
       await openLive("/");
       const dave = source.found.get("wg0")!.peers[5]!;
-      await page.getByRole("link", { name: "dave" }).first().focus();
+      await page.locator("#peers").getByRole("link", { name: "dave" }).focus();
       const focused = () => page.evaluate("document.activeElement.textContent");
       connect(source, dave);
       source.tell(connected(source, dave));
@@ -160,7 +331,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(await focused()).toBe("carol");
     });
 
-    test("does not move selected rows until the selection ends", async () => {
+    test("the page does not move selected rows until the selection ends", async () => {
       await openLive("/");
       await page.evaluate(
         `getSelection().selectAllChildren([...document.querySelectorAll("#peers a")].find((a) => a.textContent === "carol"))`,
@@ -176,7 +347,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       await page.locator("#peers tr:nth-child(5)", { hasText: "dave" }).waitFor();
     });
 
-    test("shows the same after many changes as a reload would", async () => {
+    test("the page shows the same after many changes as a reload would", async () => {
       await openLive("/?state=connected");
       const found = source.found.get("wg0")!;
       const all = [...found.peers];
@@ -193,28 +364,32 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       }
       source.clock.advance(3000);
       const fresh = await (await fetch(page.url())).text();
-      const wanted = [...fresh.matchAll(/<tr role="row" id="(\w+)"/g)].map(([, id]) => id!);
+      const listed = fresh.slice(fresh.indexOf('id="peers"'));
+      const wanted = [...listed.matchAll(/<tr role="row" id="(\w+)"/g)].map(([, id]) => id!);
       const text = `[...document.querySelectorAll("#peers tr")].map((row) => row.id).join()`;
-      await page.waitForFunction(`${text} === ${JSON.stringify(wanted.join())}`);
-      const read = (fresh.match(/<bdi>name \d+<\/bdi>/g) ?? []).map((each) =>
+      await until(
+        "the rows are those of a new page",
+        async () => (await page.evaluate(text)) === wanted.join(),
+      );
+      const read = (listed.match(/<bdi>name \d+<\/bdi>/g) ?? []).map((each) =>
         each.replace(/<.*?>/g, ""),
       );
       const shown = await page.locator("#peers bdi, #events bdi").allTextContents();
       expect(shown.filter((each) => each.startsWith("name"))).toEqual(read);
     });
 
-    test("updates rates and times", async () => {
+    test("the page updates rates and times", async () => {
       await openLive("/");
       const row = page.locator("#peers tr", { hasText: "bob" });
-      await row.getByText("132 kB/s").waitFor();
+      await row.getByText("129 KiB/s").waitFor();
       source.speeds.set(keyOf(3), { rxBytesPerSecond: 2000, txBytesPerSecond: 0 });
       source.clock.advance(3000);
-      await row.getByText("2.0 kB/s").waitFor();
+      await row.getByText("2.0 KiB/s").waitFor();
       await row.getByText(/^1h 25m$/).waitFor();
       expect(await page.locator("#zone").innerText()).toContain("Times are in the time zone ");
     });
 
-    test("shows that the connection is lost, and reconnects by itself", async () => {
+    test("the page shows that the connection is lost, and reconnects by itself", async () => {
       await openLive("/");
       const port = Number(new URL(served.origin).port);
       await served.stop();
@@ -231,7 +406,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       ).toEqual([]);
     });
 
-    test("reports that its peer was removed", async () => {
+    test("the page reports that its peer was removed", async () => {
       await openLive(PATHS[1]);
       source.found.get("wg0")!.peers.shift();
       source.clock.advance(3000);
@@ -239,7 +414,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(errors.splice(0).filter((each) => !each.includes("404"))).toEqual([]);
     });
 
-    test("closes the stream while the page is in the background", async () => {
+    test("the page closes the stream while it is in the background", async () => {
       await openLive("/");
       expect(source.listeners).toBe(1);
       const hide = (isHidden: boolean) =>
@@ -254,7 +429,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     });
   });
 
-  test("can be used by keyboard", async () => {
+  test("the page can be used by keyboard", async () => {
     await openLive("/");
     const focused = () =>
       page.evaluate("document.activeElement.id || document.activeElement.textContent");
@@ -272,18 +447,20 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     await page.keyboard.press("Enter");
     await page.locator("#found", { hasText: "1 peer" }).waitFor();
     expect(await names()).toEqual(["bob"]);
-    await page.getByRole("link", { name: "Receives" }).focus();
+    await page.getByRole("link", { name: "From peer" }).focus();
     await page.keyboard.press("Enter");
-    await page.locator("[aria-sort=descending]", { hasText: "Receives" }).waitFor();
+    await page.locator("[aria-sort=descending]", { hasText: "From peer" }).waitFor();
   });
 
   describe.each([
+    ["light", wide],
+    ["dark", wide],
     ["light", desktop],
     ["dark", desktop],
     ["light", phone],
     ["dark", phone],
-  ] as const)("in the theme %s, %o", (colorScheme, viewport) => {
-    test("is accessible, and fits the viewport", async () => {
+  ] as const)("the theme %s, %o", (colorScheme, viewport) => {
+    test(`each page is accessible in the theme ${colorScheme}, and fits a viewport of ${viewport.width} pixels`, async () => {
       await openLive("/", { colorScheme, viewport });
       source.clock.advance(3000);
       for (const path of [...PATHS, "/nothing"]) {
@@ -309,13 +486,24 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
   }
 
-  test("shows each peer as a card on a phone", async () => {
+  test("the page shows nine peers on two screens of a phone, and in one line a peer that never connected", async () => {
+    await openLive("/", { viewport: phone, from: showcase() });
+    await screenshot(page, "showcase-phone");
+    const rows = await page.locator("#peers tr").all();
+    expect(rows).toHaveLength(9);
+    const boxes = await Promise.all(rows.map(async (row) => (await row.boundingBox())!));
+    expect(boxes[8]!.y + boxes[8]!.height).toBeLessThan(2 * phone.height);
+    expect(boxes[8]!.height).toBeLessThan(40);
+    expect(await rows[8]!.innerText()).toContain("never");
+  });
+
+  test("the page shows each peer as a card on a phone", async () => {
     await openLive("/", { viewport: phone });
     const [first, second] = [page.locator("#peers tr").nth(0), page.locator("#peers tr").nth(1)];
     const [above, below] = [(await first.boundingBox())!, (await second.boundingBox())!];
     expect(above.width).toBeGreaterThan(300);
     expect(above.height).toBeLessThan(220);
-    expect(below.y).toBeGreaterThan(above.y + above.height);
+    expect(below.y).toBeGreaterThanOrEqual(above.y + above.height);
     await page.getByLabel("Sort by").selectOption("name");
     await page.getByLabel("Order").selectOption("desc");
     await page.getByRole("button", { name: "Search" }).click();
@@ -326,7 +514,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
   test.each([
     ["hostile", desktop],
     ["hostile-phone", phone],
-  ])("shows hostile names only as text (%s)", async (name, viewport) => {
+  ])("the page shows hostile names only as text (%s)", async (name, viewport) => {
     await openLive("/", { from: office({ hostile: true }), viewport });
     source.clock.advance(3000);
     await screenshot(page, name);
@@ -348,7 +536,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await page.locator("main img").count()).toBe(0);
   });
 
-  test("says that there is no device yet, and shows the first one", async () => {
+  test("the page says that there is no device yet, and shows the first one", async () => {
     await openLive("/", { from: FakeSource.make() });
     await screenshot(page, "empty");
     expect(await page.locator("main").innerText()).toContain("There is no WireGuard device yet");
@@ -359,7 +547,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await violations()).toEqual([]);
   });
 
-  test("shows 100 of 10,000 peers, and finds the others by page and search", async () => {
+  test("the page shows 100 of 10,000 peers, and finds the others by page and search", async () => {
     const from = FakeSource.make().then((made) => {
       const peers = Array.from({ length: 10_000 }, (_, n) => peer({ publicKey: keyOf(n) }));
       made.found.set("wg0", { device: device(), peers });
@@ -379,7 +567,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await names()).toEqual(["peer-9999"]);
   });
 
-  test("shows only the form for the token to a browser without it", async () => {
+  test("the page shows only the form for the token to a browser without it", async () => {
     await open("/events?type=peer.roamed", { tokens: [TOKEN] });
     await screenshot(page, "login");
     expect(await page.locator("h1").innerText()).toBe("Log in");

@@ -1,33 +1,49 @@
 /** The HTML of the page: what it shows, how hostile names are shown, and the updates of an open page. */
 
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 
 import fc from "fast-check";
 import { raw } from "hono/html";
 
+import { shortName } from "../../src/base/text.ts";
 import { LoginSessions } from "../../src/http/login.ts";
+import type { PageActions, TestResult } from "../../src/http/page-actions.ts";
 import type { Page } from "../../src/http/server.ts";
 import { assets } from "../../src/page/assets.ts";
 import { item, PageSnapshot, type Update } from "../../src/page/page-diff.ts";
 import { makePage } from "../../src/page/page.tsx";
+import { rangeNames } from "../../src/store/ranges.ts";
 import { hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
-import { TEST_MS } from "../support/until.ts";
+import { TEST_MS, until } from "../support/until.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
+const KEY_OF_CAROL = Buffer.from(keyOf(5), "base64").toString("base64url");
 const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
 const access = {
   isUnixSocket: false,
   address: null,
   isTrusted: true,
   hasCookie: false,
-  tokens: [],
+  tokens: ["a token"],
 };
 
 let source: FakeSource;
 let page: Page;
 const logged: unknown[] = [];
+/** The actions that the page has run. */
+const done: string[] = [];
+let testResult: TestResult | null = null;
+let slowTest: Promise<TestResult | null> | null = null;
+const actions: PageActions = {
+  retry: (target) => (target === "hook" ? (done.push(`retry ${target}`), 2) : null),
+  deleteMessages: (target, kind) => (done.push(`delete ${kind} ${target}`), 1),
+  test: async (target) => {
+    done.push(`test ${target}`);
+    return slowTest === null ? testResult : await slowTest;
+  },
+};
 
 beforeEach(async () => {
   setUp(await office());
@@ -43,7 +59,7 @@ function setUp(made: FakeSource): void {
   source = made;
   const record = (...args: unknown[]) => void logged.push(args);
   const logins = new LoginSessions({ clock: source.clock, log: { warn: record } });
-  page = makePage({ source, logins, log: { error: record } });
+  page = makePage({ source, actions, logins, log: { error: record } });
 }
 
 async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {
@@ -76,31 +92,35 @@ function shapeOf(markup: string): string[] {
   return shape.sort();
 }
 
-describe("the page shows", () => {
-  test("all peers, the latest events and problems", async () => {
+describe("the content of the page", () => {
+  test("the page shows all peers, the latest events and problems", async () => {
     const markup = await html("/");
     const text = textOf(markup);
-    expect(text).toContain("4 of 9 peers connected");
+    expect(markup).toContain("<title>4 of 9 peers connected");
     for (const each of [
       "alice laptop",
       "staff",
       "198.51.100.7:40000",
       "3m",
       "branch office Lyon",
+      "10.0.0.2 +1",
+      "3 disconnected, 2 never",
+      "Today: 527 MiB from, 1.5 GiB to peers",
+      "472 MiB 118 MiB from peer, 354 MiB to peer",
+      "4 attempts failed, the latest: 503: upstream is not there",
     ]) {
       expect(text).toContain(each);
     }
     expect(text).toContain("carol");
     expect(text).toContain("(wg0) roamed from 192.0.2.1:51820 to 198.51.100.8:40001");
-    expect(text).toContain("503: upstream is not there");
     expect(text).toContain("The store is in memory");
     expect(markup).toContain('aria-sort="ascending"');
     expect(markup).toContain('aria-label="last 24 hours: connected for 3m in 1 session;');
   });
 
-  test("one peer, and 404 for an unknown one", async () => {
+  test("the page shows one peer, and 404 for an unknown one", async () => {
     const text = textOf(await html(PATHS[1]));
-    for (const each of ["alice laptop", keyOf(1), "10.0.0.2/32, 2001:db8:1::2/128", "500 MB"]) {
+    for (const each of ["alice laptop", keyOf(1), "10.0.0.2", "2001:db8:1::2", "477 MiB"]) {
       expect(text).toContain(each);
     }
     expect((await ask(`/peers/wg9/${KEY}`)).status).toBe(404);
@@ -108,7 +128,7 @@ describe("the page shows", () => {
     expect((await ask("/nothing", { accept: "text/html" })).status).toBe(404);
   });
 
-  test("sessions and events, page by page and filtered", async () => {
+  test("the page shows sessions and events, page by page and filtered", async () => {
     expect(textOf(await html("/sessions?state=ended"))).toContain("peer removed");
     expect(textOf(await html("/sessions?state=open"))).not.toContain("peer removed");
     expect(textOf(await html(`/sessions?peer=${KEY}`))).not.toContain("carol");
@@ -127,19 +147,19 @@ describe("the page shows", () => {
     expect(seen.size).toBe(235);
   });
 
-  test("that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {
+  test("the page shows that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {
     const unknown = "A".repeat(42) + "E";
     const cases = [
       ["/?q=nobody", "No peer matches the filter. Show all peers", '<a href="/">Show all peers'],
       ["/?device=wg7", "No peer matches the filter. Show all peers", '<a href="/">Show all peers'],
       [
         `/events?peer=${unknown}`,
-        "No event matches the filter. Show all events",
+        "No events match the filter. Show all events",
         '<a href="/events">Show all events',
       ],
       [
         `/sessions?peer=${unknown}`,
-        "No session matches the filter. Show all sessions",
+        "No sessions match the filter. Show all sessions",
         '<a href="/sessions">Show all sessions',
       ],
     ] as const;
@@ -149,19 +169,153 @@ describe("the page shows", () => {
       expect(markup).toContain(link);
     }
     for (const path of ["/", "/events", "/sessions"]) {
-      expect(await html(path)).not.toContain("matches the filter");
+      expect(await html(path)).not.toMatch(/match(es)? the filter/);
     }
     page[Symbol.dispose]();
     source.store[Symbol.dispose]();
     setUp(await FakeSource.make());
     expect(textOf(await html("/events"))).toContain("Nothing has happened yet.");
-    expect(textOf(await html("/events?type=peer.roamed"))).toContain(
-      "No event matches the filter.",
-    );
+    expect(textOf(await html("/events?type=peer.roamed"))).toContain("No events match the filter.");
     expect(textOf(await html("/sessions"))).toContain("There are no sessions yet.");
   });
 
-  test("the normal content for an address with invalid parameters", async () => {
+  test("the page shows the rows that a filter by peer, device, type, state and time selects", async () => {
+    const shown = async (path: string) => textOf(await html(path));
+    for (const peer of ["carol", "CAROL", "10.0.0.6", KEY_OF_CAROL]) {
+      const text = await shown(`/events?peer=${encodeURIComponent(peer)}`);
+      expect(text).toContain("carol (wg0) disconnected");
+      expect(text).not.toContain("alice phone (wg0)");
+      expect(await shown(`/sessions?peer=${encodeURIComponent(peer)}`)).toContain("peer removed");
+    }
+    const several = await html("/events?peer=alice");
+    expect(textOf(several)).toContain("Several peers match: alice laptop , alice phone");
+    expect(several).toContain(`<a href="/events?peer=${KEY}">`);
+    expect(await shown("/events?peer=zoe")).toContain("No peer has this name, address or key.");
+    expect(await shown("/events?device=wg1")).not.toContain("carol (wg0)");
+    expect(await shown("/events?device=wg1")).toContain("wg1 added");
+    expect(await shown("/events?type=peer.roamed")).not.toContain("disconnected after");
+    expect(await shown("/events?range=1h")).not.toContain("wg1 added");
+    expect(await shown("/sessions?state=ended&range=1h&peer=carol")).toContain(
+      "No sessions match the filter.",
+    );
+    // 2026-01-02 03:20 UTC, in a time zone that is two hours ahead of UTC.
+    expect(await shown("/events?from=2026-01-02&tz=-120")).toContain("carol (wg0)");
+    expect(await shown("/events?from=2026-01-03&tz=-120")).toContain("No events match the filter.");
+    expect(await shown("/events?until=2026-01-01&tz=-120")).toContain("No events match");
+  });
+
+  test("the dates of a filter can have different time zones, because of daylight saving time", async () => {
+    const markup = await html("/events?from=2026-07-01&until=2026-11-30&tz=-120_-60");
+    const link = /<a href="(\/v1\/[^"]*)"/.exec(markup)![1]!.replaceAll("&amp;", "&");
+    const { searchParams } = new URL(link, "http://localhost");
+    expect(searchParams.get("since")).toBe("2026-06-30T22:00:00.000Z");
+    expect(searchParams.get("until")).toBe("2026-11-30T23:00:00.000Z");
+  });
+
+  test("the form keeps a peer that was chosen by its key, until another name is typed", async () => {
+    const [alice, phone] = source.found.get("wg0")!.peers;
+    source.names.set(phone!.publicKey, "alice laptop");
+    const markup = await html(`/events?peer=${KEY}`);
+    expect(markup).toContain(`<input type="hidden" name="key" value="${KEY}"/>`);
+    const form = `/events?peer=alice+laptop&key=${KEY}&type=peer.connected`;
+    expect(await html(form)).toContain(`peer=${KEY}`);
+    expect(textOf(await html(form))).not.toContain("Several peers match");
+    source.found.get("wg0")!.peers.splice(0, 1);
+    expect(source.names.has(alice!.publicKey)).toBe(true);
+    expect(textOf(await html(form))).not.toContain("No peer has this name");
+    expect(textOf(await html(`/events?peer=carol&key=${KEY}`))).toContain("carol (wg0)");
+    expect(textOf(await html("/events?peer=zoe&key=x"))).toContain("No peer has this name");
+  });
+
+  test("the page shows sessions and events although a device cannot be read", async () => {
+    source.unreadable.add("wg1");
+    for (const path of ["/sessions", "/events"]) {
+      expect(textOf(await html(path))).toContain("carol");
+      expect(textOf(await html(`${path}?peer=carol`))).toContain("carol");
+    }
+  });
+
+  test("the page links to the rows of the filter as CSV and JSON", async () => {
+    const markup = await html("/events?peer=carol&type=peer.disconnected&from=2026-01-02");
+    const links = [...markup.matchAll(/<a href="(\/v1\/[^"]*)" download="([^"]*)"/g)];
+    expect(links.map(([, , name]) => name)).toEqual(["events.csv", "events.json"]);
+    const { pathname, searchParams } = new URL(
+      links[0]![1]!.replaceAll("&amp;", "&"),
+      "http://localhost",
+    );
+    expect(pathname).toBe("/v1/events/download");
+    expect(Object.fromEntries(searchParams)).toEqual({
+      format: "csv",
+      peer: KEY_OF_CAROL,
+      type: "peer.disconnected",
+      since: "2026-01-02T00:00:00.000Z",
+    });
+  });
+
+  test("the page redirects to an address without the empty fields of its form", async () => {
+    const answer = await ask("/events?peer=&type=peer.roamed&device=", { accept: "text/html" });
+    expect([answer.status, answer.headers.get("location")]).toEqual([
+      303,
+      "/events?type=peer.roamed",
+    ]);
+    // 9 bytes for each character.
+    const name = encodeURIComponent("\u5317".repeat(120));
+    const long = await ask(`/events?peer=${name}&type=`, { accept: "text/html" });
+    expect(long.headers.get("location")).toBe(`/events?peer=${name}`);
+  });
+
+  test("the page shows charts of each range, with labels and values", async () => {
+    for (const range of rangeNames) {
+      for (const path of ["/", PATHS[1]]) {
+        const markup = await html(`${path}?range=${range}`);
+        expect(markup).toMatch(/<text x="-8" y="\d+" text-anchor="end">0 B\/s<\/text>/);
+        expect(markup).toContain(`aria-label="last ${range}: `);
+        const values = /data-series="([^"]*)"/.exec(markup)![1]!.replaceAll("&quot;", '"');
+        expect((JSON.parse(values) as unknown[]).length).toBe(path === "/" ? 3 : 2);
+        expect(markup).not.toContain("NaN");
+      }
+    }
+  });
+
+  test("the history of a peer is read once until the next slot or session begins", async () => {
+    const { sessions, traffic } = source.store;
+    const read = [spyOn(sessions, "uptime"), spyOn(traffic, "range")];
+    const path = `${PATHS[1]}?range=30d`;
+    for (let n = 0; n < 3; n++) await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([3, 1]);
+    source.clock.advance(6 * 60_000);
+    await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([6, 2]);
+    connect(source, source.found.get("wg0")!.peers[0]!);
+    await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([9, 3]);
+  });
+
+  test("an update of a peer's page lists the peers of its device once", async () => {
+    const listed = spyOn(source, "peers");
+    await html(PATHS[1]);
+    expect(listed).toHaveBeenCalledTimes(1);
+  });
+
+  test("the page shows numbers of one peer that agree, although they were read at different times", async () => {
+    const { peers } = source.found.get("wg0")!;
+    const [alice] = peers;
+    // The session is as of a scan that is later than the list of peers, which is cached.
+    const scanned = { ...alice!, rxBytes: 30 * 2 ** 20, txBytes: 90 * 2 ** 20 };
+    source.connect("wg0", scanned, { rxBytes: scanned.rxBytes, txBytes: scanned.txBytes });
+    peers[0] = { ...alice!, rxBytes: 29 * 2 ** 20, txBytes: 88 * 2 ** 20 };
+    const both = "30 MiB received from peer 90 MiB sent to peer";
+    const text = textOf(await html(PATHS[1]));
+    expect(text).toContain(`This session ${both}`);
+    expect(text).toContain(`Since it was added ${both}`);
+    // The list is later than the scan.
+    peers[0] = { ...alice!, rxBytes: 31 * 2 ** 20, txBytes: 91 * 2 ** 20 };
+    const later = textOf(await html(PATHS[1]));
+    expect(later.match(/31 MiB received from peer 91 MiB sent to peer/g)).toHaveLength(2);
+    expect(later).toMatch(/connected .* 31 MiB 91 MiB/);
+  });
+
+  test("the page shows the normal content for an address with invalid parameters", async () => {
     for (const query of [
       "?page=x&sort=%00&state=%22",
       "?before=9e9&type=x&peer=y",
@@ -171,7 +325,7 @@ describe("the page shows", () => {
     }
   });
 
-  test("the chosen theme", async () => {
+  test("the page has the chosen theme", async () => {
     const shown = async (cookie: string) => await (await ask("/", { cookie })).text();
     expect(await shown("x=1; wgmon-theme=dark")).toContain('data-theme="dark"');
     expect(await shown('wgmon-theme=x"onload="')).toContain('data-theme="auto"');
@@ -186,12 +340,94 @@ describe("the page shows", () => {
   });
 });
 
-describe("the page is sent with", () => {
-  test("a content security policy that allows no other origin and no inline code", async () => {
+describe("the buttons of a target", () => {
+  async function post(fields: Record<string, string>): Promise<Response> {
+    const request = new Request("http://localhost/outbox", {
+      method: "POST",
+      body: new URLSearchParams(fields).toString(),
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+    return await page.handle(request, access);
+  }
+
+  beforeEach(() => void (done.length = 0));
+
+  test("the buttons of a target retry, delete and test, and the page shows the result for some minutes", async () => {
+    expect(textOf(await html("/outbox"))).toContain("Retry now");
+    const answer = await post({ action: "retry", target: "hook" });
+    expect([answer.status, answer.headers.get("location")]).toEqual([303, "/outbox"]);
+    expect(textOf(await html("/outbox"))).toContain("2 dead letters queued again. 0s ago");
+    await post({ action: "delete-dead", target: "hook" });
+    expect(textOf(await html("/outbox"))).toContain("1 dead letter deleted.");
+    await post({ action: "delete-waiting", target: "hook" });
+    expect(textOf(await html("/outbox"))).toContain("1 waiting event deleted.");
+    testResult = { isDelivered: true, reason: "", tookMs: 80 };
+    await post({ action: "test", target: "log" });
+    expect(textOf(await html("/outbox"))).toContain("Test delivered in 80 ms.");
+    testResult = { isDelivered: false, reason: "404: \u001b[31mgone", tookMs: 80 };
+    await post({ action: "test", target: "log" });
+    expect(textOf(await html("/outbox"))).toContain("Test not delivered: 404: [31mgone.");
+    expect(done).toEqual([
+      "retry hook",
+      "delete dead hook",
+      "delete waiting hook",
+      "test log",
+      "test log",
+    ]);
+    source.clock.advance(6 * 60_000);
+    expect(textOf(await html("/outbox"))).not.toContain("Test not delivered");
+  });
+
+  test("without a token, there are no buttons, and their forms are refused", async () => {
+    const anyone = { ...access, tokens: [] };
+    const shown = await page.handle(new Request("http://localhost/outbox"), anyone);
+    expect(await shown.text()).not.toContain("Retry now");
+    const request = new Request("http://localhost/outbox", {
+      method: "POST",
+      body: "action=retry&target=hook",
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+    expect((await page.handle(request, anyone)).status).toBe(403);
+    expect(done).toEqual([]);
+    const local = { ...anyone, isUnixSocket: true };
+    const onSocket = await page.handle(new Request("http://localhost/outbox"), local);
+    expect(await onSocket.text()).toContain("Retry now");
+  });
+
+  test("the buttons of a target answer 404 for an unknown action or target", async () => {
+    testResult = null;
+    expect((await post({ action: "retry", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "test", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "delete-dead", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "delete-waiting", target: "nothing" })).status).toBe(404);
+    expect(done).toEqual([]);
+    expect((await post({ action: "reboot", target: "hook" })).status).toBe(404);
+  });
+
+  test("the page says that a test takes long, and sends one test at a time", async () => {
+    const { promise, resolve } = Promise.withResolvers<TestResult | null>();
+    slowTest = promise;
+    const answer = post({ action: "test", target: "log" });
+    await until("the test has begun", () => done.length === 1);
+    await post({ action: "test", target: "log" });
+    source.clock.advance(5000);
+    expect((await answer).status).toBe(303);
+    expect(done).toEqual(["test log"]);
+    expect(textOf(await html("/outbox"))).toContain("A test is being sent.");
+    resolve({ isDelivered: true, reason: "", tookMs: 7000 });
+    await until("the result is shown", async () =>
+      textOf(await html("/outbox")).includes("Test delivered in 7000 ms."),
+    );
+    slowTest = null;
+  });
+});
+
+describe("the response with the page", () => {
+  test("the page has a content security policy that allows no other origin and no inline code", async () => {
     for (const path of PATHS) {
       const answer = await ask(path, { accept: "text/html" });
       expect(answer.headers.get("content-security-policy")).toBe(
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
           "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
       );
       expect(answer.headers.get("x-frame-options")).toBe("DENY");
@@ -199,22 +435,29 @@ describe("the page is sent with", () => {
       const shape = shapeOf(await answer.text());
       expect(shape.filter((each) => / (style|on\w+)( |$)/.test(each))).toEqual([]);
       expect(shape.filter((each) => each.startsWith("style"))).toEqual([]);
-      expect(shape.filter((each) => each.startsWith("script"))).toEqual(["script type src"]);
+      expect(shape.filter((each) => each.startsWith("script"))).toEqual(
+        path === "/" || path === PATHS[1]
+          ? ["script type src", "script type src"]
+          : ["script type src"],
+      );
     }
   });
 
-  test("a script and a style that can be cached without limit", async () => {
-    for (const { path, text } of [assets.script, assets.style]) {
+  test("the page has a script and a style that can be cached without limit", async () => {
+    for (const { path, text } of [assets.script, assets.chartScript, assets.style, assets.icon]) {
       const answer = await ask(path);
       expect(await answer.text()).toBe(text);
       expect(answer.headers.get("cache-control")).toContain("immutable");
     }
-    expect(assets.script.text.length).toBeLessThan(10_000);
+    expect(assets.script.text.length).toBeLessThan(12_000);
+    expect(assets.chartScript.text.length).toBeLessThan(6000);
     // They load nothing from another origin.
-    expect(assets.script.text + assets.style.text).not.toMatch(/https?:\/\/|@import|url\(/);
+    expect(assets.script.text + assets.chartScript.text + assets.style.text).not.toMatch(
+      /https?:\/\/|@import|url\(/,
+    );
   });
 
-  test("compression if the client accepts it, except the stream", async () => {
+  test("the page is compressed if the client accepts it, and the stream is not", async () => {
     const answer = await ask("/", { "accept-encoding": "gzip", accept: "text/html" });
     expect(answer.headers.get("content-encoding")).toBe("gzip");
     const small = new Uint8Array(await answer.arrayBuffer());
@@ -227,10 +470,22 @@ describe("the page is sent with", () => {
   });
 });
 
+test.each([
+  ["/", "198.51.100.7:40000 host.example.net"],
+  [`/peers/wg0/${KEY}`, "198.51.100.7:40000 Copy host.example.net"],
+])(
+  "the name that reverse DNS has for an endpoint is shown beside it on %s",
+  async (path, shown) => {
+    expect(textOf(await html(path))).not.toContain("host.example.net");
+    source.endpointNames.set("198.51.100.7", "host.example.net");
+    expect(textOf(await html(path))).toContain(shown);
+  },
+);
+
 describe("hostile names", () => {
   const unseen = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
 
-  test("are shown only as text on all pages", async () => {
+  test("hostile names are shown only as text on all pages", async () => {
     const plain = await Promise.all(PATHS.map(async (path) => shapeOf(await html(path))));
     page[Symbol.dispose]();
     source.store[Symbol.dispose]();
@@ -245,15 +500,17 @@ describe("hostile names", () => {
   });
 
   test(
-    "do not change the structure of the page, whatever they are",
+    "hostile names do not change the structure of the page, whatever they are",
     async () => {
       const [first] = source.found.get("wg0")!.peers;
       const shapes = new Map<string, string[]>();
+      source.endpointNames.set(first!.endpoint!.address, "host.example.net");
       for (const path of PATHS) shapes.set(path, shapeOf(await html(path)));
       await fc.assert(
         fc.asyncProperty(hostileText, async (name) => {
           // Never empty, because a peer without a name has another structure.
           source.names.set(first!.publicKey, `x${name}`);
+          source.endpointNames.set(first!.endpoint!.address, shortName(`x${name}`));
           for (const path of PATHS.slice(0, 3)) {
             const markup = await html(path);
             expect(shapeOf(markup)).toEqual(shapes.get(path)!);
@@ -292,7 +549,7 @@ describe("the stream of an open page", () => {
     };
   }
 
-  test("sends everything first, then only changes", async () => {
+  test("the stream of an open page sends everything first, then only changes", async () => {
     const stream = await open("/");
     const first = (await stream.next())!;
     expect(first.build).toBe(assets.build);
@@ -305,11 +562,12 @@ describe("the stream of an open page", () => {
     }
     source.clock.advance(3000);
     const rates = (await stream.next())!;
-    expect(Object.keys(rates)).toEqual(["build", "now", "title", "lists"]);
+    expect(Object.keys(rates)).toEqual(["build", "now", "title", "parts", "lists"]);
+    expect(Object.keys(rates.parts!)).toEqual(["tiles"]);
     expect(Object.keys(rates.lists!)).toEqual(["peers"]);
     const items = Object.values(rates.lists!["peers"]!.items!);
     expect(items).toHaveLength(4);
-    expect(items[0]).toEqual({ 6: expect.stringContaining("5.0 kB/s"), 7: expect.any(String) });
+    expect(items[0]).toEqual({ 4: expect.stringContaining("4.9 KiB/s"), 5: expect.any(String) });
 
     const bob = source.found.get("wg0")!.peers[5]!;
     connect(source, bob);
@@ -317,7 +575,7 @@ describe("the stream of an open page", () => {
     source.clock.advance(250);
     const update = (await stream.next())!;
     expect(update.title).toStartWith("5 of 9 peers connected");
-    expect(Object.keys(update.parts!)).toEqual(["summary"]);
+    expect(Object.keys(update.parts!)).toEqual(["tiles"]);
     expect(Object.keys(update.lists!["peers"]!.items!)).toHaveLength(1);
     expect(Object.values(update.lists!["events"]!.items!)).toEqual([
       expect.stringContaining("dave"),
@@ -325,7 +583,7 @@ describe("the stream of an open page", () => {
     await stream.close();
   });
 
-  test("causes no work after it is closed", async () => {
+  test("the stream of an open page causes no work after it is closed", async () => {
     expect(source.clock.waiting).toBe(0);
     const streams = [await open("/"), await open("/events")];
     for (const stream of streams) await stream.next();
@@ -335,7 +593,7 @@ describe("the stream of an open page", () => {
     expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
   });
 
-  test("sends many events in a few updates per second", async () => {
+  test("the stream of an open page sends many events in a few updates per second", async () => {
     const stream = await open("/events");
     await stream.next();
     const [someone] = source.found.get("wg0")!.peers;
@@ -354,7 +612,7 @@ describe("the stream of an open page", () => {
     await reading;
   });
 
-  test("ends when its peer is removed, after 15 minutes, and with the program", async () => {
+  test("the stream of an open page ends when its peer is removed, after 15 minutes, and with the program", async () => {
     const path = PATHS[1];
     const [gone, old, last] = [await open(path), await open("/"), await open("/sessions")];
     for (const stream of [gone, old, last]) await stream.next();
@@ -372,7 +630,7 @@ describe("the stream of an open page", () => {
     expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
   });
 
-  test("is refused if there are 64 already", async () => {
+  test("the stream of an open page is refused if there are 64 already", async () => {
     const streams = [];
     for (let n = 0; n < 64; n++) streams.push(await ask("/", { accept: "text/event-stream" }));
     expect(streams.every(({ status }) => status === 200)).toBe(true);

@@ -14,7 +14,7 @@ import { CAP_NET_ADMIN, EACCES, ENODEV, EPERM } from "../../src/platform/constan
 const NET_ADMIN = 1n << BigInt(CAP_NET_ADMIN);
 const isRoot = process.geteuid!() === 0;
 
-test("the reason is a missing capability, or another one if wgmon has the capability", () => {
+test("the reason of an error is a missing capability, or another one if wgmon has the capability", () => {
   const none = { effective: 0n, ambient: 0n };
   const missing =
     "not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability";
@@ -27,7 +27,7 @@ test("the reason is a missing capability, or another one if wgmon has the capabi
   expect(explainRefusal("CAP_NET_RAW", own)).toContain("needs CAP_NET_RAW");
 });
 
-test("the reason for a program is a capability that it does not inherit from wgmon", () => {
+test("the reason of an error of a program is a capability that it does not inherit from wgmon", () => {
   const needs = "it needs CAP_NET_ADMIN, which root has";
   expect(explainProgramRefusal("CAP_NET_ADMIN", null)).toBe(needs);
   expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);

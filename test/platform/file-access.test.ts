@@ -30,8 +30,8 @@ function makeFolder(name: string, mode: number): string {
   return path;
 }
 
-describe("a file can be replaced by other users in a folder", () => {
-  test("that they can write to, at any level of its path", () => {
+describe("folderOpenToOthers", () => {
+  test("folderOpenToOthers returns a folder that other users can write to, at any level of the path", () => {
     const safe = makeFolder("safe", 0o755);
     writeFileSync(join(safe, "file"), "");
     expect(folderOpenToOthers(join(safe, "file"))).toBeNull();
@@ -43,7 +43,7 @@ describe("a file can be replaced by other users in a folder", () => {
     expect(folderOpenToOthers(join(open, "below", "file"))).toBe(open);
   });
 
-  test("that contains a link in its path, or that a link leads to", () => {
+  test("folderOpenToOthers returns a folder that contains a link in the path, or that a link leads to", () => {
     const [safe, open] = [makeFolder("safe-2", 0o755), makeFolder("open-2", 0o777)];
     writeFileSync(join(safe, "file"), "");
     writeFileSync(join(open, "file"), "");
@@ -55,20 +55,23 @@ describe("a file can be replaced by other users in a folder", () => {
     expect(() => folderOpenToOthers(join(safe, "loop"))).toThrow("ELOOP");
   });
 
-  test("but not if only owners can replace files in it, as in /tmp", () => {
+  test("folderOpenToOthers returns null if only owners can replace files in the folder, as in /tmp", () => {
     const sticky = makeFolder("sticky", 0o1777);
     writeFileSync(join(sticky, "file"), "");
     expect(folderOpenToOthers(join(sticky, "file"))).toBeNull();
   });
 
-  test.skipIf(!isRoot)(`that another user owns${forRoot}`, () => {
-    const theirs = makeFolder("theirs", 0o755);
-    writeFileSync(join(theirs, "file"), "");
-    chownSync(theirs, NOBODY, NOBODY);
-    expect(folderOpenToOthers(join(theirs, "file"))).toBe(theirs);
-    const sticky = makeFolder("sticky-2", 0o1777);
-    writeFileSync(join(sticky, "file"), "");
-    chownSync(join(sticky, "file"), NOBODY, NOBODY);
-    expect(folderOpenToOthers(join(sticky, "file"))).toBe(sticky);
-  });
+  test.skipIf(!isRoot)(
+    `folderOpenToOthers returns a folder that another user owns${forRoot}`,
+    () => {
+      const theirs = makeFolder("theirs", 0o755);
+      writeFileSync(join(theirs, "file"), "");
+      chownSync(theirs, NOBODY, NOBODY);
+      expect(folderOpenToOthers(join(theirs, "file"))).toBe(theirs);
+      const sticky = makeFolder("sticky-2", 0o1777);
+      writeFileSync(join(sticky, "file"), "");
+      chownSync(join(sticky, "file"), NOBODY, NOBODY);
+      expect(folderOpenToOthers(join(sticky, "file"))).toBe(sticky);
+    },
+  );
 });

@@ -1,11 +1,20 @@
 /** Reads files and their modes. */
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { readFileAndMode, readTextFile } from "../../src/platform/files.ts";
+import { listFolder, readFileAndMode, readTextFile } from "../../src/platform/files.ts";
+import { until } from "../support/until.ts";
 
 const NOBODY = 65_534;
 const isRoot = process.geteuid!() === 0;
@@ -21,8 +30,34 @@ function makeFile(name: string, mode = 0o644): string {
   return path;
 }
 
+describe("listFolder", () => {
+  test("returns the names in a folder, also those of a large one", () => {
+    const path = join(folder, "large");
+    const names = Array.from({ length: 3000 }, (_, index) => `${"x".repeat(100)}é${index}`);
+    mkdirSync(path);
+    for (const name of names) writeFileSync(join(path, name), "");
+    expect(listFolder(path).filter((name) => !name.startsWith("."))).toHaveLength(names.length);
+    expect(new Set(listFolder(path))).toEqual(new Set([...names, ".", ".."]));
+  });
+
+  test("returns no names for a folder that does not exist, and for a file", () => {
+    expect(listFolder(join(folder, "none"))).toEqual([]);
+    expect(listFolder(makeFile("no-folder"))).toEqual([]);
+  });
+
+  test("reports an error after the folder was opened", async () => {
+    // The kernel opens this folder of a process that has ended, and then refuses to list it.
+    const script = 'sleep 0 & echo "$!"; exec sleep 60';
+    await using parent = Bun.spawn(["bash", "-c", script], { stdout: "pipe" });
+    const { value } = await parent.stdout.getReader().read();
+    const ended = new TextDecoder().decode(value).trim();
+    await until("the process ends", () => readTextFile(`/proc/${ended}/stat`)!.includes(") Z "));
+    expect(() => listFolder(`/proc/${ended}/net`)).toThrow(`list /proc/${ended}/net: EINVAL`);
+  });
+});
+
 describe("readFileAndMode", () => {
-  test("returns the text and the mode of a file, or null if it does not exist", () => {
+  test("readFileAndMode returns the text and the mode of a file, or null if it does not exist", () => {
     expect(readFileAndMode(makeFile("plain", 0o640))).toEqual({
       text: "text",
       mode: { bits: 0o640, isOwnedByUsOrRoot: true, isRegular: true },
@@ -32,7 +67,7 @@ describe("readFileAndMode", () => {
   });
 
   test.skipIf(!isRoot)(
-    `returns that a file of another user is not owned by us or root${forRoot}`,
+    `readFileAndMode returns that a file of another user is not owned by us or root${forRoot}`,
     () => {
       const path = makeFile("given-away");
       chownSync(path, NOBODY, NOBODY);
@@ -44,7 +79,7 @@ describe("readFileAndMode", () => {
     },
   );
 
-  test("returns the mode of the opened file, even if its path is replaced meanwhile", () => {
+  test("readFileAndMode returns the mode of the opened file, even if its path is replaced meanwhile", () => {
     const path = join(folder, "pipe");
     Bun.spawnSync(["mkfifo", "-m", "622", path]);
     chmodSync(path, 0o622);

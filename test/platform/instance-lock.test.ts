@@ -77,7 +77,7 @@ describe("the owner of a lock", () => {
   /** makedev(3) of major 0 and minor 0x34, of 259 and 1, of 8 and 0x100. */
   const [TMPFS, NVME, LARGE] = [0x34n, 0x1_0301n, 0x10_0800n];
 
-  test("is found by device and inode, because each tmpfs begins with the same inodes", () => {
+  test("the owner of a lock is found by device and inode, because each tmpfs begins with the same inodes", () => {
     const locks =
       "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n2: POSIX  ADVISORY  WRITE 7 00:34:2 0 EOF\n" +
       "3: FLOCK  ADVISORY  WRITE 11 00:34:2 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 12 00:34:2 0 EOF\n";
@@ -90,7 +90,7 @@ describe("the owner of a lock", () => {
     );
   });
 
-  test("is found by inode if the device differs, as on btrfs, but only if it is a wgmon", () => {
+  test("the owner of a lock is found by inode if the device differs, as on btrfs, but only if it is a wgmon", () => {
     const otherProgram = "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n";
     expect(owner(TMPFS, otherProgram)).toBeNull();
     expect(owner(TMPFS, `${otherProgram}2: FLOCK  ADVISORY  WRITE 9 00:36:2 0 EOF\n`)).toBe(
@@ -109,7 +109,7 @@ test("a lock file of a process that has ended does not prevent a lock", () => {
   expect(lockInstance(state, runtime)).toEqual({ stateDir: null, socket: null });
 });
 
-test("an unusable folder is not a refusal, and its error is returned", () => {
+test("an unusable folder for a lock is not a refusal, and its error is returned", () => {
   const file = join(folder(), "file");
   writeFileSync(file, "");
   const { stateDir, socket } = lockInstance(join(file, "state"), join(file, "run"));
@@ -128,7 +128,7 @@ test("a symbolic link in the place of a lock is not followed", () => {
   expect(readFileSync(join(elsewhere, "second"), "utf8")).toBe("precious");
 });
 
-test("a folder that is a link is followed, as /var/lib/wgmon is with DynamicUser=yes", () => {
+test("a folder of a lock that is a link is followed, as /var/lib/wgmon is with DynamicUser=yes", () => {
   const [real, runtime] = [folder(), folder()];
   const state = join(folder(), "wgmon");
   mkdirSync(join(real, "private"));

@@ -30,7 +30,7 @@ function line(format: LogOptions["format"], message: string, fields?: Fields): s
   return lines[0]!;
 }
 
-describe("a line", () => {
+describe("a log line", () => {
   const fields = {
     device: "wg0",
     name: "Alice's phone",
@@ -39,19 +39,19 @@ describe("a line", () => {
     none: undefined,
   };
 
-  test("has the expected form as text", () => {
+  test("a log line has the expected form as text", () => {
     expect(line("text", "peer connected", fields)).toBe(
       `time=2026-01-02T03:04:05.678Z level=warn msg="peer connected" device=wg0 name="Alice's phone" port=51820 endpoint=null`,
     );
   });
 
-  test("has the expected form as JSON", () => {
+  test("a log line has the expected form as JSON", () => {
     expect(line("json", "peer connected", fields)).toBe(
       `{"time":"2026-01-02T03:04:05.678Z","level":"warn","msg":"peer connected","device":"wg0","name":"Alice's phone","port":51820,"endpoint":null}`,
     );
   });
 
-  test("has the priority of its level for the journal", () => {
+  test("a log line has the priority of its level for the journal", () => {
     const { log, lines } = setup();
     log.debug("a");
     log.info("b", { n: 1 });
@@ -60,7 +60,7 @@ describe("a line", () => {
     expect(lines).toEqual(["<7>a", "<6>b n=1", "<4>c", "<3>d"]);
   });
 
-  test("has colours on a terminal unless NO_COLOR is set", () => {
+  test("a log line has colours on a terminal unless NO_COLOR is set", () => {
     const before = process.env.NO_COLOR;
     try {
       delete process.env.NO_COLOR;
@@ -76,7 +76,7 @@ describe("a line", () => {
     }
   });
 
-  test("is not written if it is below the level", () => {
+  test("a log line is not written if it is below the level", () => {
     const { log, lines } = setup({ level: "warn" });
     log.debug("a");
     log.info("b");
@@ -85,7 +85,7 @@ describe("a line", () => {
   });
 });
 
-describe("a value", () => {
+describe("a value in a log line", () => {
   const circle: Record<string, unknown> = {};
   circle.self = circle;
 
@@ -110,11 +110,11 @@ describe("a value", () => {
     ["a direction mark", "a\u202eb", String.raw`"a\u202eb"`],
     ["a lone surrogate", "\ud800", String.raw`"\ud800"`],
     ["a letter of another script", "Zoë", "Zoë"],
-  ])("has the expected form if it is %s", (_name, value, text) => {
+  ])("a value in a log line has the expected form if it is %s", (_name, value, text) => {
     expect(line("journal", "m", { value })).toBe(`<4>m value=${text}`);
   });
 
-  test("keeps its type in JSON if JSON has this type", () => {
+  test("a value in a log line keeps its type in JSON if JSON has this type", () => {
     const fields = {
       n: 1,
       list: ["a", 1n],
@@ -134,7 +134,7 @@ describe("a value", () => {
   });
 });
 
-test("no value can break a line or send control characters to a terminal", () => {
+test("no value can break a log line or send control characters to a terminal", () => {
   const nasty = fc.string({
     unit: fc.oneof(
       fc.constantFrom(
@@ -179,7 +179,7 @@ describe("a repeated warning", () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());
 
-  test("is written once and counted when another line comes", () => {
+  test("a repeated warning is written once and counted when another line comes", () => {
     const { log, lines } = setup();
     for (let i = 0; i < 13; i++) log.warn("no route", { device: "wg0" });
     log.info("peer connected");
@@ -192,7 +192,7 @@ describe("a repeated warning", () => {
     ]);
   });
 
-  test("is also counted after a minute, and counting continues", () => {
+  test("a repeated warning is also counted after a minute, and counting continues", () => {
     const { log, lines } = setup();
     log.error("a");
     log.error("a");
@@ -206,7 +206,7 @@ describe("a repeated warning", () => {
     expect(lines).toEqual(["<3>a", "<3>a (repeated 2 times)", "<3>a (repeated 1 time)"]);
   });
 
-  test("has the same level, message and fields", () => {
+  test("a warning is repeated only if it has the same level, message and fields", () => {
     const { log, lines } = setup();
     log.warn("a", { n: 1 });
     log.warn("a", { n: 2 });
@@ -214,14 +214,14 @@ describe("a repeated warning", () => {
     expect(lines).toEqual(["<4>a n=1", "<4>a n=2", "<3>a n=2"]);
   });
 
-  test("is not combined if its level is below warn", () => {
+  test("a repeated line is not combined if its level is below warn", () => {
     const { log, lines } = setup();
     log.info("a");
     log.info("a");
     expect(lines).toEqual(["<6>a", "<6>a"]);
   });
 
-  test("is still combined after a line that is not written", () => {
+  test("a repeated warning is still combined after a line that is not written", () => {
     const { log, lines } = setup({ level: "info" });
     log.warn("a");
     log.debug("b");
@@ -231,7 +231,7 @@ describe("a repeated warning", () => {
 });
 
 describe("standard error", () => {
-  test("that accepts no lines causes a line about the loss as soon as there is room", () => {
+  test("a standard error that accepts no lines causes a line about the loss as soon as there is room", () => {
     let full = true;
     const lines: string[] = [];
     const write = (written: string): void => {
@@ -251,7 +251,7 @@ describe("standard error", () => {
     ]);
   });
 
-  test("without a reader does not end the process", async () => {
+  test("a standard error without a reader does not end the process", async () => {
     const script = `
       import { createLog } from ${JSON.stringify(import.meta.resolve("../../src/platform/log.ts"))};
       await Bun.stdin.text();
@@ -269,7 +269,7 @@ describe("standard error", () => {
     expect(await child.exited).toBe(0);
   });
 
-  test("gets each line in one write", async () => {
+  test("standard error gets each line in one write", async () => {
     const script = `
       import { createLog } from ${JSON.stringify(import.meta.resolve("../../src/platform/log.ts"))};
       createLog({ format: "journal", level: "info" }).info("hello", { n: 1 });`;
@@ -292,7 +292,10 @@ describe("the log format", () => {
     ["text", here, true, "text"],
     ["json", here, true, "json"],
     ["journal", {}, true, "journal"],
-  ] as const)("%s with %o on a terminal (%s): %s", (setting, env, isTerminal, format) => {
-    expect(chooseFormat(setting, { env, isTerminal })).toBe(format);
-  });
+  ] as const)(
+    "the log format %s with %o on a terminal (%p) is %s",
+    (setting, env, isTerminal, format) => {
+      expect(chooseFormat(setting, { env, isTerminal })).toBe(format);
+    },
+  );
 });

@@ -50,7 +50,7 @@ test("a device's name cannot add another notification", () => {
   ]);
 });
 
-test("a reload is sent with the time of its start", () => {
+test("a reload is sent to systemd with the time of its start", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier } = setUp({ NOTIFY_SOCKET: socket.address });
   notifier.reloading();
@@ -107,7 +107,7 @@ for (const [address, complaint] of [
   });
 }
 
-test("a socket that is not read does not block wgmon", () => {
+test("a socket of systemd that is not read does not block wgmon", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier, warnings } = setUp({ NOTIFY_SOCKET: socket.address });
   // net.unix.max_dgram_qlen is 10 to 512.

@@ -39,7 +39,7 @@ const ALL_PACKETS: readonly string[] = ["nflog, every datagram", "auto, without 
 const BOTH_DEVICES = [...ALL_PACKETS, "auto, with rules", "poll"];
 const FIRST_DEVICE = [...BOTH_DEVICES, "bpf, own filter"];
 
-describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
+describe.skipIf(kernel.missing)(kernel.title("a peer that connects"), () => {
   const receiver = new Receiver();
   const running = new Map<string, Wgmon>();
   const clients: Client[] = [];
@@ -156,9 +156,9 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     expect(await ready("auto, without rules")).toMatchObject({ monitor: "bpf", interface: "any" });
   });
 
-  describe.each([4, 6] as const)("over IPv%i", (family) => {
+  describe.each([4, 6] as const)("IPv%i", (family) => {
     test(
-      "with one datagram",
+      `a peer that connects with one datagram over IPv${family} is reported`,
       async () => {
         const alice = await newClient(wg0, `alice over IPv${family}`, { family });
         alice.sendDatagram();
@@ -168,7 +168,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     );
 
     test(
-      "with ping and a preshared key",
+      `a peer that connects with ping and a preshared key over IPv${family} is reported`,
       async () => {
         const options = { family, presharedKey: true } as const;
         const bob = await newClient(wg0, `bob over IPv${family}`, options);
@@ -180,7 +180,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   });
 
   test(
-    "the event is valid against the schema, and has the start of the session",
+    "the event peer.connected is valid against the schema, and has the start of the session",
     async () => {
       const carol = await newClient(wg0, "carol");
       const beforeMs = Date.now();
@@ -221,7 +221,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "through a VLAN, captured on all interfaces and on the parent interface only",
+    "a peer that connects through a VLAN is reported, captured on all interfaces and on the parent interface only",
     async () => {
       const erin = await newClient(wg0, "erin", { vlan: 7 });
       const { name: parent } = erin.link;
@@ -233,7 +233,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "two peers at two devices, from one address",
+    "two peers that connect at two devices, from one address, are reported",
     async () => {
       const [frank] = await newClients(wg0, ["frank"]);
       const [grace] = await newClients(wg1, ["grace"], { sharesLinkWith: frank! });
@@ -251,7 +251,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   // With the longest round trip, all scans after the initiation are too early: only the packet that
   // completes the handshake can cause the report.
   test.each([0, 40, 300, 4000])(
-    "with a round trip of %i ms",
+    "a peer that connects with a round trip of %i ms is reported",
     async (roundTripMs) => {
       const heidi = await newClient(wg0, `heidi, ${roundTripMs} ms away`, { roundTripMs });
       heidi.sendDatagram();
@@ -261,7 +261,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "when the packet that completes the handshake is lost and a later one completes it",
+    "a peer is reported when the packet that completes the handshake is lost and a later one completes it",
     async () => {
       const ivan = await newClient(wg0, "ivan");
       await ivan.loseFirstDatagrams();
@@ -274,7 +274,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "when the gateway initiates the handshake",
+    "a peer is reported when the gateway initiates the handshake",
     async () => {
       const judy = await newClient(wg0, "judy", { endpointKnown: true });
       wg0.sendTo(judy);
@@ -285,7 +285,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "fifty peers at the same time",
+    "fifty peers that connect at the same time are reported",
     async () => {
       // Until its port is configured, each device has a port that the kernel chooses: it must not be
       // the port of another client.

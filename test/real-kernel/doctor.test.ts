@@ -66,7 +66,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   }
 
   test(
-    "finds no problem in a correct setup",
+    "the doctor finds no problem in a correct setup",
     async () => {
       await load(PORT, GROUP);
       const { findings, ...rest } = await doctor();
@@ -85,7 +85,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   );
 
   test(
-    "finds a rule for another port or group",
+    "the doctor finds a rule for another port or group",
     async () => {
       await load(PORT + 1, GROUP);
       expect((await doctor()).problems).toEqual([
@@ -101,7 +101,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   );
 
   test(
-    "finds a device that is down or has no key",
+    "the doctor finds a device that is down or has no key",
     async () => {
       await load(PORT, GROUP);
       await $`ip link add wg9 type wireguard`;

@@ -46,7 +46,7 @@ const SENDER = join(import.meta.dir, "../bench/sender.ts");
 
 $.throws(true);
 
-describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
+describe.skipIf(kernel.missing)(kernel.title("wgmon during faults of the kernel"), () => {
   const receiver = new Receiver();
   let lab: Lab;
   let wg0: LabDevice;
@@ -116,7 +116,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test.each(["nflog", "bpf"])(
-    "%s does not read a flood: a peer that connects meanwhile is detected by WireGuard's own response",
+    "%s does not read a flood, and detects a peer that connects meanwhile by WireGuard's own response",
     async (monitor) => {
       const sockets = packetSockets();
       const args = ["--monitor", monitor, "--interface", "any", "--reconcile", "0"];
@@ -163,16 +163,16 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       const spare = peers.find((key) => key !== stable.publicKey)!;
       const socket = new InterruptingSocket(NETLINK_GENERIC);
       using devices = new Devices(["wg0"], socket);
-      await devices.scan(null);
+      await devices.scan("list");
       // The peer is missing in all dumps from the second on.
       socket.change = ["wg", "set", "wg0", "peer", spare, "remove"];
       for (let scan = 0; scan < 3; scan++) {
-        const { devices: found, removed, problems } = await devices.scan(null);
+        const { devices: found, removed, problems } = await devices.scan("list");
         expect({ removed, problems }).toEqual({ removed: [], problems: [] });
         expect(found).toMatchObject([{ device: { name: "wg0" }, removed: [] }]);
       }
       socket.change = null;
-      expect((await devices.scan(null)).devices).toMatchObject([{ removed: [spare] }]);
+      expect((await devices.scan("list")).devices).toMatchObject([{ removed: [spare] }]);
     },
     TEST_MS,
   );
@@ -271,7 +271,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test.skipIf(notOurs !== null)(
-    `the clock is set by a day, back and forward: no event is caused, and durations are correct${ours}`,
+    `setting the clock by a day, back and forward, causes no event, and durations are correct${ours}`,
     async () => {
       // A handshake while the clock is ahead would block later ones for a day; after this one, the next is in two
       // minutes.
@@ -345,7 +345,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test.skipIf(notOurs !== null)(
-    `the module is unloaded: wgmon does not load it, and continues when new devices exist${ours}`,
+    `wgmon does not load the module after it was unloaded, and continues when new devices exist${ours}`,
     async () => {
       await using packets = watch(...SHORT, "--monitor", "nflog", "--group", "8");
       await using poll = watch(...POLL);

@@ -43,7 +43,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     }
   });
 
-  test("IPv6, a VLAN and a delayed link", async () => {
+  test("the lab has IPv6, a VLAN and a delayed link", async () => {
     const v6 = await wg0.client("v6", { family: 6 });
     const tagged = await wg0.client("tagged", { vlan: 7 });
     const far = await wg0.client("far", { roundTripMs: 200 });
@@ -58,7 +58,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     expect((await far.connect()).atMs - startedAtMs).toBeGreaterThan(290);
   });
 
-  test("a link loses all packets, and works again", async () => {
+  test("a link of the lab loses all packets, and works again", async () => {
     const carol = await wg0.client("carol");
     await carol.connect();
     const before = await wg0.state(carol);
@@ -69,7 +69,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     expect(await carol.ping(1)).toBe(1);
   });
 
-  test("the first datagram of a session is lost, the second confirms it", async () => {
+  test("a session whose first datagram is lost is confirmed by the second one", async () => {
     const dave = await wg0.client("dave");
     await dave.loseFirstDatagrams();
     expect(await dave.ping(1, 1)).toBe(0);
@@ -96,7 +96,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     expect((await wg0.state(erin)).txBytes).toBeGreaterThan(148);
   });
 
-  test("one key at two endpoints, two keys at one endpoint", async () => {
+  test("the lab has one key at two endpoints, and two keys at one endpoint", async () => {
     const phone = await wg0.client("phone");
     await phone.connect();
     const copy = await wg0.client("copy", { sharesKeyWith: phone, ownNamespace: true });
@@ -113,13 +113,13 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     expect((await wg0.state(next)).endpoint).toBe(endpoint);
   });
 
-  test("rules that log to a group can be loaded and removed", async () => {
+  test("rules that log to a group can be loaded and removed in the lab", async () => {
     await lab.addPlainRule(51820, 1);
     await lab.addHandshakeRules(51820, 7);
     await lab.clearRules();
   });
 
-  test("peers and devices are removed and added again", async () => {
+  test("peers and devices of the lab are removed and added again", async () => {
     const wg1 = await lab.device("wg1", { port: 51821 });
     const frank = await wg1.client("frank");
     await wg1.addSilentPeers(100);

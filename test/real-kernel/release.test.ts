@@ -37,7 +37,7 @@ describe.skipIf(kernel.missing || release.missing)(
       ["nflog", []],
       ["bpf", ["--interface", "any"]],
     ] as const)(
-      "reports a peer (%s)",
+      "a release without other files reports a peer (%s)",
       async (monitor, more) => {
         // No tick, which could find the peer before its packets do.
         const args = ["--monitor", monitor, ...more, "--tick", "1h", "--reconcile", "0"];

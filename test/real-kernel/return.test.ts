@@ -49,7 +49,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
   });
 
   test(
-    "is found by the next tick, with every monitor; ticks stop when its keys expire",
+    "a peer that returns without a handshake is found by the next tick, with every monitor, and ticks stop when its keys expire",
     async () => {
       const all = Object.entries(watchers);
       const byPackets = all.filter(([name]) => name !== "poll").map(([, watcher]) => watcher);

@@ -142,7 +142,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   );
 
   test(
-    "the peer's response to a handshake of the gateway is logged, forged responses are not",
+    "the rules log the peer's response to a handshake of the gateway, and no forged responses",
     async () => {
       const names = Array.from({ length: 5 }, (_, i) => `called-${i}`);
       const clients = await newClients(names, { endpointKnown: true });
@@ -158,7 +158,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   );
 
   test(
-    "data of a session is not logged",
+    "the rules do not log data of a session",
     async () => {
       const [client] = await newClients(["busy"]);
       await client!.connect();

@@ -37,7 +37,7 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
   });
 
   test(
-    "are in no log line, no webhook request and not in memory, after scans for every reason",
+    "private and preshared keys are in no log line, no webhook request and not in memory, after scans for every reason",
     async () => {
       await using watcher = new Watcher(receiver, "--tick", "200ms", "--reconcile", "500ms");
       const { wgmon } = watcher;

@@ -103,7 +103,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   }
 
   test.concurrent(
-    "roams to another port, another address and both, and each roam is reported once",
+    "a connected peer roams to another port, another address and both, and each roam is reported once",
     async () => {
       const roamer = await newClient(wg0, "roamer");
       await roamer.connect();
@@ -129,7 +129,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "falls silent, is disconnected and returns; with a long hold, only the last disconnect is reported",
+    "a connected peer that falls silent is disconnected and returns; with a long hold, only the last disconnect is reported",
     async () => {
       const quiet = await newClient(wg0, "quiet");
       const startMs = Date.now();
@@ -172,7 +172,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is switched off while the gateway continues sending, and is disconnected; with a hold, later",
+    "a connected peer that is switched off while the gateway continues sending is disconnected; with a hold, later",
     async () => {
       const dead = await newClient(wg0, "dead");
       await dead.connect();
@@ -197,7 +197,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is removed from the device, added again and reconnects",
+    "a connected peer is removed from the device, added again and reconnects",
     async () => {
       const removed = await newClient(wg0, "removed", { keepaliveSeconds: 5 });
       await removed.connect();
@@ -216,7 +216,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is disconnected when its device is deleted, and another connects to a new device of that name",
+    "a connected peer is disconnected when its device is deleted, and another connects to a new device of that name",
     async () => {
       const both = [nflogByPackets, bpfByPackets];
       const port = 51825;
@@ -249,7 +249,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "loses its link for a while: a disconnect and a connect with a short idle timeout, nothing with a long one",
+    "a connected peer that loses its link for a while disconnects and connects with a short idle timeout, and not with a long one",
     async () => {
       const cut = await newClient(wg0, "cut off", { keepaliveSeconds: 5 });
       await cut.connect();
@@ -266,7 +266,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "with a wrong preshared key is never reported, in half a minute of attempts",
+    "a peer with a wrong preshared key is never reported, in half a minute of attempts",
     async () => {
       const mallory = await newClient(wg0, "mallory", { wrongPresharedKey: true });
       mallory.sendDatagram();
@@ -278,7 +278,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is switched off and disconnected while another host with its key, but not its preshared key, keeps trying",
+    "a connected peer that is switched off is disconnected while another host with its key, but not its preshared key, keeps trying",
     async () => {
       const victim = await newClient(wg0, "victim", { presharedKey: true });
       const thief = await newClient(wg0, "thief", {
@@ -307,7 +307,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is replaced by another peer with the same address and port, which is reported",
+    "a peer that replaces a connected peer at the same address and port is reported",
     async () => {
       const both = [nflogByPackets, bpfByPackets];
       const phone = await newClient(wg0, "phone", { ownNamespace: true });
@@ -327,7 +327,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is reported as initial when wgmon restarts, except with --no-announce-existing",
+    "a connected peer is reported as initial when wgmon restarts, except with --no-announce-existing",
     async () => {
       const args = [...SHORT, ...BPF];
       const kim = await newClient(wg0, "kim", { keepaliveSeconds: 5 });
@@ -362,7 +362,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is reported once, even if it sends data after the start, and not again after SIGHUP",
+    "a connected peer is reported once, even if it sends data after the start, and not again after SIGHUP",
     async () => {
       const leo = await newClient(wg0, "leo", { keepaliveSeconds: 5 });
       await leo.connect();
@@ -386,7 +386,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test(
-    "has alternating connects and disconnects, in the events of every wgmon",
+    "connects and disconnects of each peer alternate, in the events of every wgmon",
     async () => {
       for (const watcher of watchers) {
         const { wgmon } = watcher;

@@ -101,7 +101,7 @@ describe.skipIf(kernel.missing)(kernel.title("wgmon status"), () => {
   }
 
   test(
-    "agrees with wg show",
+    "wgmon status agrees with wg show",
     async () => {
       expect((await expectAgreement())[0]!.session).toBeNull();
       await using wgmon = startWgmon(["--monitor", "poll", "--log-level", "debug"], {

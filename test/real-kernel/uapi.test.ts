@@ -86,7 +86,7 @@ const note = hasHeaders ? "" : " [skipped: no kernel headers; Debian: linux-libc
 const title = compiler.title(`the installed kernel headers${note}`);
 
 describe.skipIf(compiler.missing || !hasHeaders)(title, () => {
-  test("have the values of all constants in constants.ts", async () => {
+  test("the installed kernel headers have the values of all constants in constants.ts", async () => {
     const formats = Object.entries(CONSTANTS).map(
       ([name, value]) => [name, typeof value === "string" ? "%s" : "%lld"] as const,
     );
@@ -97,7 +97,7 @@ describe.skipIf(compiler.missing || !hasHeaders)(title, () => {
     expect(formats.length).toBeGreaterThan(80);
   });
 
-  test("have the sizes and offsets of all structures in src", async () => {
+  test("the installed kernel headers have the sizes and offsets of all structures in src", async () => {
     const formats = Object.keys(LAYOUT).map((expression) => [expression, "%lld"] as const);
     expect(await values(formats)).toEqual(asTexts(LAYOUT));
   });

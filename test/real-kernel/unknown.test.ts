@@ -40,7 +40,7 @@ describe.skipIf(kernel.missing)(kernel.title("a handshake that no peer completes
   }
 
   test(
-    "is reported by network: with the peer for a wrong preshared key, without a peer for a removed one",
+    "a handshake that no peer completes is reported by network: with the peer for a wrong preshared key, without a peer for a removed one",
     async () => {
       const mallory = await wg0.client("mallory", { wrongPresharedKey: true });
       const removed = await wg0.client("removed");

@@ -117,7 +117,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   }
 
   test(
-    "is watched from the start, a device with a stale socket is not",
+    "a userspace device is watched from the start, and a device with a stale socket is not",
     () => {
       for (const wgmon of running.values()) {
         const ready = wgmon.log.find(({ msg }) => msg === "ready");
@@ -128,7 +128,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   );
 
   test(
-    "has a peer that connects, roams and falls silent, and all three are reported",
+    "a peer of a userspace device connects, roams and falls silent, and all three are reported",
     async () => {
       const alice = await device.client("alice", { presharedKey: true });
       await alice.connect();
@@ -155,7 +155,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   );
 
   test(
-    "has keys that are in no log line, no webhook request and not in memory",
+    "the keys of a userspace device are in no log line, no webhook request and not in memory",
     async () => {
       // The answer is larger than the initial read buffer.
       await device.addSilentPeers(400);
@@ -188,7 +188,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   );
 
   test(
-    "is removed when its program ends",
+    "a userspace device is removed when its program ends",
     async () => {
       const bob = await device.client("bob");
       await bob.connect();

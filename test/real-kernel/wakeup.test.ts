@@ -32,7 +32,7 @@ const MONITORS = {
 type Way = keyof typeof MONITORS;
 const WAYS = Object.keys(MONITORS) as Way[];
 
-describe.skipIf(kernel.missing)(kernel.title("with scans caused by packets only"), () => {
+describe.skipIf(kernel.missing)(kernel.title("scans caused by packets only"), () => {
   const receiver = new Receiver();
 
   afterAll(() => receiver[Symbol.dispose]());
@@ -60,7 +60,7 @@ describe.skipIf(kernel.missing)(kernel.title("with scans caused by packets only"
     await $`nft flush ruleset`.quiet();
   });
 
-  describe("of one peer", () => {
+  describe("one peer", () => {
     let lab: Lab;
     let wg0: LabDevice;
 

@@ -7,13 +7,14 @@ import fc from "fast-check";
 import { MessageType } from "../../src/base/wireguard.ts";
 import type { Datagram } from "../../src/capture/packet.ts";
 import {
+  AFTER_ATTEMPT,
   AFTER_COMPLETED,
-  AFTER_SENT,
   EXPECTED_MAX,
   SELECTED_MAX,
+  UNANNOUNCED,
 } from "../../src/scan/expected-handshakes.ts";
 import { OVERLOAD_HINTS, PROBE_EVERY_MS, PROBE_MS } from "../../src/scan/guarded-mode.ts";
-import { HandshakeWatch, SCAN_BUCKET, UNANNOUNCED } from "../../src/scan/handshake-watch.ts";
+import { HandshakeWatch, SCAN_BUCKET } from "../../src/scan/handshake-watch.ts";
 
 const PORT = 51_820;
 
@@ -130,7 +131,7 @@ function overload(gateway: Gateway): void {
   expect(gateway.watch.isGuarded).toBe(true);
 }
 
-describe("in hint mode", () => {
+describe("hint mode", () => {
   test("the packet that completes a handshake causes a scan at once, which is the only one", () => {
     const gateway = new Gateway();
     gateway.receive(initiation(1));
@@ -141,7 +142,7 @@ describe("in hint mode", () => {
     expect(gateway.scans).toEqual([{ atMs: gateway.startMs + 40, ports: [PORT] }]);
   });
 
-  test("a handshake that the kernel is not yet done with is found by the next scan", () => {
+  test("a handshake that the kernel has not completed yet is found by the next scan", () => {
     const gateway = new Gateway();
     gateway.receive(data(2));
     gateway.pass(2);
@@ -150,7 +151,7 @@ describe("in hint mode", () => {
     expect(gateway.times).toEqual([0, 4]);
   });
 
-  test("first data that completes nothing causes as many scans as its schedule has", () => {
+  test("first data that completes no handshake causes as many scans as its schedule has", () => {
     const gateway = new Gateway();
     gateway.receive(data(2));
     gateway.pass(20_000);
@@ -160,7 +161,7 @@ describe("in hint mode", () => {
     expect(gateway.scans).toHaveLength(2 * AFTER_COMPLETED.length);
   });
 
-  test("a handshake whose completing packet was lost is found a second after the initiation", () => {
+  test("a handshake whose completing packet is lost is found a second after the initiation", () => {
     const gateway = new Gateway();
     gateway.receive(initiation(1));
     gateway.pass(300);
@@ -169,14 +170,14 @@ describe("in hint mode", () => {
     expect(gateway.times).toEqual([1000]);
   });
 
-  test("an initiation that leads to nothing causes two scans", () => {
+  test("an initiation that no handshake follows causes two scans", () => {
     const gateway = new Gateway();
     gateway.receive(initiation(1));
     gateway.pass(20_000);
-    expect(gateway.times).toEqual(AFTER_SENT.slice(1));
+    expect(gateway.times).toEqual(AFTER_ATTEMPT.slice(1));
   });
 
-  test("a session that this end begins is scanned for at the peer's response", () => {
+  test("the peer's response to a handshake of this machine causes a scan", () => {
     const gateway = new Gateway();
     gateway.receive(response(3));
     gateway.complete(response(3));
@@ -184,7 +185,7 @@ describe("in hint mode", () => {
     expect(gateway.times).toEqual([0]);
   });
 
-  test("where rules log our responses, initiations cause no scan", () => {
+  test("initiations cause no scan if firewall rules log sent responses", () => {
     const gateway = new Gateway();
     gateway.rulesLogSent = true;
     gateway.send(response(9, from(9)));
@@ -195,7 +196,7 @@ describe("in hint mode", () => {
     expect(gateway.scans).toHaveLength(before);
   });
 
-  test("where rules log our responses, a lost completing packet costs a second", () => {
+  test("if firewall rules log sent responses, a handshake whose completing packet is lost is found after a second", () => {
     const gateway = new Gateway();
     gateway.rulesLogSent = true;
     gateway.send(response(2));
@@ -205,7 +206,7 @@ describe("in hint mode", () => {
     expect(gateway.times).toEqual([1000]);
   });
 
-  test("many peers at once are found by few scans", () => {
+  test("few scans find many peers that connect at once", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 50; n++) {
       gateway.complete(data(n, from(n)));
@@ -216,7 +217,7 @@ describe("in hint mode", () => {
     expect(gateway.foundAt.size).toBe(50);
   });
 
-  test("peers behind one address and port at two devices are found apart from each other", () => {
+  test("peers behind one address and port at two devices are found independently of each other", () => {
     const gateway = new Gateway();
     gateway.receive(data(1));
     gateway.receive(data(2, { destinationPort: 51_821 }));
@@ -250,7 +251,7 @@ describe("a connected peer", () => {
     return gateway;
   }
 
-  test("renews its keys at no cost, in either mode", () => {
+  test("a connected peer that renews its keys causes no scan, in hint mode and in guarded mode", () => {
     const gateway = connected();
     gateway.pass(120_000);
     gateway.receive(initiation(11));
@@ -264,7 +265,7 @@ describe("a connected peer", () => {
     expect(gateway.scans.slice(1).every(({ ports }) => ports === "all")).toBe(true);
   });
 
-  test("that makes new keys long before it should may be another peer, and is scanned for", () => {
+  test("a handshake of a connected peer long before a rekey is due causes a scan, because it may be another peer's", () => {
     const gateway = connected();
     gateway.pass(30_000);
     gateway.complete(data(12));
@@ -275,7 +276,7 @@ describe("a connected peer", () => {
 });
 
 describe("lost packets", () => {
-  test("cause scans of all devices, at once and for those on their way", () => {
+  test("lost packets cause scans of all devices, at once and for packets that arrive later", () => {
     const gateway = new Gateway();
     gateway.watch.onPacketsLost(gateway.nowMs);
     gateway.pass(20_000);
@@ -283,7 +284,7 @@ describe("lost packets", () => {
     expect(gateway.times).toEqual([...AFTER_COMPLETED]);
   });
 
-  test("again and again cause no more than that in its time", () => {
+  test("packets that are lost every 10 ms cause no more scans than one series of scans at a time", () => {
     const gateway = new Gateway();
     for (let ms = 0; ms < 15_000; ms += 10) {
       gateway.watch.onPacketsLost(gateway.nowMs);
@@ -293,8 +294,8 @@ describe("lost packets", () => {
   });
 });
 
-describe("too many hints", () => {
-  test("in a tenth of a second begin guarded mode, with scans for who was on the way", () => {
+describe("the start and the end of guarded mode", () => {
+  test("too many hints in a tenth of a second begin guarded mode, with scans for handshakes that were not completed yet", () => {
     const gateway = new Gateway();
     overload(gateway);
     expect(gateway.watch.selection).toEqual([]);
@@ -305,7 +306,7 @@ describe("too many hints", () => {
     expect(rest).toHaveLength(Math.floor((PROBE_EVERY_MS - 1500) / UNANNOUNCED[0]!));
   });
 
-  test("for the bucket begin it, too", () => {
+  test("more hints than the bucket allows scans for begin guarded mode", () => {
     const gateway = new Gateway();
     gateway.costMs = 3;
     for (let n = 0; n < 2000 && !gateway.watch.isGuarded; n++) {
@@ -318,7 +319,7 @@ describe("too many hints", () => {
     expect(gateway.spentMs).toBeLessThan(burstMs + share * passedMs + 2 * gateway.costMs);
   });
 
-  test("for a table that announced handshakes have filled begin it, too", () => {
+  test("a hint begins guarded mode if announced handshakes fill the table", () => {
     const gateway = new Gateway();
     gateway.rulesLogSent = true;
     for (let n = 0; n < EXPECTED_MAX; n++) gateway.send(response(n, from(n)));
@@ -327,7 +328,7 @@ describe("too many hints", () => {
     expect(gateway.watch.isGuarded).toBe(true);
   });
 
-  test("are no peers that connect one after the other, however dear a scan is", () => {
+  test("peers that connect one after the other do not begin guarded mode, however long a scan takes", () => {
     const gateway = new Gateway();
     gateway.costMs = 10;
     for (let n = 0; n < 200; n++) {
@@ -341,7 +342,7 @@ describe("too many hints", () => {
     expect(gateway.scans).toHaveLength(200);
   });
 
-  test("are no renewals of a thousand connected peers within ten seconds", () => {
+  test("renewals of a thousand connected peers within ten seconds do not begin guarded mode", () => {
     const gateway = new Gateway();
     const peers = Array.from({ length: 1000 }, (_, n) => from(n));
     for (const [n, place] of peers.entries()) {
@@ -358,7 +359,7 @@ describe("too many hints", () => {
     expect(gateway.watch.isGuarded).toBe(false);
   });
 
-  test("are read by a probe, which ends guarded mode when they have ended", () => {
+  test("a probe ends guarded mode if there are no more hints", () => {
     const gateway = new Gateway();
     overload(gateway);
     gateway.pass(PROBE_EVERY_MS + 1);
@@ -371,7 +372,7 @@ describe("too many hints", () => {
     expect(gateway.watch.nextMs(gateway.nowMs)).toBe(Infinity);
   });
 
-  test("that go on are a flood: the probe ends early, and no scan is taken for it", () => {
+  test("a probe that reads too many hints reports a flood, ends early and causes no scan", () => {
     const gateway = new Gateway();
     overload(gateway);
     gateway.pass(PROBE_EVERY_MS + 1);
@@ -387,7 +388,7 @@ describe("too many hints", () => {
   });
 });
 
-describe("in guarded mode", () => {
+describe("guarded mode", () => {
   function guarded(options: Partial<Pick<Gateway, "mayTap">> = {}): Gateway {
     const gateway = Object.assign(new Gateway(), options);
     overload(gateway);
@@ -397,7 +398,7 @@ describe("in guarded mode", () => {
     return gateway;
   }
 
-  test("our response announces a handshake, and the packet that completes it is scanned for at once", () => {
+  test("in guarded mode, a sent response announces a handshake, and the packet that completes it causes a scan at once", () => {
     const gateway = guarded();
     gateway.send(response(2));
     expect(gateway.watch.selection).toEqual([2]);
@@ -409,16 +410,16 @@ describe("in guarded mode", () => {
     expect(gateway.scans).toEqual([{ atMs, ports: [PORT] }]);
   });
 
-  test("a completing packet that came before the kernel selected it is found by the first retry", () => {
+  test("in guarded mode, a completing packet that arrives before the kernel selects it is found by the first retry", () => {
     const gateway = guarded();
     gateway.complete(data(2));
     gateway.send(response(2));
     const sentMs = gateway.nowMs;
     gateway.pass(1500);
-    expect(gateway.scans.map(({ atMs }) => atMs - sentMs)).toEqual([AFTER_SENT[0]!]);
+    expect(gateway.scans.map(({ atMs }) => atMs - sentMs)).toEqual([AFTER_ATTEMPT[0]!]);
   });
 
-  test("a session that this end begins is announced by its own first data", () => {
+  test("in guarded mode, sent first data announces a session that this machine begins", () => {
     const gateway = guarded();
     gateway.complete(data(7));
     gateway.send(data(7, { isOwnIndex: false }));
@@ -426,7 +427,7 @@ describe("in guarded mode", () => {
     expect(gateway.scans).toHaveLength(1);
   });
 
-  test("forged packets cause no scan; one every ten seconds finds peers that are not announced", () => {
+  test("in guarded mode, forged packets cause no scan, and one scan every ten seconds finds peers that are not announced", () => {
     const gateway = guarded();
     gateway.complete(data(1, { destinationPort: 443 }));
     for (let ms = 0; ms < UNANNOUNCED[0]!; ms++) {
@@ -437,7 +438,7 @@ describe("in guarded mode", () => {
     expect(gateway.foundAt.size).toBe(1);
   });
 
-  test("the newest indexes are selected by, as many as a program holds, and all are found", () => {
+  test("in guarded mode, the newest indexes that a program can hold are selected, and all handshakes are found", () => {
     const gateway = guarded();
     for (let n = 0; n < 2 * EXPECTED_MAX; n++) {
       gateway.send(response(n, from(n)));
@@ -448,7 +449,7 @@ describe("in guarded mode", () => {
     expect(gateway.foundAt.size).toBe(2 * EXPECTED_MAX);
   });
 
-  test("without a tap and without rules, all devices are scanned as often as the bucket allows", () => {
+  test("in guarded mode without a tap and without rules, all devices are scanned as often as the bucket allows", () => {
     const gateway = guarded({ mayTap: false });
     gateway.pass(4000);
     const every = gateway.scans.map(({ atMs }, n) => atMs - (gateway.scans[n - 1]?.atMs ?? atMs));
@@ -556,11 +557,11 @@ function play(gateway: Gateway, steps: readonly Step[]): { delays: (number | nul
 const LATE_MS = 100;
 
 describe.each([
-  ["with a tap on sent packets", { mayTap: true, rulesLogSent: false }],
+  ["with a tap for sent packets", { mayTap: true, rulesLogSent: false }],
   ["with rules that log sent packets", { mayTap: false, rulesLogSent: true }],
-  ["without either", { mayTap: false, rulesLogSent: false }],
-])("whatever comes, %s", (_name, options) => {
-  test("each completed handshake is found within its schedule", () => {
+  ["without a tap or rules", { mayTap: false, rulesLogSent: false }],
+])("the watch %s, with any packets", (name, options) => {
+  test(`${name}, each completed handshake is found within its schedule, whatever packets arrive`, () => {
     fc.assert(
       fc.property(fc.array(anyStep, { maxLength: 40 }), (steps) => {
         const { delays } = play(Object.assign(new Gateway(), options), steps);
@@ -574,7 +575,7 @@ describe.each([
     );
   });
 
-  test("forged packets alone cause no more scans than the bucket allows, and they end", () => {
+  test(`${name}, forged packets alone cause no more scans than the bucket allows, and the scans end`, () => {
     fc.assert(
       fc.property(
         fc.array(anyStep, { maxLength: 40 }),

@@ -98,8 +98,8 @@ function alice(rules: Partial<TrackerOptions> = {}): Runs {
   return runs;
 }
 
-describe("a peer that was connected", () => {
-  test("and stayed connected is not reported again, and its session continues", () => {
+describe("a peer that was connected before a restart", () => {
+  test("a peer that stays connected over a restart is not reported again, and its session continues", () => {
     const runs = alice();
     runs.restart(160, 300);
     expect(runs.at(300, withHandshake(220, 5000))).toEqual([]);
@@ -112,7 +112,7 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and is silent keeps the rest of its idle timeout", () => {
+  test("a peer that is silent over a restart keeps the rest of its idle timeout", () => {
     const runs = alice();
     runs.restart(160, 200);
     expect(runs.at(200, withHandshake(100, 1000))).toEqual([]);
@@ -120,7 +120,7 @@ describe("a peer that was connected", () => {
     expect(runs.at(330, withHandshake(100, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
   });
 
-  test("and left meanwhile is reported as disconnected at the last known activity", () => {
+  test("a peer that left during a restart is reported as disconnected at the last known activity", () => {
     const runs = alice();
     runs.restart(160, 4000);
     expect(runs.changes(4000, [device(), [withHandshake(100, 1000)]])).toMatchObject([
@@ -129,7 +129,7 @@ describe("a peer that was connected", () => {
     expect(runs.at(4010, withHandshake(100, 1000))).toEqual([]);
   });
 
-  test("and completed a handshake before it left is reported as disconnected no earlier than the handshake", () => {
+  test("a peer that completed a handshake and left during a restart is disconnected no earlier than the handshake", () => {
     const runs = alice();
     runs.restart(160, 4000);
     expect(runs.changes(4000, [device(), [withHandshake(1000, 9000)]])).toMatchObject([
@@ -137,7 +137,7 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and roamed meanwhile is reported", () => {
+  test("a peer that roamed during a restart is reported", () => {
     const runs = alice();
     runs.restart(160, 300);
     expect(runs.at(300, withHandshake(220, 5000, { endpoint: "192.0.2.7:7" }))).toEqual([
@@ -145,13 +145,13 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and was removed meanwhile is reported", () => {
+  test("a peer that was removed during a restart is reported", () => {
     const runs = alice();
     runs.restart(160, 200);
     expect(runs.at(200)).toEqual(["alice (wg0) disconnected after 50s, peer removed"]);
   });
 
-  test("and whose device was removed meanwhile is reported with the device", () => {
+  test("a peer whose device was removed during a restart is reported with the device", () => {
     const runs = alice();
     runs.restart(160, 200);
     expect(runs.changes(200).map(textOf)).toEqual([
@@ -160,7 +160,7 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and whose machine was rebooted begins a new session", () => {
+  test("a peer whose machine was rebooted begins a new session", () => {
     const runs = alice();
     runs.restart(160, 200);
     expect(runs.at(200, withHandshake(195, 180))).toEqual([
@@ -169,7 +169,7 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and whose machine was rebooted begins a new session, whatever its counters are", () => {
+  test("a peer whose machine was rebooted begins a new session, whatever its counters are", () => {
     const runs = alice();
     // The store returns devices of another boot with index 0.
     runs.restart(160, 200, { isOtherBoot: true });
@@ -190,7 +190,7 @@ describe("a peer that was connected", () => {
     });
   });
 
-  test("and completed a handshake earlier than a rekey is due, after the idle timeout, begins a new session", () => {
+  test("a peer whose handshake during a restart is earlier than a rekey is due, and after the idle timeout, begins a new session", () => {
     const runs = alice({ idleTimeoutMs: () => 30_000 });
     runs.restart(160, 210);
     const [end, begin] = runs.changes(210, [device(), [withHandshake(205, 5000)]]);
@@ -212,13 +212,16 @@ describe("a peer that was connected", () => {
     ["within the idle timeout", 175, 200],
     ["when a rekey is due", 220, 225],
     ["after many hours", 50_000, 50_010],
-  ])("and completed a handshake %s counts as connected all the time", (_, handshake, later) => {
-    const runs = alice({ idleTimeoutMs: () => 30_000 });
-    runs.restart(160, later);
-    expect(runs.at(later, withHandshake(handshake, 5000))).toEqual([]);
-  });
+  ])(
+    "a peer that completed a handshake during a restart %s counts as connected all the time",
+    (_, handshake, later) => {
+      const runs = alice({ idleTimeoutMs: () => 30_000 });
+      runs.restart(160, later);
+      expect(runs.at(later, withHandshake(handshake, 5000))).toEqual([]);
+    },
+  );
 
-  test("and has a lower counter than before was removed and added again", () => {
+  test("a peer with a lower counter than before a restart was removed and added again", () => {
     const runs = new Runs();
     runs.at(0, peer());
     runs.at(100, withHandshake(100, 180, { txBytes: 9000 }));
@@ -229,14 +232,14 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and whose handshake time differs by milliseconds has no new handshake", () => {
+  test("a peer whose handshake time differs by milliseconds after a restart has no new handshake", () => {
     const runs = alice();
     runs.restart(160, 200);
     expect(runs.at(200, withHandshake(100.3, 1000))).toEqual([]);
     expect(runs.at(330, withHandshake(99.8, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
   });
 
-  test("and is held is not reported if it returns in time", () => {
+  test("a peer that is held during a restart is not reported if it returns in time", () => {
     const runs = alice({ holdMs: 60_000 });
     expect(runs.at(160)).toEqual([]);
     runs.restart(165, 170);
@@ -248,8 +251,8 @@ describe("a peer that was connected", () => {
   });
 });
 
-describe("a peer that was not connected", () => {
-  test("and connected meanwhile is reported, also with --no-announce-existing", () => {
+describe("a peer that was not connected before a restart", () => {
+  test("a peer that connected during a restart is reported, also with --no-announce-existing", () => {
     const runs = new Runs({ announceExisting: false });
     runs.at(0, peer());
     runs.restart(10, 100);
@@ -258,7 +261,7 @@ describe("a peer that was not connected", () => {
     ]);
   });
 
-  test("because of its idle timeout is not reported again until its next handshake", () => {
+  test("a peer that was disconnected by its idle timeout before a restart is not reported again until its next handshake", () => {
     const runs = new Runs({ idleTimeoutMs: () => 20_000 });
     runs.at(0, peer());
     expect(runs.at(10, withHandshake(10))).toHaveLength(1);
@@ -270,7 +273,7 @@ describe("a peer that was not connected", () => {
     ]);
   });
 
-  test("because of its idle timeout is scanned on the tick until its keys expire, and can return", () => {
+  test("a peer that was disconnected by its idle timeout before a restart is scanned on the tick until its keys expire, and can return", () => {
     const runsAfter = (laterSeconds: number) => {
       const runs = new Runs({ idleTimeoutMs: () => 20_000 });
       runs.at(0, peer());
@@ -291,7 +294,7 @@ describe("a peer that was not connected", () => {
 });
 
 describe("devices of a previous process", () => {
-  test("that were added or replaced meanwhile are reported", () => {
+  test("devices that were added or replaced during a restart are reported", () => {
     const runs = alice();
     runs.restart(160, 200);
     const wg1 = device({ name: "wg1", index: 9 });
@@ -306,7 +309,7 @@ describe("devices of a previous process", () => {
     ]);
   });
 
-  test("that could not be scanned yet do not end a session", () => {
+  test("devices that could not be scanned since a restart do not end a session", () => {
     const now = { wallMs: T0, monotonicMs: 0 };
     const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
     const before = new Tracker(rules);

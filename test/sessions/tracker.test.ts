@@ -66,7 +66,7 @@ function withHandshake(
 }
 
 describe("a session", () => {
-  test("begins when a peer connects, continues when it roams, and ends when it is silent", () => {
+  test("a session begins when a peer connects, continues when it roams, and ends when it is silent", () => {
     const gateway = new Gateway();
     expect(gateway.at(0, peer())).toEqual([]);
     expect(gateway.at(5, withHandshake(5))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
@@ -79,13 +79,13 @@ describe("a session", () => {
     expect(gateway.at(400, silent)).toEqual([]);
   });
 
-  test("is reported after one scan", () => {
+  test("a session is reported after one scan", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     expect(gateway.at(1, withHandshake(1))).toHaveLength(1);
   });
 
-  test("is reported only once, however often it is scanned", () => {
+  test("a session is reported only once, however often it is scanned", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -94,7 +94,7 @@ describe("a session", () => {
     }
   });
 
-  test("is not reported again when its keys are renewed", () => {
+  test("a session is not reported again when its keys are renewed", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -103,7 +103,7 @@ describe("a session", () => {
     }
   });
 
-  test("has its own start, end, bytes and roams", () => {
+  test("a session has its own start, end, bytes and roams", () => {
     const gateway = new Gateway();
     gateway.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
     gateway.at(5, withHandshake(5, 10_180, { txBytes: 5_092 }));
@@ -121,7 +121,7 @@ describe("a session", () => {
     });
   });
 
-  test("is a new one if the peer returns after the end", () => {
+  test("a session is a new one if the peer returns after the end", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -131,7 +131,7 @@ describe("a session", () => {
     ]);
   });
 
-  test("begins with data under valid keys if the peer was disconnected because of its idle timeout", () => {
+  test("a session begins with data under valid keys if the peer was disconnected because of its idle timeout", () => {
     const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -141,7 +141,7 @@ describe("a session", () => {
     ]);
   });
 
-  test("begins on a tick if a peer returns without a handshake, and ticks continue until its keys expire", () => {
+  test("a session begins on a tick if a peer returns without a handshake, and ticks continue until its keys expire", () => {
     const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
     const ticked = () => [[...gateway.tracker.tickedDevices].join(), gateway.tracker.needsTick];
     gateway.at(0, peer());
@@ -167,7 +167,7 @@ describe("a session", () => {
       "the device is replaced",
       (gateway: Gateway) => gateway.changes(30, [device({ index: 9 }), []]),
     ],
-  ])("causes no more ticks when %s, because its keys no longer exist", (_, remove) => {
+  ])("a session causes no more ticks when %s, because its keys no longer exist", (_, remove) => {
     const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -177,7 +177,7 @@ describe("a session", () => {
     expect(gateway.tracker.needsTick).toBe(false);
   });
 
-  test("lasts from the first to the last activity if the peer returned without a handshake", () => {
+  test("a session lasts from the first to the last activity if the peer returned without a handshake", () => {
     const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -190,7 +190,7 @@ describe("a session", () => {
     expect(gateway.at(120, withHandshake(1, 468))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("ends by the peer's own idle timeout if it has one", () => {
+  test("a session ends by the peer's own idle timeout if it has one", () => {
     const gateway = new Gateway({ idleTimeoutMs: (key) => (key === BOB ? 30_000 : IDLE_MS) });
     const bob = (seconds: number) =>
       withHandshake(seconds, 180, { publicKey: BOB, endpoint: "192.0.2.2:1" });
@@ -202,8 +202,8 @@ describe("a session", () => {
   });
 });
 
-describe("activity is not proved by", () => {
-  test("a handshake attempt that never completes", () => {
+describe("the activity of a peer", () => {
+  test("a handshake attempt that never completes is not activity", () => {
     const gateway = new Gateway();
     gateway.at(0, peer({ endpoint: null }));
     for (let attempt = 1; attempt < 30; attempt++) {
@@ -216,7 +216,7 @@ describe("activity is not proved by", () => {
     }
   });
 
-  test("a series of attempts, which neither prolong a session nor cause a roam", () => {
+  test("a series of handshake attempts is not activity: it neither prolongs a session nor causes a roam", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -231,7 +231,7 @@ describe("activity is not proved by", () => {
     expect(texts).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("a number of attempts between two scans", () => {
+  test("several handshake attempts between two scans are not activity", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -241,7 +241,7 @@ describe("activity is not proved by", () => {
     ]);
   });
 
-  test("a number of attempts in a long time without a scan", () => {
+  test("handshake attempts in a long time without a scan are not activity", () => {
     const roaming = new Gateway();
     roaming.at(0, peer());
     roaming.at(1, withHandshake(1));
@@ -260,7 +260,7 @@ describe("activity is not proved by", () => {
     expect(returning.at(130, withHandshake(1, 180 + 8 * 148 + 96))).toHaveLength(1);
   });
 
-  test("data that is sent to the peer", () => {
+  test("data that is sent to the peer is not activity", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -272,7 +272,7 @@ describe("activity is not proved by", () => {
     ]);
   });
 
-  test("data that is received after the keys have expired", () => {
+  test("data that is received after the keys have expired is not activity", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -283,7 +283,7 @@ describe("activity is not proved by", () => {
     ]);
   });
 
-  test("an endpoint that an administrator sets", () => {
+  test("an endpoint that an administrator sets is not activity", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -292,14 +292,14 @@ describe("activity is not proved by", () => {
     expect(gateway.at(3, withHandshake(1, 300))).toEqual([]);
   });
 
-  test("a handshake that is too old at the first scan", () => {
+  test("a handshake that is too old at the first scan is not activity", () => {
     expect(new Gateway().at(1000, withHandshake(1000 - REJECT_AFTER_MS / 1000))).toEqual([]);
     expect(new Gateway().at(1000, withHandshake(1001 - REJECT_AFTER_MS / 1000))).toHaveLength(1);
   });
 });
 
 describe("the identity of a peer", () => {
-  test("stays the same when it roams: three roams are neither a connect nor a disconnect", () => {
+  test("a peer that roams stays the same: three roams are neither a connect nor a disconnect", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     const texts = [5, 10, 15, 20].flatMap((seconds) =>
@@ -313,7 +313,7 @@ describe("the identity of a peer", () => {
     ]);
   });
 
-  test("is distinct for peers without an endpoint", () => {
+  test("peers without an endpoint are distinct", () => {
     const gateway = new Gateway();
     const alice = { endpoint: null };
     const bob = { publicKey: BOB, endpoint: null };
@@ -326,7 +326,7 @@ describe("the identity of a peer", () => {
     ]);
   });
 
-  test("includes the device: one key on two devices is two peers, even at one address", () => {
+  test("one key on two devices is two peers, even at one address", () => {
     const gateway = new Gateway();
     const wg1 = device({ name: "wg1", index: 4, listenPort: 51821 });
     gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
@@ -338,7 +338,7 @@ describe("the identity of a peer", () => {
     ).toMatchObject([{ type: "peer.connected", device: "wg1" }]);
   });
 
-  test("is the key: a second key at the same address and port is reported", () => {
+  test("a second key at the same address and port is another peer, and is reported", () => {
     const gateway = new Gateway();
     gateway.at(0, peer(), peer({ publicKey: BOB, endpoint: null }));
     gateway.at(1, withHandshake(1), peer({ publicKey: BOB, endpoint: null }));
@@ -348,7 +348,7 @@ describe("the identity of a peer", () => {
     expect(gateway.tracker.handshakeAtMs("192.0.2.1", 51820, 51820)).toBe(60_000);
   });
 
-  test("includes the listen port if two peers of two devices have the same endpoint", () => {
+  test("the listen port distinguishes two peers of two devices that have the same endpoint", () => {
     const gateway = new Gateway();
     const wg1 = device({ name: "wg1", index: 4, listenPort: 51821 });
     const handshakes = () =>
@@ -364,7 +364,7 @@ describe("the identity of a peer", () => {
     expect(handshakes()).toEqual([1000, null, 1000]);
   });
 
-  test("is not affected by a scope id: one that the kernel adds is not a roam, a different one is", () => {
+  test("a scope id that the kernel adds to an endpoint is not a roam, and a different one is", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1, 180, { endpoint: "[fe80::1]:5" }));
@@ -377,14 +377,14 @@ describe("the identity of a peer", () => {
 });
 
 describe("a removal", () => {
-  test("of a peer disconnects it at once", () => {
+  test("a removal of a peer disconnects it at once", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
     expect(gateway.at(5)).toEqual(["alice (wg0) disconnected after 0s, peer removed"]);
   });
 
-  test("and addition of a peer is followed by a connect at its next handshake", () => {
+  test("a peer that is removed and added is connected at its next handshake", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -393,7 +393,7 @@ describe("a removal", () => {
     expect(gateway.at(7, withHandshake(7))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
   });
 
-  test("of a device disconnects its peers, and a device that is added again is new", () => {
+  test("a removal of a device disconnects its peers, and a device that is added again is new", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -410,7 +410,7 @@ describe("a removal", () => {
     ]);
   });
 
-  test("and addition of a device between two scans is noticed", () => {
+  test("a device that is removed and added between two scans is noticed", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -421,7 +421,7 @@ describe("a removal", () => {
     ]);
   });
 
-  test("is not concluded from counters that start again at zero", () => {
+  test("counters that start again at zero are not a removal", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1, 50_000));
@@ -433,7 +433,7 @@ describe("a removal", () => {
 });
 
 describe("hold", () => {
-  test("hides a disconnect if the peer returns in time", () => {
+  test("hold hides a disconnect if the peer returns in time", () => {
     const gateway = new Gateway({ idleTimeoutMs: () => 20_000, holdMs: 30_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -443,7 +443,7 @@ describe("hold", () => {
     expect(gateway.at(100, withHandshake(50, 400))).toEqual(["alice (wg0) disconnected after 49s"]);
   });
 
-  test("hides disconnects if a device is removed and added again in time", () => {
+  test("hold hides disconnects if a device is removed and added again in time", () => {
     const gateway = new Gateway({ holdMs: 30_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -456,7 +456,7 @@ describe("hold", () => {
     expect(gateway.changes(60, [again, [withHandshake(7)]])).toEqual([]);
   });
 
-  test("ends with a disconnect with the original reason if a removed peer does not return", () => {
+  test("hold ends with a disconnect with the original reason if a removed peer does not return", () => {
     const gateway = new Gateway({ holdMs: 30_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -466,20 +466,20 @@ describe("hold", () => {
   });
 });
 
-describe("after the start", () => {
-  test("peers that are already connected are reported as initial", () => {
+describe("the first scans after the start", () => {
+  test("after the start, peers that are already connected are reported as initial", () => {
     expect(new Gateway().changes(60, [device(), [withHandshake(1)]])).toMatchObject([
       { type: "peer.connected", initial: true, session: { startedAtMs: T0 + 1000 } },
     ]);
   });
 
-  test("peers that are already connected are not reported without announceExisting, but their disconnect is", () => {
+  test("after the start, connected peers are not reported without announceExisting, but their disconnect is", () => {
     const gateway = new Gateway({ announceExisting: false });
     expect(gateway.at(60, withHandshake(1))).toEqual([]);
     expect(gateway.at(181, withHandshake(1))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("peers that connect later and peers of devices that are added later are not initial", () => {
+  test("peers that connect after the start and peers of devices that are added later are not initial", () => {
     const gateway = new Gateway();
     gateway.changes(0, [device(), [peer()]]);
     const wg1 = device({ name: "wg1", index: 4 });
@@ -504,7 +504,7 @@ describe("after the start", () => {
 describe("the idle timeout", () => {
   const wg1 = device({ name: "wg1", index: 4 });
 
-  test("is not applied to peers whose device was not scanned", () => {
+  test("the idle timeout is not applied to peers whose device was not scanned", () => {
     const gateway = new Gateway();
     gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
     gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]);
@@ -523,7 +523,7 @@ describe("the idle timeout", () => {
     expect(gateway.tracker.connected).toBe(1);
   });
 
-  test("is irrelevant to peers whose device was removed", () => {
+  test("the idle timeout is irrelevant to peers whose device was removed", () => {
     const gateway = new Gateway();
     gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
     gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]);
@@ -539,10 +539,10 @@ describe("the idle timeout", () => {
 });
 
 // The idle timeout is measured with CLOCK_MONOTONIC, which stops while the machine is suspended.
-describe("after eight hours of suspend", () => {
+describe("a suspend of eight hours", () => {
   const HOURS_MS = 8 * 3_600_000;
 
-  test("each peer has the rest of its idle timeout to return", () => {
+  test("after a suspend of eight hours, each peer has the rest of its idle timeout to return", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -554,7 +554,7 @@ describe("after eight hours of suspend", () => {
     expect(gateway.tracker.connected).toBe(1);
   });
 
-  test("a peer that does not return is disconnected, with its last activity before the suspend", () => {
+  test("after a suspend of eight hours, a peer that does not return is disconnected, with its last activity before the suspend", () => {
     const gateway = new Gateway();
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1));
@@ -569,7 +569,7 @@ describe("after eight hours of suspend", () => {
 
 describe("a step of the wall clock", () => {
   for (const jump of [-86_400_000, 86_400_000]) {
-    test(`by ${jump / 3_600_000} hours causes no connect and no disconnect`, () => {
+    test(`a step of the wall clock by ${jump / 3_600_000} hours causes no connect and no disconnect`, () => {
       const gateway = new Gateway();
       gateway.at(0, peer());
       gateway.at(1, withHandshake(1));
@@ -583,7 +583,7 @@ describe("a step of the wall clock", () => {
       expect(end).toMatchObject([{ endedAtMs: T0 + 121_000 + jump, durationMs: 120_000 }]);
     });
 
-    test(`by ${jump / 3_600_000} hours does not hide a connect`, () => {
+    test(`a step of the wall clock by ${jump / 3_600_000} hours does not hide a connect`, () => {
       const gateway = new Gateway();
       gateway.at(0, withHandshake(-1000));
       gateway.jumpedMs = jump;
@@ -603,7 +603,7 @@ describe.each(["now minus age", "the time itself"] as const)(
     const found = (gateway: Gateway, seconds: number, rxBytes: number, jitterMs = 0): Peer =>
       peer({ lastHandshakeMs: reported(gateway, seconds, jitterMs), rxBytes });
 
-    test("has no new handshake if its time differs by less than a second", () => {
+    test(`a peer of a program that reports ${kind} has no new handshake if its time differs by less than a second`, () => {
       const gateway = new Gateway();
       gateway.at(0, peer());
       expect(gateway.at(5, found(gateway, 5, 500))).toHaveLength(1);
@@ -616,7 +616,7 @@ describe.each(["now minus age", "the time itself"] as const)(
     });
 
     test.each([-86_400_000, -30_000, 30_000, 86_400_000])(
-      "causes no connect and no disconnect when the clock is set by %i ms",
+      `a peer of a program that reports ${kind} is neither connected nor disconnected when the clock is set by %i ms`,
       (jump) => {
         const gateway = new Gateway({ idleTimeoutMs: () => 60_000 });
         const [silent, removedPeer] = [BOB, "gone" as PublicKey].map((publicKey) => ({
@@ -648,7 +648,7 @@ describe.each(["now minus age", "the time itself"] as const)(
       },
     );
 
-    test("has exactly its real handshakes, with any jitter and any steps of the clock", () => {
+    test(`a peer of a program that reports ${kind} has exactly its real handshakes, with any jitter and any steps of the clock`, () => {
       const step = fc.record({
         seconds: fc.double({ min: 0.001, max: 400, noNaN: true }),
         handshake: fc.boolean(),
@@ -742,7 +742,7 @@ test("for any scans, connects and disconnects of a peer alternate, and there is 
 });
 
 describe("the counters of a session", () => {
-  test("begin at the scan before it, and so include the response", () => {
+  test("the counters of a session begin at the scan before it, and so include the response", () => {
     const gateway = new Gateway();
     gateway.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
     expect(
@@ -750,14 +750,14 @@ describe("the counters of a session", () => {
     ).toMatchObject([{ type: "peer.connected", session: { rxBytes: 180, txBytes: 92 } }]);
   });
 
-  test("begin at the first scan for a peer that is already connected", () => {
+  test("the counters of a session begin at the first scan for a peer that is already connected", () => {
     const gateway = new Gateway();
     expect(
       gateway.changes(5, [device(), [withHandshake(1, 10_180, { txBytes: 5_092 })]]),
     ).toMatchObject([{ type: "peer.connected", session: { rxBytes: 0, txBytes: 0 } }]);
   });
 
-  test("also begin at the scan before it for a peer that returns without a handshake", () => {
+  test("the counters of a session also begin at the scan before it for a peer that returns without a handshake", () => {
     const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
     gateway.at(0, peer());
     gateway.at(1, withHandshake(1, 180, { txBytes: 92 }));
@@ -768,7 +768,7 @@ describe("the counters of a session", () => {
     ]);
   });
 
-  test("have the whole value of a counter that was reset to zero", () => {
+  test("the counters of a session have the whole value of a counter that was reset to zero", () => {
     const gateway = new Gateway();
     gateway.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
     expect(gateway.changes(5, [device(), [withHandshake(5, 180, { txBytes: 92 })]])).toMatchObject([
@@ -776,7 +776,7 @@ describe("the counters of a session", () => {
     ]);
   });
 
-  test("have the whole values of a peer that was added and connected between two scans", () => {
+  test("the counters of a session have the whole values of a peer that was added and connected between two scans", () => {
     const gateway = new Gateway();
     const known = peer({ publicKey: BOB, endpoint: null });
     const added = withHandshake(7, 276, { txBytes: 124 });

@@ -40,7 +40,7 @@ class Gateway {
     deviceAt: (port) => this.devices.find(({ listenPort }) => listenPort === port) ?? null,
     handshakeAtMs: (address, port, listenPort) =>
       this.sessions.has(`${address} ${port} ${listenPort}`) ? 0 : null,
-    hasValidMac1: (handshake) => {
+    mac1Check: () => (handshake) => {
       this.checks.push(this.nowMs);
       return handshake[0] === 1;
     },
@@ -97,7 +97,7 @@ function datagram(fields: Partial<CapturedDatagram> = {}): CapturedDatagram {
 const addressAt = (n: number) => `${10 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}.1`;
 
 describe("a sender without a completed handshake", () => {
-  test("is reported once a minute, with all attempts", () => {
+  test("a sender without a completed handshake is reported once a minute, with all attempts", () => {
     const gateway = new Gateway();
     const startMs = gateway.clock.now().wallMs;
     for (let attempt = 0; attempt < 3; attempt++) gateway.receive().pass(5_200);
@@ -122,14 +122,14 @@ describe("a sender without a completed handshake", () => {
     expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("is reported each minute while it continues", () => {
+  test("a sender is reported each minute while it continues", () => {
     const gateway = new Gateway();
     for (let attempt = 0; attempt < 36; attempt++) gateway.receive().pass(5_000);
     gateway.pass(60_000);
     expect(gateway.reports.map(({ packets }) => packets)).toEqual([12, 12, 12]);
   });
 
-  test("is reported in the next minute if it starts just before the minute ends", () => {
+  test("a sender is reported in the next minute if it starts just before the minute ends", () => {
     const gateway = new Gateway();
     gateway.receive().pass(55_001);
     gateway.receive({ sourceAddress: "192.0.2.1" }).pass(5_000);
@@ -139,7 +139,7 @@ describe("a sender without a completed handshake", () => {
     expect(gateway.networks).toEqual(["198.51.100.0/24", "192.0.2.0/24"]);
   });
 
-  test("is reported with the number of messages of each type", () => {
+  test("a sender is reported with the number of messages of each type", () => {
     const gateway = new Gateway();
     gateway.receive().receive({ type: MessageType.response });
     gateway.receive({ type: MessageType.data, isFirstData: true, handshake: null });
@@ -150,7 +150,7 @@ describe("a sender without a completed handshake", () => {
     });
   });
 
-  test("is reported by network and device", () => {
+  test("a sender is reported by network and device", () => {
     const gateway = new Gateway();
     gateway.receive().receive({ sourceAddress: "198.51.100.8" });
     gateway.receive({ destinationPort: 51_821 }).receive({ sourceAddress: "198.51.101.7" });
@@ -168,7 +168,7 @@ describe("a sender without a completed handshake", () => {
     ]);
   });
 
-  test("is reported with its times in order, even if the wall clock is set", () => {
+  test("a sender is reported with its times in order, even if the wall clock is set", () => {
     const gateway = new Gateway();
     gateway.receive().pass(5_000).clock.jump(-3_600_000);
     gateway.receive().pass(60_000);
@@ -177,22 +177,22 @@ describe("a sender without a completed handshake", () => {
   });
 });
 
-describe("there is no report", () => {
-  test("of a peer that completes its handshake", () => {
+describe("senders without a report", () => {
+  test("a peer that completes its handshake is not reported", () => {
     const gateway = new Gateway().receive().pass(40).connect();
     gateway.receive({ type: MessageType.data, isFirstData: true }).pass(200_000);
     expect(gateway.reports).toEqual([]);
     expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("of a peer that completes its handshake after several attempts in the same minute", () => {
+  test("a peer that completes its handshake after several attempts in the same minute is not reported", () => {
     const gateway = new Gateway();
     for (let attempt = 0; attempt < 11; attempt++) gateway.receive().pass(5_400);
     gateway.connect().pass(200_000);
     expect(gateway.reports).toEqual([]);
   });
 
-  test("of a connected peer that renews its keys, or tries to", () => {
+  test("a connected peer that renews its keys, or tries to, is not reported", () => {
     const gateway = new Gateway().connect();
     for (let attempt = 0; attempt < 20; attempt++) {
       expect(gateway.receive().clock.waiting).toBe(0);
@@ -203,7 +203,7 @@ describe("there is no report", () => {
     expect(gateway.checks).toEqual([]);
   });
 
-  test("of a peer whose session ends before the next report", () => {
+  test("a peer whose session ends before the next report is not reported", () => {
     const gateway = new Gateway();
     const maker = new ScanMaker();
     gateway.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
@@ -215,23 +215,23 @@ describe("there is no report", () => {
   });
 
   test.each<[string, Partial<CapturedDatagram>]>([
-    ["of data of a session", { type: MessageType.data }],
-    ["of a cookie reply", { type: MessageType.cookie }],
-    ["of a message to a port without a device", { destinationPort: 51_822 }],
-  ])("%s", (_what, fields) => {
+    ["data of a session", { type: MessageType.data }],
+    ["a cookie reply", { type: MessageType.cookie }],
+    ["a message to a port without a device", { destinationPort: 51_822 }],
+  ])("nothing is reported for %s", (_what, fields) => {
     const gateway = new Gateway().receive(fields).pass(200_000);
     expect(gateway.reports).toEqual([]);
     expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("after stop", () => {
+  test("nothing is reported after stop", () => {
     const gateway = new Gateway().receive();
     gateway.unknown.stop();
     gateway.receive({ sourceAddress: "192.0.2.1" });
     expect(gateway.pass(200_000).reports).toEqual([]);
   });
 
-  test("only because of a session with the same device, not with another one", () => {
+  test("a sender with a session is not reported for the same device, and is for another one", () => {
     const gateway = new Gateway().connect("198.51.100.7", 40_000, 51_821).receive().pass(60_000);
     expect(gateway.reports).toHaveLength(1);
   });
@@ -250,18 +250,18 @@ describe("mac1", () => {
     ["invalid", [{ handshake: DOES_NOT }, { handshake: null }]],
     ["mixed", [{ handshake: DOES_NOT }, { handshake: KNOWS_KEY }]],
     ["not-checked", [{ handshake: null }]],
-  ])("is %s", (expected, sent) => {
+  ])("a report says that mac1 is %s", (expected, sent) => {
     expect(verdict(...sent)).toBe(expected as "valid");
   });
 
-  test("is not checked if the device's key is unknown", () => {
+  test("mac1 is not checked if the device's key is unknown", () => {
     const gateway = new Gateway();
     gateway.devices = [device({ publicKey: null })];
     expect(gateway.receive().pass(60_000).reports[0]?.mac1).toBe("not-checked");
     expect(gateway.checks).toEqual([]);
   });
 
-  test("decides which of many senders are named", () => {
+  test("mac1 decides which of many senders are named", () => {
     const gateway = new Gateway();
     for (let port = 1; port <= 9; port++) {
       gateway.receive({ sourcePort: port, handshake: port === 8 ? KNOWS_KEY : DOES_NOT });
@@ -271,7 +271,7 @@ describe("mac1", () => {
     expect(ports).toEqual(["8", "10", "1", "2", "3"]);
   });
 
-  test("is checked once per sender, and at most a hundred times per second", () => {
+  test("mac1 is checked once per sender, and at most a hundred times per second", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 350; n++)
       gateway.receive({ sourceAddress: addressAt(n) }).receive({ sourceAddress: addressAt(n) });
@@ -281,13 +281,13 @@ describe("mac1", () => {
     expect([...perSecond.values()].map(({ length }) => length)).toEqual([100, 100, 100, 50]);
   });
 
-  test("is not checked for peers that complete their handshake", () => {
+  test("mac1 is not checked for peers that complete their handshake", () => {
     const gateway = new Gateway().receive().pass(100).connect().pass(60_000);
     expect(gateway.checks).toEqual([]);
   });
 });
 
-describe("a peer of the device", () => {
+describe("the peer in a report", () => {
   const at = (fields: Partial<Peer>) =>
     ({ ...peer({ publicKey: BOB, endpoint: "198.51.100.7:40000" }), ...fields }) as Peer;
   const afterScan = (before: Partial<Peer>, now: Partial<Peer>, where = WG0) => {
@@ -316,17 +316,17 @@ describe("a peer of the device", () => {
       { lastHandshakeMs: 100_000 },
       { rxBytes: 148, lastHandshakeMs: 100_003 },
     ],
-  ])("%s", (_what, expected, before, now) => {
+  ])("a peer of the device %s", (_what, expected, before, now) => {
     expect(afterScan(before, now)).toEqual(expected);
   });
 
-  test("is not named if it is on another device", () => {
+  test("a peer is not named in a report if it is on another device", () => {
     expect(afterScan({}, { rxBytes: 148 }, WG1)).toEqual([]);
   });
 });
 
-describe("in a flood", () => {
-  test("from many networks, 60 networks are reported, and the number of the others", () => {
+describe("a flood of senders", () => {
+  test("in a flood from many networks, 60 networks are reported, and the number of the others", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 5_000; n++)
       gateway.receive({ sourceAddress: addressAt(n), handshake: DOES_NOT });
@@ -336,7 +336,7 @@ describe("in a flood", () => {
     expect(gateway.reports.at(-1)?.sources).toHaveLength(5);
   });
 
-  test("each device has its own number of other networks", () => {
+  test("in a flood, each device has its own number of other networks", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 200; n++) {
       gateway.receive({ sourceAddress: addressAt(n), destinationPort: 51_820 + (n % 2) });
@@ -349,7 +349,7 @@ describe("in a flood", () => {
     ]);
   });
 
-  test("from one network, other networks are still reported", () => {
+  test("in a flood from one network, other networks are still reported", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 60_000; n++) gateway.receive({ sourcePort: n });
     gateway.receive({ sourceAddress: "192.0.2.1" }).pass(200_000);
@@ -359,7 +359,7 @@ describe("in a flood", () => {
     ]);
   });
 
-  test("a sender that knows the key is reported before senders of more packets", () => {
+  test("in a flood, a sender that knows the key is reported before senders of more packets", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 300; n++) {
       const flood = { sourceAddress: addressAt(n), handshake: DOES_NOT };
@@ -369,7 +369,7 @@ describe("in a flood", () => {
     expect(gateway.reports[0]).toMatchObject({ network: "198.51.100.0/24", mac1: "valid" });
   });
 
-  test("the total number of sources is limited, and they are reported when their minute ends", () => {
+  test("in a flood, the total number of sources is limited, and they are reported when their minute ends", () => {
     const gateway = new Gateway();
     for (let n = 0; n < 200; n++) {
       for (let port = 1; port <= 50; port++)
@@ -380,7 +380,7 @@ describe("in a flood", () => {
     expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("that does not end, the number of reports per minute is limited", () => {
+  test("in a flood that does not end, the number of reports per minute is limited", () => {
     const gateway = new Gateway();
     const perMinute: number[] = [];
     for (let minute = 0, n = 0; minute < 3; minute++) {
@@ -395,7 +395,7 @@ describe("in a flood", () => {
   });
 });
 
-test("for any packets, each is reported once unless its sender has a session", () => {
+test("each of any packets is reported once unless its sender has a session", () => {
   const sources = ["198.51.100.7", "198.51.100.8", "192.0.2.1", "2001:db8::1"];
   const step = fc.record({
     what: fc.constantFrom("initiation", "response", "connect"),
@@ -437,7 +437,7 @@ test("for any packets, each is reported once unless its sender has a session", (
   );
 });
 
-describe("a network", () => {
+describe("networkOf", () => {
   test.each([
     ["192.0.2.77", "192.0.2.0/24"],
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"],
@@ -446,11 +446,11 @@ describe("a network", () => {
     ["fe80::1", "fe80::/48"],
     ["::1", "::/48"],
     ["::", "::/48"],
-  ])("of %s is %s", (address, network) => {
+  ])("the network of %s is %s", (address, network) => {
     expect(networkOf(address)).toBe(network);
   });
 
-  test("of IPv6 is the address without its last ten bytes", () => {
+  test("the network of IPv6 is the address without its last ten bytes", () => {
     const sparse = fc.array(fc.oneof(fc.constant(0), fc.nat(255)), {
       minLength: 16,
       maxLength: 16,
@@ -489,7 +489,7 @@ const real = {
 /** Captured bytes of each packet: COPY_RANGE_BYTES in src/capture/nflog.ts. */
 const COPIED = 192;
 
-describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
+describe.each(Object.entries(real))("a recorded %s", (name, { to, bytes }) => {
   const other = Object.values(real).find((each) => each.to !== to)!.to;
 
   test.each([
@@ -497,13 +497,16 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
     ["IPv4 with options", ipv4(bytes, { options: new Uint8Array(32) })],
     ["IPv6", ipv6(bytes)],
     ["IPv6 with options", ipv6(bytes, { extensions: [[0, new Uint8Array(8)]] })],
-  ])("over %s, as it is captured, has a valid mac1 only for its receiver", (_ip, packet) => {
-    const { handshake } = parsePacket(packet.subarray(0, COPIED))!;
-    expect(hasValidMac1(handshake!, to)).toBe(true);
-    expect(hasValidMac1(handshake!, other)).toBe(false);
-  });
+  ])(
+    `a recorded ${name} over %s, as it is captured, has a valid mac1 only for its receiver`,
+    (_ip, packet) => {
+      const { handshake } = parsePacket(packet.subarray(0, COPIED))!;
+      expect(hasValidMac1(handshake!, to)).toBe(true);
+      expect(hasValidMac1(handshake!, other)).toBe(false);
+    },
+  );
 
-  test("has no valid mac1 after a change of any byte", () => {
+  test(`a recorded ${name} has no valid mac1 after a change of any byte`, () => {
     const handshake = bytes.subarray(0, -16);
     for (let i = 0; i < handshake.length; i++) {
       const changed = handshake.slice();
@@ -512,14 +515,14 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
     }
   });
 
-  test("is reported after parsing, with a valid mac1", () => {
+  test(`a recorded ${name} is reported after parsing, with a valid mac1`, () => {
     const gateway = new Gateway();
     const found: UnknownHandshakesChange[] = [];
     const unknown = new UnknownHandshakes({
       clock: gateway.clock,
       deviceAt: () => device({ publicKey: to }),
       handshakeAtMs: () => null,
-      hasValidMac1,
+      mac1Check: () => hasValidMac1,
       nameOf: () => null,
       report: (each) => found.push(...each),
     });

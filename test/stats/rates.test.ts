@@ -7,14 +7,14 @@ import { ALICE, BOB, peer } from "../support/peers.ts";
 
 const alice = (rxBytes: number, txBytes = 0) => peer({ publicKey: ALICE, rxBytes, txBytes });
 
-test("a rate is computed from the last two readings that are at least a second apart", () => {
+test("a rate is computed from the last two readings that are at least 0.8 s apart", () => {
   const rates = new RateTracker();
   expect(rates.of("wg0", ALICE, 0)).toBeNull();
   rates.record("wg0", [alice(1000, 10)], 0);
   expect(rates.of("wg0", ALICE, 500)).toBeNull();
   // Too soon after the last reading.
-  rates.record("wg0", [alice(9000)], 999);
-  expect(rates.of("wg0", ALICE, 999)).toBeNull();
+  rates.record("wg0", [alice(9000)], 799);
+  expect(rates.of("wg0", ALICE, 799)).toBeNull();
   rates.record("wg0", [alice(5000, 30)], 2000);
   expect(rates.of("wg0", ALICE, 2000)).toEqual({ rxBytesPerSecond: 2000, txBytesPerSecond: 10 });
   rates.record("wg0", [alice(5000, 30)], 12_000);

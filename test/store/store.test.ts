@@ -24,6 +24,7 @@ import { SCHEMA_VERSION } from "../../src/store/schema.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
+import { keyOf } from "../support/source.ts";
 import { until } from "../support/until.ts";
 
 const DAY_MS = 86_400_000;
@@ -117,7 +118,7 @@ const ended = {
 } as const;
 
 describe("the store", () => {
-  test("returns null at the first run, and later exactly the saved sessions and devices", async () => {
+  test("the store returns null at the first run, and later exactly the saved sessions and devices", async () => {
     const directory = folder();
     const { store, lines } = await open(directory);
     expect(store.sessions.loadState(0)).toBeNull();
@@ -137,22 +138,25 @@ describe("the store", () => {
     ["the same boot", "a", "a", 3],
     ["a boot that is unknown now", "a", null, 3],
     ["a boot that was unknown then", null, "b", 3],
-  ])("returns devices of %s with their saved index, or 0", async (_, then, now, index) => {
-    const directory = folder();
-    const { store } = await open(directory, { boot: then });
-    store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
-    close(store);
-    const later = await open(directory, { boot: now });
-    expect(later.store.sessions.loadState(0)!.devices).toEqual([device({ index })]);
-  });
+  ])(
+    "the store returns devices of %s with their saved index, or 0",
+    async (_, then, now, index) => {
+      const directory = folder();
+      const { store } = await open(directory, { boot: then });
+      store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
+      close(store);
+      const later = await open(directory, { boot: now });
+      expect(later.store.sessions.loadState(0)!.devices).toEqual([device({ index })]);
+    },
+  );
 
-  test("distinguishes an empty list of devices from a first run", async () => {
+  test("the store distinguishes an empty list of devices from a first run", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [], ended: [], devices: [] }, 0);
     expect(store.sessions.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
-  test("does not restore a session that ended", async () => {
+  test("the store does not restore a session that ended", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
     store.sessions.save([{ ...session, rxBytes: 4001 }]);
@@ -164,7 +168,7 @@ describe("the store", () => {
     expect(store.sessions.loadState(ended.endedAtMs)!.ended).toEqual([]);
   });
 
-  test("keeps the waiting events of each target in order, with their sequence numbers", async () => {
+  test("the store keeps the waiting events of each target in order, with their sequence numbers", async () => {
     const { store } = await open(null);
     const seqs = [1, 2, 3].map((n) => record(store, n, n === 2 ? ["a"] : ["a", "b"]));
     expect(seqs).toEqual([1, 2, 3]);
@@ -178,7 +182,7 @@ describe("the store", () => {
     ]);
   });
 
-  test("changes nothing if it refuses an event with a known id", async () => {
+  test("the store changes nothing if it refuses an event with a known id", async () => {
     const { store } = await open(null);
     record(store, 1, ["a"]);
     const events = [1, 2].map((n) => ({ event: event(3 - n), targets: ["a"] }));
@@ -189,7 +193,7 @@ describe("the store", () => {
     expect(store.sessions.loadState(0)).toBeNull();
   });
 
-  test("creates files that only its user can read", async () => {
+  test("the store creates files that only its user can read", async () => {
     const directory = folder();
     const { store } = await open(directory);
     record(store, 1);
@@ -208,7 +212,7 @@ describe("the store", () => {
 const ALL = { order: "oldest", from: null, type: null, publicKey: null, sinceMs: null } as const;
 
 describe("retention", () => {
-  test("deletes old events in small steps, except waiting ones", async () => {
+  test("retention deletes old events in small steps, except waiting ones", async () => {
     const { store } = await open(null);
     for (let n = 0; n < 450; n++) record(store, n, n === 7 ? ["a"] : [], n);
     record(store, 450, [], 10 * DAY_MS);
@@ -230,7 +234,7 @@ describe("retention", () => {
     expect(record(store, 451)).toBe(452);
   });
 
-  test("deletes old events even if many waiting ones are older", async () => {
+  test("retention deletes old events even if many waiting ones are older", async () => {
     const { store } = await open(null);
     const events = Array.from({ length: 9000 }, (_, n) => ({
       event: event(n, n),
@@ -259,7 +263,7 @@ describe("retention", () => {
     expect(store.outbox.count("a")).toBe(8997);
   });
 
-  test("deletes the oldest events above the maximum size, and the file shrinks", async () => {
+  test("retention deletes the oldest events above the maximum size, and the file shrinks", async () => {
     const directory = folder();
     const { store } = await open(directory);
     recordMany(store, 3000, DAY_MS);
@@ -274,7 +278,7 @@ describe("retention", () => {
     expect(size).toBeGreaterThan(200_000);
   });
 
-  test("deletes all other events if the waiting ones exceed the maximum size, and then stops", async () => {
+  test("retention deletes all other events if the waiting ones exceed the maximum size, and then stops", async () => {
     const { store } = await open(null);
     const events = Array.from({ length: 3000 }, (_, n) => ({
       event: event(n, DAY_MS + n),
@@ -289,7 +293,7 @@ describe("retention", () => {
     ]);
   });
 
-  test("does not reuse sequence numbers, even if all events are deleted", async () => {
+  test("the store does not reuse sequence numbers, even if all events are deleted", async () => {
     const directory = folder();
     const { store } = await open(directory);
     record(store, 1, [], 0);
@@ -300,8 +304,8 @@ describe("retention", () => {
   });
 });
 
-describe("a file that cannot be used", () => {
-  test("because its folder is unusable is replaced by a store in memory", async () => {
+describe("a file of the store that cannot be used", () => {
+  test("a store in an unusable folder is replaced by a store in memory", async () => {
     const refusal = new SystemError("open wgmon.lock", "EROFS");
     const { store, lines } = await open(folder(), { refusal });
     expect(lines[0]).toMatch(
@@ -312,7 +316,7 @@ describe("a file that cannot be used", () => {
     expect(store.outbox.count("a")).toBe(1);
   });
 
-  test("because it is a symbolic link is not opened, and the target of the link is not changed", async () => {
+  test("a symbolic link in the place of the store is not opened, and its target is not changed", async () => {
     const directory = folder();
     const victim = join(folder(), "victim");
     symlinkSync(victim, join(directory, "wgmon.db"));
@@ -322,7 +326,7 @@ describe("a file that cannot be used", () => {
     expect(existsSync(victim)).toBe(false);
   });
 
-  test("is not one in a folder that is a link, as with DynamicUser=yes", async () => {
+  test("a store in a folder that is a link is used, as with DynamicUser=yes", async () => {
     const directory = folder();
     const link = join(folder(), "link");
     symlinkSync(directory, link);
@@ -331,7 +335,7 @@ describe("a file that cannot be used", () => {
     expect(existsSync(join(directory, "wgmon.db"))).toBe(true);
   });
 
-  test("because a newer wgmon wrote it is not changed", async () => {
+  test("a store that a newer wgmon wrote is not changed", async () => {
     const directory = folder();
     const { store } = await open(directory);
     record(store, 1);
@@ -350,7 +354,7 @@ describe("a file that cannot be used", () => {
     expect(readFileSync(path)).toEqual(before);
   });
 
-  test("because it is corrupt is renamed, and a new one is created", async () => {
+  test("a corrupt store is renamed, and a new one is created", async () => {
     const directory = folder();
     const path = join(directory, "wgmon.db");
     const garbage = "this is no database ".repeat(1000);
@@ -367,7 +371,7 @@ describe("a file that cannot be used", () => {
     expect(readFileSync(join(directory, aside[0]!), "utf8")).toBe(garbage);
   });
 
-  test("because it becomes corrupt during use is replaced, and readable waiting events are kept", async () => {
+  test("a store that becomes corrupt during use is replaced, and readable waiting events are kept", async () => {
     const directory = folder();
     const path = join(directory, "wgmon.db");
     const { store: first } = await open(directory);
@@ -407,7 +411,7 @@ test("the store continues in memory if its corrupt file is noticed by a read", a
   expect(store.outbox.waiting("a", 0, 256).at(-1)!.event).toEqual(event(5000));
 });
 
-describe("a file that cannot be written for a while", () => {
+describe("a file of the store that cannot be written for a while", () => {
   /** Makes writes of events fail until the returned function is called. */
   function failWrites(directory: string): () => void {
     using other = new Sqlite(join(directory, "wgmon.db"));
@@ -420,7 +424,7 @@ describe("a file that cannot be written for a while", () => {
     };
   }
 
-  test("keeps dead letters that a command queues again meanwhile", async () => {
+  test("a store that cannot be written keeps dead letters that a command queues again meanwhile", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     for (const n of [1, 2, 3]) record(store, n, ["a"]);
@@ -440,7 +444,33 @@ describe("a file that cannot be written for a while", () => {
     expect(store.outbox.deadLetters()).toEqual([]);
   });
 
-  test("keeps the deletion of events that a command deletes meanwhile", async () => {
+  test("a store that was in memory adds the traffic counted there to that of the file", async () => {
+    const directory = folder();
+    const { store, clock } = await open(directory);
+    const { wallMs } = clock.now();
+    const count = (publicKey: string) => {
+      store.traffic.add([{ device: "wg0", publicKey, rxBytes: 5, txBytes: 1 }], wallMs);
+      store.totals.add({ rxBytes: 5, txBytes: 1, connected: 2 }, wallMs);
+    };
+    count(ALICE);
+    for (const n of [1, 2]) {
+      const end = failWrites(directory);
+      record(store, n);
+      expect(store.isInMemory).toBe(true);
+      count(ALICE);
+      count(keyOf(n));
+      end();
+      clock.advance(60_000);
+      expect(store.isInMemory).toBe(false);
+    }
+    for (const range of ["24h", "30d"] as const) {
+      expect(store.traffic.range("wg0", ALICE, range, wallMs).rxBytes.at(-1)).toBe(15);
+      expect(store.totals.range(range, wallMs).rxBytes.at(-1)).toBe(25);
+    }
+    expect(await store.traffic.top(wallMs, 9)).toHaveLength(3);
+  });
+
+  test("a store that cannot be written keeps the deletion of events that a command deletes meanwhile", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     for (const n of [1, 2]) record(store, n, ["a"]);
@@ -454,7 +484,7 @@ describe("a file that cannot be written for a while", () => {
     expect(store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
   });
 
-  test("or read, twice, keeps its waiting events, and new ones after them", async () => {
+  test("a store that can be neither written nor read, twice, keeps its waiting events, and new ones after them", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
     using other = new Sqlite(join(directory, "wgmon.db"));
@@ -474,7 +504,7 @@ describe("a file that cannot be written for a while", () => {
     expect(waiting).toEqual([1, 2, 3, 4, 5, 6].map((n) => event(n).id));
   });
 
-  test("gets all changes that were kept in memory once it is writable", async () => {
+  test("a store gets all changes that were kept in memory once it is writable", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
     record(store, 1, ["a"]);
@@ -518,7 +548,7 @@ describe("a file that cannot be written for a while", () => {
     expect(later.store.sessions.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
-  test("can be one that another program has locked", async () => {
+  test("a store that another program has locked gets its changes later", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
     const other = new Sqlite(join(directory, "wgmon.db"));
@@ -532,7 +562,7 @@ describe("a file that cannot be written for a while", () => {
     expect(store.outbox.count("a")).toBe(1);
   });
 
-  test("gets the changes in memory at a clean end if it is writable then", async () => {
+  test("a store gets the changes in memory at a clean end if it is writable then", async () => {
     const directory = folder();
     const { store } = await open(directory);
     const other = new Sqlite(join(directory, "wgmon.db"));
@@ -548,7 +578,7 @@ describe("a file that cannot be written for a while", () => {
 describe("a command that opens the store of a running wgmon", () => {
   const log = createLog({ format: "text", level: "info" });
 
-  test("reads waiting events, and its changes are noticed", async () => {
+  test("a command reads waiting events of a running wgmon, and its changes are noticed", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     record(store, 1, ["a"]);
@@ -560,7 +590,7 @@ describe("a command that opens the store of a running wgmon", () => {
     expect(store.outbox.count("a")).toBe(0);
   });
 
-  test("does not create a missing file", async () => {
+  test("a command does not create a missing store", async () => {
     const directory = folder();
     const opened = Store.open({ directory, clock: new HandClock(), log, isExternalTool: true });
     expect(opened).rejects.toThrow("there is no store");
@@ -568,7 +598,7 @@ describe("a command that opens the store of a running wgmon", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  test("does not change a store of an older wgmon, and reports it", async () => {
+  test("a command does not change a store of an older wgmon, and reports it", async () => {
     const directory = folder();
     const { store } = await open(directory);
     close(store);
@@ -648,7 +678,7 @@ describe("a step of the clock", () => {
       publicKey: null,
       sinceMs: TODAY,
     }).length,
-    traffic: store.traffic.day("wg0", ALICE, TODAY).rxBytes.at(-1),
+    traffic: store.traffic.range("wg0", ALICE, "24h", TODAY).rxBytes.at(-1),
   });
 
   const movedTimes = {
@@ -661,7 +691,7 @@ describe("a step of the clock", () => {
     traffic: 1,
   };
 
-  test("moves the times of open sessions and waiting events, and past times if the clock was not synchronised", async () => {
+  test("a step of the clock moves the times of open sessions and waiting events, and past times if the clock was not synchronised", async () => {
     const store = await filled();
     store.clockSet(step, state);
     expect(store.clockState()).toEqual(state);
@@ -683,13 +713,13 @@ describe("a step of the clock", () => {
     expect(store.events.sequenceRange().first).toBe(1);
   });
 
-  test("from 1970 does not move the time 0, which means that no retry is scheduled", async () => {
+  test("a step of the clock from 1970 does not move the time 0, which means that no retry is scheduled", async () => {
     const store = await filled();
     store.clockSet({ ...step, fromMs: 0 }, state);
     expect(store.outbox.targetState("old")!.nextAtMs).toBe(0);
   });
 
-  test("does not move past times if the clock was synchronised", async () => {
+  test("a step of the clock does not move past times if the clock was synchronised", async () => {
     const store = await filled();
     const before = times(store);
     store.clockSet({ ...step, unsureFromMs: null }, state);
@@ -697,7 +727,7 @@ describe("a step of the clock", () => {
     expect(store.sessions.loadState(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
   });
 
-  test("while the file cannot be written moves its rows later, and duplicates no session", async () => {
+  test("a step of the clock while the file cannot be written moves its rows later, and duplicates no session", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     fill(store);
@@ -718,7 +748,7 @@ describe("a step of the clock", () => {
     expect(times(store)).toEqual(movedTimes);
   });
 
-  test("while the file cannot be written does not reopen a session that ended meanwhile", async () => {
+  test("a step of the clock while the file cannot be written does not reopen a session that ended meanwhile", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     fill(store);
@@ -735,7 +765,7 @@ describe("a step of the clock", () => {
     expect(store.sessions.query({ ...past, publicKey })).toHaveLength(1);
   });
 
-  test("forward and then back changes nothing", async () => {
+  test("a step of the clock forward and then back changes nothing", async () => {
     const store = await filled();
     const before = {
       ...times(store),

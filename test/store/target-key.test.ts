@@ -78,8 +78,8 @@ function oldStore(directory: string, targets: Readonly<Record<string, number>>):
   }
 }
 
-describe("a key", () => {
-  test("cannot be computed from the address alone, and differs in another store", async () => {
+describe("the key of a target in the store", () => {
+  test("a target's key cannot be computed from the address alone, and differs in another store", async () => {
     const [first, second] = [await open(null), await open(folder())];
     const keys = [first.targetKey(URL), second.targetKey(URL), plainHash(URL)];
     expect(new Set(keys).size).toBe(3);
@@ -88,7 +88,7 @@ describe("a key", () => {
     expect(first.targetKey(`${URL}/`)).not.toBe(keys[0]!);
   });
 
-  test("stays the same as long as its store exists", async () => {
+  test("a target's key stays the same as long as its store exists", async () => {
     const directory = folder();
     const first = await open(directory);
     const key = first.targetKey(URL);
@@ -96,7 +96,7 @@ describe("a key", () => {
     expect((await open(directory)).targetKey(URL)).toBe(key);
   });
 
-  test("stays the same when a corrupt file is replaced while wgmon runs", async () => {
+  test("a target's key stays the same when a corrupt file is replaced while wgmon runs", async () => {
     const [directory, clock] = [folder(), new HandClock()];
     const before = await open(directory, clock);
     const key = before.targetKey(URL);
@@ -127,7 +127,7 @@ describe("a key", () => {
 });
 
 describe("the keys of an older wgmon", () => {
-  test("are converted in all tables, and names are not", async () => {
+  test("the keys of an older wgmon are converted in all tables, and names are not", async () => {
     const directory = folder();
     const plain = plainHash(URL);
     oldStore(directory, { [plain]: 3, [`${plain}-2`]: 2, ops: 1, deadbeef: 1 });
@@ -151,7 +151,7 @@ describe("the keys of an older wgmon", () => {
     expect(JSON.stringify(file.query("SELECT * FROM outbox").all())).not.toContain(plain);
   });
 
-  test("do not prevent the delivery of waiting events after the upgrade, in order and only once", async () => {
+  test("the keys of an older wgmon do not prevent the delivery of waiting events after the upgrade, in order and only once", async () => {
     using receiver = new Receiver();
     const url = receiver.url("/json");
     const directory = folder();
@@ -172,13 +172,13 @@ describe("the keys of an older wgmon", () => {
   });
 
   test.each(["ops", "0123456789ABCDEF", "0123456789abcdef0", "0123456789abcdef-", "", "-2"])(
-    "do not include %p, which is not a hash",
+    "the keys of an older wgmon do not include %p, which is not a hash",
     (key) => {
       expect(fromPlainHash(key, new Uint8Array(32))).toBeNull();
     },
   );
 
-  test("are converted to the new key of the address, with their number", () => {
+  test("the keys of an older wgmon are converted to the new key of the address, with their number", () => {
     const secret = crypto.getRandomValues(new Uint8Array(32));
     expect(fromPlainHash(plainHash(URL), secret)).toBe(targetKey(URL, secret));
     expect(fromPlainHash(`${plainHash(URL)}-12`, secret)).toBe(`${targetKey(URL, secret)}-12`);

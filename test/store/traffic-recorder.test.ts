@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { Session } from "../../src/sessions/session.ts";
+import type { GatewaySums } from "../../src/store/gateway-rows.ts";
 import { TrafficRecorder } from "../../src/store/traffic-recorder.ts";
 import type { TrafficSums as Row } from "../../src/store/traffic-rows.ts";
 import { HandClock } from "../support/clock.ts";
@@ -36,23 +37,28 @@ function make(earlier: readonly Session[] = []) {
     rows.push(...added.map(({ publicKey, rxBytes }) => ({ atMs, publicKey, rxBytes })));
   };
   const startMs = clock.now().wallMs;
-  return { clock, rows, startMs, traffic: new TrafficRecorder({ add }, clock, earlier) };
+  const totals: (GatewaySums & { atMs: number })[] = [];
+  const store = {
+    traffic: { add },
+    totals: { add: (sums: GatewaySums, atMs: number) => void totals.push({ ...sums, atMs }) },
+  };
+  return { clock, rows, totals, startMs, traffic: new TrafficRecorder(store, clock, earlier) };
 }
 
-test("the growth of counters is written when the next slot begins, for the slot that ended", () => {
+test("the growth of counters is written every minute, for the slot in which the minute began", () => {
   const { clock, rows, startMs, traffic } = make();
-  clock.advance(SLOT_MS - 1);
-  traffic.flushIfDue([session(500)]);
+  clock.advance(59_999);
+  expect(traffic.flushIfDue([session(500)])).toBe(false);
   expect(rows).toEqual([]);
   clock.advance(1);
-  traffic.flushIfDue([session(500)]);
-  clock.advance(SLOT_MS);
+  expect(traffic.flushIfDue([session(500)])).toBe(true);
+  clock.advance(SLOT_MS - 60_000);
   traffic.flushIfDue([session(700)]);
   clock.advance(SLOT_MS);
   traffic.flushIfDue([session(700)]);
   expect(rows).toEqual([
     { atMs: startMs, publicKey: ALICE, rxBytes: 500 },
-    { atMs: startMs + SLOT_MS, publicKey: ALICE, rxBytes: 200 },
+    { atMs: startMs + 60_000, publicKey: ALICE, rxBytes: 200 },
   ]);
 });
 
@@ -86,7 +92,7 @@ test("many sessions are written in several slices", () => {
   clock.advance(SLOT_MS);
   const sessions = Array.from({ length: 450 }, (_, n) => session(1, { device: `wg${n}` }));
   traffic.flushIfDue(sessions);
-  expect(rows).toHaveLength(200);
+  expect(rows).toHaveLength(100);
   clock.advance(0);
   expect(rows).toHaveLength(450);
 });
@@ -99,10 +105,39 @@ test("flush writes everything at once, also the rest of a flush that had begun",
     );
   clock.advance(SLOT_MS);
   traffic.flushIfDue(many(100));
-  expect(rows).toHaveLength(200);
+  expect(rows).toHaveLength(100);
   traffic.flush(many(150));
   expect(rows).toHaveLength(900);
   expect(rows.reduce((sum, { rxBytes }) => sum + rxBytes, 0)).toBe(450 * 150);
   clock.advance(1000);
   expect(rows).toHaveLength(900);
+});
+
+test("the sums of a slot have the bytes of all peers, and the most peers that were connected at once", () => {
+  const { clock, totals, startMs, traffic } = make();
+  const others = [session(5, { peer: peer({ publicKey: BOB }), txBytes: 3 })];
+  clock.advance(10_000);
+  traffic.flushIfDue([session(500), ...others]);
+  clock.advance(10_000);
+  traffic.flushIfDue([session(500)]);
+  clock.advance(SLOT_MS);
+  traffic.flushIfDue([session(500)]);
+  clock.advance(SLOT_MS);
+  traffic.flushIfDue([]);
+  clock.advance(SLOT_MS);
+  traffic.flushIfDue([]);
+  expect(totals).toEqual([
+    { rxBytes: 500, txBytes: 0, connected: 2, atMs: startMs },
+    { rxBytes: 0, txBytes: 0, connected: 1, atMs: startMs + SLOT_MS + 20_000 },
+    { rxBytes: 0, txBytes: 0, connected: 0, atMs: startMs + 2 * SLOT_MS + 20_000 },
+  ]);
+});
+
+test("no slot is written for the time in which the machine was suspended", () => {
+  const { clock, totals, startMs, traffic } = make();
+  clock.advance(SLOT_MS * 20);
+  traffic.flushIfDue([session(500)]);
+  clock.advance(SLOT_MS);
+  traffic.flushIfDue([session(500)]);
+  expect(totals.map(({ atMs }) => (atMs - startMs) / SLOT_MS)).toEqual([0, 20]);
 });

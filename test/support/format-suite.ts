@@ -78,13 +78,13 @@ export function testFormat(name: FormatName, spec: FormatSpec): void {
   const url = new URL(spec.url);
 
   describe(`the format ${name}`, () => {
-    test("makes the expected requests", () => {
+    test(`the format ${name} makes the expected requests`, () => {
       spec.expectRequests(requestsOf(format, url));
     });
     testRecognition(name, spec);
-    testUrls(format, spec);
-    testResponses(format, spec);
-    if (spec.text !== null) testText(format, url, spec.text);
+    testUrls(name, spec);
+    testResponses(name, spec);
+    if (spec.text !== null) testText(name, url, spec.text);
   });
 }
 
@@ -127,32 +127,33 @@ function testRecognition(name: FormatName, spec: FormatSpec): void {
   const { url, isRecognised, alsoRecognised = [], notRecognised } = spec;
   const recognised = [...(isRecognised ? [url] : []), ...alsoRecognised];
   for (const each of recognised) {
-    test(`is selected by auto for ${each}`, () => {
+    test(`auto selects the format ${name} for ${each}`, () => {
       expect(formatFor(new URL(each))).toBe(name);
     });
   }
   for (const each of [...(isRecognised ? [] : [url]), ...notRecognised]) {
-    test(`is not selected by auto for ${each}`, () => {
+    test(`auto does not select the format ${name} for ${each}`, () => {
       expect(formatFor(new URL(each))).toBe("json");
     });
   }
 }
 
-function testUrls(format: NamedFormat, { url, checkedUrls }: FormatSpec): void {
+function testUrls(name: FormatName, { url, checkedUrls }: FormatSpec): void {
+  const format: NamedFormat = formats[name];
   const problemOf = (checked: URL): string | null => format.validateUrl?.(checked) ?? null;
 
-  test("accepts its URL", () => {
+  test(`the format ${name} accepts its URL`, () => {
     expect(problemOf(new URL(url))).toBeNull();
   });
 
   for (const [checked, problem] of checkedUrls) {
-    test(`${problem === null ? "accepts" : "reports the problem of"} ${checked}`, () => {
+    test(`the format ${name} ${problem === null ? "accepts" : "reports the problem of"} ${checked}`, () => {
       expect(problemOf(new URL(checked))).toBe(problem);
       expect(problem ?? "").not.toContain("s3cret");
     });
   }
 
-  test("makes a valid request for any URL that it accepts, as does the format that auto selects", () => {
+  test(`the format ${name} makes a valid request for any URL that it accepts, as does the format that auto selects`, () => {
     const own = [url, ...checkedUrls.map(([checked]) => checked)].flatMap((text) =>
       text.split(/(?=[/?&])|(?<=:\/\/)/),
     );
@@ -175,14 +176,16 @@ function testUrls(format: NamedFormat, { url, checkedUrls }: FormatSpec): void {
   });
 }
 
-function testResponses(format: NamedFormat, { url, responses, refusals }: FormatSpec): void {
+function testResponses(name: FormatName, { url, responses, refusals }: FormatSpec): void {
+  const format: NamedFormat = formats[name];
+  const { publicParts = [] } = format;
   for (const [status, body, result] of responses) {
-    test(`interprets the response ${status} ${JSON.stringify(body)}`, () => {
+    test(`the format ${name} interprets the response ${status} ${JSON.stringify(body)}`, () => {
       expect(format.interpretResponse!(status, body)).toEqual(result);
     });
   }
 
-  test("interprets any response as a result or null", () => {
+  test(`the format ${name} interprets any response as a result or null`, () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 100, max: 599 }),
@@ -197,17 +200,25 @@ function testResponses(format: NamedFormat, { url, responses, refusals }: Format
 
   for (const [body, explanation] of refusals) {
     const text = typeof body === "string" ? body : JSON.stringify(body);
-    test(`has an explanation of the refusal ${JSON.stringify(body)}`, () => {
-      expect(explanationIn(text, new URL(url))).toBe(explanation);
+    test(`the format ${name} has an explanation of the refusal ${JSON.stringify(body)}`, () => {
+      expect(explanationIn(text, new URL(url), publicParts)).toBe(explanation);
     });
   }
+
+  test(`the format ${name} keeps the public parts of its URLs in an explanation, and hides the others`, () => {
+    for (const part of publicParts) {
+      const own = new URL(`https://x.example.net/${part}/s3cretKey`);
+      expect(explanationIn(`no /${part}/s3cretKey`, own, publicParts)).toBe(`no /${part}/(hidden)`);
+    }
+  });
 }
 
-function testText(format: NamedFormat, url: URL, text: TextSpec): void {
+function testText(name: FormatName, url: URL, text: TextSpec): void {
+  const format: NamedFormat = formats[name];
   const { read, bodyMax = Infinity, linesMax = Infinity, titleMax = Infinity } = text;
   const { forbidden, escaped = /(?!)/g } = text;
 
-  test("keeps its limits and has no forbidden text, with any names", () => {
+  test(`the format ${name} keeps its limits and has no forbidden text, with any names`, () => {
     fc.assert(
       fc.property(hostileMessage, (message) => {
         const { body } = format.request(message, url);
@@ -235,14 +246,14 @@ function testText(format: NamedFormat, url: URL, text: TextSpec): void {
     );
   });
 
-  test("has as many of a hundred events as fit, and the number of the others", () => {
+  test(`the format ${name} has as many of a hundred events as fit, and the number of the others`, () => {
     const { lines } = read(format.request(hundred, url).body);
     const { shown, omitted } = countEvents(lines);
     expect(shown.length + omitted).toBe(100);
     expect(lines.length).toBeGreaterThan(9);
   });
 
-  test("has the same body outside the text, with any names", () => {
+  test(`the format ${name} has the same body outside the text, with any names`, () => {
     const outsideText = (message: Message): unknown => {
       const { contentType, body } = format.request(message, url);
       const { title, lines } = read(body);

@@ -116,6 +116,11 @@ export function whyNoWireguard(): string | null {
     : reason;
 }
 
+/** Why this process cannot create a device of wireguard-go; null if it can. */
+export function whyNoUserspaceWireguard(): string | null {
+  return whyNoTunnel() ?? whyMissing("wireguard-go");
+}
+
 /** Why this process cannot create a tun device in a new network namespace; null if it can. */
 export function whyNoTunnel(): string | null {
   const probe = "unshare --net ip tuntap add dev wgmon-probe mode tun";

@@ -2,7 +2,7 @@
  * Builds real WireGuard networks for kernel tests. The gateway is the network namespace of the test process. All
  * clients share one other namespace; each has its own link, addresses and route. Starting a process takes 0.1 s on an
  * emulated machine, so fifty clients must not need fifty shells.
- * Needs root, WireGuard, ip, wg, tc, nft, ping, unshare, nsenter and bash.
+ * Needs root, WireGuard (or wireguard-go), ip, wg, tc, nft, ping, unshare, nsenter and bash.
  */
 
 import { randomBytes } from "node:crypto";
@@ -55,6 +55,12 @@ let ports = 40_000;
 
 const TABLE = "inet lab";
 
+/** A shell command that waits until wireguard-go serves a device. */
+function waitForUserspace(name: string): string {
+  const socket = `/run/wireguard/${name}.sock`;
+  return `for i in $(seq 200); do [ -S ${socket} ] && break; sleep 0.05; done; [ -S ${socket} ]`;
+}
+
 export class Lab implements Disposable {
   readonly #socket: Bun.udp.Socket<"buffer">;
   readonly #namespaces: Namespace[] = [new Namespace()];
@@ -62,8 +68,18 @@ export class Lab implements Disposable {
   readonly #clients: Client[] = [];
   readonly #listeners = new Set<(arrival: Arrival) => void>();
 
-  static async create(): Promise<Lab> {
-    if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")) {
+  /** Whether the devices are of wireguard-go, for kernels without WireGuard. */
+  readonly isUserspace: boolean;
+
+  /**
+   * @param options isUserspace: needs wireguard-go, and a /run/wireguard of this process's own. outside: the machine's
+   *   own network namespace; in some containers, that of process 1 cannot be read.
+   */
+  static async create({
+    isUserspace = false,
+    outside = readlinkSync("/proc/1/ns/net"),
+  } = {}): Promise<Lab> {
+    if (readlinkSync("/proc/self/ns/net") === outside) {
       throw new Error("Lab would change this machine's network; start it with: bun test/run.ts");
     }
     await run(["ip", "link", "set", "lo", "up"]);
@@ -72,12 +88,13 @@ export class Lab implements Disposable {
       hostname: "0.0.0.0",
       socket: { data: (_socket, _data, _port, address) => arrived(address, performance.now()) },
     });
-    const lab = new Lab(socket);
+    const lab = new Lab(socket, isUserspace);
     return lab;
   }
 
-  private constructor(socket: Bun.udp.Socket<"buffer">) {
+  private constructor(socket: Bun.udp.Socket<"buffer">, isUserspace: boolean) {
     this.#socket = socket;
+    this.isUserspace = isUserspace;
   }
 
   /** Creates a WireGuard device of the gateway with a new key, and sets it up. */
@@ -86,10 +103,16 @@ export class Lab implements Disposable {
     const keys = newKeys();
     const inner = `10.${60 + number}`;
     this.#interfaces.add(name);
+    if (this.isUserspace) {
+      Bun.spawn(["setpriv", "--pdeathsig", "KILL", "wireguard-go", "-f", name], {
+        stdio: ["ignore", "ignore", "ignore"],
+      });
+      await run(["bash", "-c", waitForUserspace(name)]);
+    }
     await run(
       ["ip", "-batch", "-"],
       lines(
-        `link add ${name} type wireguard`,
+        ...(this.isUserspace ? [] : [`link add ${name} type wireguard`]),
         `addr add ${inner}.0.1/16 dev ${name}`,
         `addr add fd00:${number}::1/64 dev ${name} nodad`,
         `link set ${name} up`,
@@ -240,6 +263,7 @@ export class LabDevice {
     for (const client of made) this.#lab.adopt(client);
     await this.#add(made.map((client) => client.gatewayConfiguration()));
     for (const [namespace, group] of Map.groupBy(made, (client) => client.link.namespace)) {
+      for (const client of group) await namespace.run(client.deviceCommand());
       const commands = group.flatMap((client) => client.interfaceCommands());
       await namespace.run(hereDocument("ip -batch -", lines(...commands)));
       // wg(8) configures one device per process: the processes run in parallel.
@@ -491,11 +515,18 @@ export class Client {
     );
   }
 
-  /** For LabDevice: commands for ip(8) that create the client's device. */
+  /** For LabDevice: the shell command that starts the program of a userspace device. */
+  deviceCommand(): string {
+    if (!this.#lab.isUserspace) return "true";
+    const program = `setpriv --pdeathsig KILL wireguard-go -f ${this.#interface}`;
+    return `${program} </dev/null >/dev/null 2>&1 & ${waitForUserspace(this.#interface)}`;
+  }
+
+  /** For LabDevice: commands for ip(8) that create the client's device, or complete it. */
   interfaceCommands(): string[] {
     const tunnel = `dev ${this.#interface}`;
     return [
-      `link add ${this.#interface} type wireguard`,
+      ...(this.#lab.isUserspace ? [] : [`link add ${this.#interface} type wireguard`]),
       `addr add ${this.innerAddress}/32 ${tunnel}`,
       `addr add ${this.#inner6}/128 ${tunnel} nodad`,
       `link set ${this.#interface} up`,

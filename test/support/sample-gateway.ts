@@ -6,7 +6,7 @@ import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
-import { TRAFFIC_SLOT_MS } from "../../src/store/traffic-rows.ts";
+import { SLOT_MS } from "../../src/store/ranges.ts";
 import { device, peer } from "./peers.ts";
 import { FakeSource, keyOf } from "./source.ts";
 
@@ -60,6 +60,7 @@ export async function office({ hostile = false } = {}): Promise<FakeSource> {
     if (n < 4) connect(source, each, n);
     else if (n < 6) addEnded(source, each, n);
   }
+  addTotals(source, 4);
   const queued = happened(source, peers).map((event) => ({ event, targets: ["hook"] }));
   const waitsSinceMs = source.clock.now().wallMs - 9 * MINUTE_MS;
   source.store.record({ events: queued, sessions: [], ended: [], devices: null }, waitsSinceMs);
@@ -129,7 +130,20 @@ function addTraffic(source: FakeSource, n: number, { publicKey }: Peer): void {
     const rxBytes = Math.round(wave * 4e6);
     source.store.traffic.add(
       [{ device: "wg0", publicKey, rxBytes, txBytes: rxBytes * (1 + (slot % 5)) }],
-      wallMs - slot * TRAFFIC_SLOT_MS,
+      wallMs - slot * SLOT_MS,
+    );
+  }
+}
+
+/** The gateway's sums of the last day. wgmon did not run in slots 100 to 119. */
+function addTotals(source: FakeSource, connected: number): void {
+  const { wallMs } = source.clock.now();
+  for (let slot = 1; slot < DAY_SLOTS; slot++) {
+    if (slot >= 100 && slot < 120) continue;
+    const rxBytes = Math.round(8e6 * (1 + Math.sin(slot / 19)));
+    source.store.totals.add(
+      { rxBytes, txBytes: rxBytes * 3, connected: connected - (Math.floor(slot / 40) % 3) },
+      wallMs - slot * SLOT_MS,
     );
   }
 }

@@ -1,40 +1,50 @@
 /**
- * `npm run picture` writes docs/images/page.png: the overview page in Chromium, with the gateway of
- * sample-gateway.ts. Clock, time zone and size are fixed, so that the picture changes only with the page.
+ * `npm run picture` writes the pictures of README and docs/page.md: the overview and the page of a peer in Chromium,
+ * with the gateway of showcase.ts. Clock, time zone and size are fixed, so that a picture changes only with the page.
  */
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
+import type { Browser } from "playwright-core";
+
 import { chromiumPath, complaintsOf, launch } from "./browser.ts";
 import { serve } from "./http-server.ts";
-import { office } from "./sample-gateway.ts";
-import type { FakeSource } from "./source.ts";
+import { showcase } from "./showcase.ts";
 
-const FILE = join(import.meta.dir, "../../docs/images/page.png");
+const FOLDER = join(import.meta.dir, "../../docs/images");
 const BYTES_MAX = 200_000;
+const DESKTOP = { width: 1280, height: 1040 };
 
-/** `office` without corner cases: each peer has a name, each row fits on one line, and the store is on disk. */
-async function tidyOffice(): Promise<FakeSource> {
-  const source = await office();
-  const [wg0, wg1] = [source.found.get("wg0")!, source.found.get("wg1")!];
-  source.names.set(wg0.peers.at(-1)!.publicKey, "frank");
-  source.names.set(wg1.peers[0]!.publicKey, "backup server");
-  wg1.device = { ...wg1.device, listenPort: 51821 };
-  source.tags.set(wg0.peers[0]!.publicKey, ["staff"]);
-  source.speeds.set(wg0.peers[0]!.publicKey, { rxBytesPerSecond: 8200, txBytesPerSecond: 540 });
-  Object.defineProperty(source.store, "isInMemory", { value: false });
-  source.clock.advance(4000);
-  return source;
+interface Picture {
+  readonly file: string;
+  readonly colorScheme: "light" | "dark";
+  readonly viewport: { readonly width: number; readonly height: number };
+  /** The peer whose page it shows; null: the overview. */
+  readonly peer: string | null;
 }
 
-async function takeScreenshot(): Promise<void> {
-  const source = await tidyOffice();
+const PICTURES: readonly Picture[] = [
+  { file: "page.png", colorScheme: "light", viewport: DESKTOP, peer: null },
+  { file: "page-dark.png", colorScheme: "dark", viewport: DESKTOP, peer: null },
+  { file: "peer.png", colorScheme: "light", viewport: DESKTOP, peer: "alice-laptop" },
+  {
+    file: "page-phone.png",
+    colorScheme: "dark",
+    viewport: { width: 390, height: 844 },
+    peer: null,
+  },
+];
+
+async function takeScreenshot(
+  browser: Browser,
+  { file, colorScheme, viewport, peer }: Picture,
+): Promise<void> {
+  const source = await showcase();
   await using served = await serve(source);
-  await using browser = await launch();
   const context = await browser.newContext({
-    viewport: { width: 1200, height: 720 },
-    colorScheme: "light",
+    viewport,
+    colorScheme,
     locale: "en-GB",
     timezoneId: "UTC",
     reducedMotion: "reduce",
@@ -43,18 +53,22 @@ async function takeScreenshot(): Promise<void> {
   const complaints = complaintsOf(page);
   await page.clock.setFixedTime(source.clock.now().wallMs);
   await page.goto(served.origin);
+  if (peer !== null) await page.locator("#peers").getByRole("link", { name: peer }).click();
   await page.locator("#live.on").waitFor();
   const image = await page.screenshot({ animations: "disabled", caret: "hide" });
+  await context.close();
   if (complaints.length > 0) throw new Error(complaints.join("\n"));
-  if (image.length > BYTES_MAX) throw new Error(`${image.length} bytes; at most ${BYTES_MAX}`);
-  await mkdir(join(FILE, ".."), { recursive: true });
-  await Bun.write(FILE, image);
-  console.log(`${FILE}: ${image.length} bytes`);
+  if (image.length > BYTES_MAX)
+    throw new Error(`${file}: ${image.length} bytes; at most ${BYTES_MAX}`);
+  await Bun.write(join(FOLDER, file), image);
+  console.log(`docs/images/${file}: ${image.length} bytes`);
 }
 
 if (chromiumPath === null) {
   console.error("screenshot.ts: Chromium is not installed");
   process.exitCode = 1;
 } else {
-  await takeScreenshot();
+  await mkdir(FOLDER, { recursive: true });
+  await using browser = await launch();
+  for (const picture of PICTURES) await takeScreenshot(browser, picture);
 }

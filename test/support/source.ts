@@ -1,7 +1,7 @@
 /** A fake read model for the HTTP API and the page: a test sets devices, peers and sessions; the store is in memory. */
 
 import { SystemError } from "../../src/base/errors.ts";
-import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
+import type { Device, Endpoint, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
@@ -23,16 +23,22 @@ export class FakeSource implements ReadModel {
   /** Devices of `found` whose peers cannot be read. */
   readonly unreadable = new Set<string>();
   readonly names = new Map<PublicKey, string>();
+  /** By address. */
+  readonly endpointNames = new Map<string, string>();
   readonly tags = new Map<PublicKey, readonly string[]>();
   readonly speeds = new Map<PublicKey, Rates>();
   targetStates: TargetState[] = [];
   inForce = viewSettings(run([]).settings, []);
   scans = 0;
+  /** Number of calls of `watch` that have not ended. */
+  viewers = 0;
+  /** Number of calls of `countersRequested`. */
+  requests = 0;
   wakeUpState: WakeUpState = {
     monitor: "bpf",
     group: null,
     interface: "any",
-    reason: "no rule logs to group 1",
+    reason: "no firewall rule logs to NFLOG group 1",
     problem: null,
   };
   scan = (): Promise<ScanReport> => {
@@ -50,6 +56,11 @@ export class FakeSource implements ReadModel {
 
   private constructor(store: Store) {
     this.store = store;
+  }
+
+  /** As if the thread was never idle. */
+  processorMs(): number {
+    return this.clock.now().monotonicMs;
   }
 
   readClock(): void {}
@@ -93,6 +104,10 @@ export class FakeSource implements ReadModel {
     return this.names.get(publicKey) ?? null;
   }
 
+  endpointName({ address }: Endpoint): string | null {
+    return this.endpointNames.get(address) ?? null;
+  }
+
   tagsOf(publicKey: PublicKey): readonly string[] {
     return this.tags.get(publicKey) ?? [];
   }
@@ -104,6 +119,15 @@ export class FakeSource implements ReadModel {
   subscribe(listener: (stored: readonly StoredEvent[]) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  watch(): () => void {
+    this.viewers++;
+    return () => void this.viewers--;
+  }
+
+  countersRequested(): void {
+    this.requests++;
   }
 
   get listeners(): number {

@@ -8,7 +8,7 @@ import type { Monitor } from "../../src/capture/capture.ts";
 import { chooseWakeUp } from "../../src/wakeup/wakeup.ts";
 
 const rules = { logAllPorts: true, found: "wg0's port 51820 is logged to group 1" };
-const noRules = { logAllPorts: false, found: "no rule logs to group 1" };
+const noRules = { logAllPorts: false, found: "no firewall rule logs to NFLOG group 1" };
 const noRaw = new SystemError("open a packet socket", "EPERM");
 const noLibrary = new LibraryError("libpcap.so.1 is missing; install libpcap0.8");
 const taken = new SystemError("bind NFLOG group 1", "EBUSY", "another program uses it");
@@ -42,7 +42,7 @@ test("nflog is selected if rules log the ports, and nothing else is opened", asy
 
 test("bpf is selected if no rules log the ports", async () => {
   expect(await choose(noRules)).toEqual({
-    wakeUp: "bpf: no rule logs to group 1",
+    wakeUp: "bpf: no firewall rule logs to NFLOG group 1",
     opened: ["bpf"],
   });
 });

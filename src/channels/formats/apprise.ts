@@ -33,6 +33,7 @@ export const apprise: NamedFormat = {
     arrives: "title, body and type",
     limit: "2,000 characters",
   },
+  publicParts: ["notify"],
   // Other receivers may also use /notify/...; only the usual port or host name identifies Apprise.
   matches: (url) =>
     isNotifyUrl(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),

@@ -28,6 +28,7 @@ export const discord: NamedFormat = {
     arrives: "an embed with title, time and a colour for the event type",
     limit: "4,096 characters",
   },
+  publicParts: ["api", "webhooks"],
   matches: (url) => isDiscord(url) && url.pathname.startsWith("/api/"),
   validateUrl(url) {
     if (!isDiscord(url) || /^\/api(\/v\d+)?\/webhooks\/\d+\/[\w-]+\/?$/.test(url.pathname))

@@ -7,6 +7,7 @@ import { shortName } from "../../base/text.ts";
 import type { Event } from "../../events/event-schema.ts";
 import { describeEvent } from "../../events/event.ts";
 import type { NamedFormat } from "./format.ts";
+import { USUAL_PARTS } from "./json.ts";
 import { truncateLines, withoutMentions } from "./message-text.ts";
 
 /** UTF-16 units: Discord's limit for this field. Unlike JSON, a form cannot disable mentions in Discord. */
@@ -20,6 +21,7 @@ export const form: NamedFormat = {
       "the field `content`, as [the Go program](from-the-go-program.md) sends it; other events as one sentence",
     limit: "2,000 characters",
   },
+  publicParts: USUAL_PARTS,
   request(message, url) {
     const content = truncateLines(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
     return {

@@ -17,6 +17,11 @@ export interface Format {
    * valid.
    */
   readonly validateUrl?: (url: URL) => string | null;
+  /**
+   * The parts of the path that are the same for all users of the service. All other parts may be secrets, and are
+   * hidden when a receiver's explanation of a refusal is logged.
+   */
+  readonly publicParts?: readonly string[];
   readonly request: (message: Message, url: URL) => HttpRequest;
   /**
    * The result of the attempt if it depends on the response body; null: the status and the headers decide. `body` is

@@ -18,6 +18,7 @@ export const googleChat: NamedFormat = {
     arrives: "text",
     limit: "4,096 characters",
   },
+  publicParts: ["spaces", "messages"],
   matches: (url) => isGoogle(url) && /^\/v1\/spaces\/[^/]+\/messages$/.test(url.pathname),
   validateUrl(url) {
     if (!isGoogle(url)) return null;

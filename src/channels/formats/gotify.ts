@@ -21,6 +21,7 @@ export const gotify: NamedFormat = {
     arrives: "title and message; the token is sent as a header",
     limit: "16,000 characters",
   },
+  publicParts: ["message"],
   // URLs of other services also end with /message and have a token, but not one with the form of Gotify's.
   matches: (url) =>
     url.pathname.endsWith("/message") &&

@@ -4,6 +4,18 @@ import type { Message } from "../../delivery/target.ts";
 import type { Digest } from "../../events/event-schema.ts";
 import type { NamedFormat } from "./format.ts";
 
+/** Usual parts of the paths of receivers that wgmon does not know. */
+export const USUAL_PARTS = [
+  "api",
+  "hooks",
+  "webhook",
+  "webhooks",
+  "services",
+  "notify",
+  "message",
+  "messages",
+];
+
 export const json: NamedFormat = {
   docs: {
     url: "any",
@@ -11,6 +23,7 @@ export const json: NamedFormat = {
     arrives: "the [event](events.md), signed; several events as a [digest](events.md#digests)",
     limit: "-",
   },
+  publicParts: USUAL_PARTS,
   isSigned: true,
   request: (message, url) => ({
     url: url.href,

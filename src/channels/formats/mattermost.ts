@@ -17,6 +17,7 @@ export const mattermost: NamedFormat = {
     arrives: "text",
     limit: "16,383 characters",
   },
+  publicParts: ["hooks"],
   // Mattermost ids have 26 characters; no other service has such a path.
   matches: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
   validateUrl: (url) =>

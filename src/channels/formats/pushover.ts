@@ -21,6 +21,7 @@ export const pushover: NamedFormat = {
     arrives: "title, message and the event's time",
     limit: "1,024 characters; 10,000 messages a month for free",
   },
+  publicParts: ["messages.json"],
   matches: (url) => url.hostname === "api.pushover.net" && url.pathname === "/1/messages.json",
   validateUrl(url) {
     const missing = required.find((name) => parameter(url, name) === null);

@@ -28,6 +28,7 @@ export const slack: NamedFormat = {
     arrives: "text",
     limit: "4,000 characters",
   },
+  publicParts: ["services"],
   matches: (url) => isSlack(url) && url.pathname.startsWith("/services/"),
   validateUrl(url) {
     if (!isSlack(url) || url.pathname.startsWith("/services/")) return null;

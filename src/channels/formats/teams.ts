@@ -17,6 +17,7 @@ export const teams: NamedFormat = {
     arrives: "an Adaptive Card",
     limit: "28 KB",
   },
+  publicParts: ["workflows", "triggers", "manual", "paths", "invoke"],
   matches({ hostname, pathname }) {
     if (hostname.endsWith(".webhook.office.com")) return pathname.startsWith("/webhook");
     const isAzure = /\.(logic\.azure\.com|powerplatform\.com)$/.test(hostname);

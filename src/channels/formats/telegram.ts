@@ -19,6 +19,7 @@ export const telegram: NamedFormat = {
     arrives: "text",
     limit: "4,096 characters",
   },
+  publicParts: ["sendMessage"],
   matches: (url) => url.hostname === "api.telegram.org" && url.pathname.startsWith("/bot"),
   validateUrl(url) {
     if (!/\/bot[^/]+\/sendMessage$/.test(url.pathname)) {

@@ -8,7 +8,7 @@ import { shortName } from "../../base/text.ts";
 import type { Message } from "../../delivery/target.ts";
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
-import { jsonText } from "./json.ts";
+import { jsonText, USUAL_PARTS } from "./json.ts";
 import { formatLines, titleOf } from "./message-text.ts";
 
 /**
@@ -75,6 +75,7 @@ export function parseTemplate(
 
 export function templateFormat({ json }: Template): Format {
   return {
+    publicParts: USUAL_PARTS,
     isSigned: true,
     request(message, url) {
       const body = jsonText(mapStrings(json, (part) => fillIn(part, message)));

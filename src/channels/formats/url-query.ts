@@ -8,9 +8,13 @@ export function parameter(url: URL, name: string): string | null {
 /** The problem if the query has other parameters than `known`, which are probably misspelt; null: it has none. */
 export function unknownParameters(url: URL, known: readonly string[]): string | null {
   if ([...url.searchParams.keys()].every((name) => known.includes(name))) return null;
-  const names =
-    known.length === 1 ? known[0]! : `${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
-  return `has an unknown parameter; known are ${names}`;
+  return `has an unknown parameter; ${listOf(known)}`;
+}
+
+function listOf(known: readonly string[]): string {
+  if (known.length === 0) return "it takes no parameters";
+  if (known.length === 1) return `known is ${known[0]!}`;
+  return `known are ${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
 }
 
 /** The URL without its query and fragment. */

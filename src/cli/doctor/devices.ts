@@ -36,7 +36,7 @@ export async function surveyDevices(wanted: readonly string[]): Promise<DeviceSu
   try {
     using devices = new Devices(wanted);
     using links = new NetlinkSocket(NETLINK_ROUTE);
-    const { problems } = await devices.scan(null);
+    const { problems } = await devices.scan("list");
     const userspaceNames = new Set(listUserspaceDevices().map(({ name }) => name));
     const facts = devices.lastScanned.map(({ name, listenPort, publicKey }): DeviceFacts => {
       const peers = devices.peers(name);

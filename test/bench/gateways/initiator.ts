@@ -12,8 +12,8 @@ import {
   type KeyObject,
 } from "node:crypto";
 
-import { blake2s } from "../../../src/sessions/blake2s.ts";
-import { seal } from "./chachapoly.ts";
+import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
+import { blake2s } from "@noble/hashes/blake2.js";
 
 const CONSTRUCTION = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const IDENTIFIER = "WireGuard v1 zx2c4 Jason@zx2c4.com";
@@ -116,7 +116,7 @@ export class Initiator implements Disposable {
     header.setUint32(0, 4, true);
     header.setUint32(4, keypair.receiverIndex, true);
     header.setBigUint64(8, BigInt(counter), true);
-    const content = seal(padded, { key: keypair.sendingKey, counter });
+    const content = cipher(keypair.sendingKey, counter).encrypt(padded);
     this.#socket.send(Buffer.concat([new Uint8Array(header.buffer), content]));
   }
 
@@ -156,15 +156,15 @@ export class Initiator implements Disposable {
     [chain] = derive(chain, publicBytes(ephemeral));
     let key;
     [chain, key] = derive(chain, shared(ephemeral, device));
-    const sealedKey = seal(publicBytes(this.#key), { key, counter: 0, covered: transcript });
+    const sealedKey = cipher(key, 0, transcript).encrypt(publicBytes(this.#key));
     message.set(sealedKey, 40);
     transcript = hash(transcript, sealedKey);
     [chain, key] = derive(chain, shared(this.#key, device));
-    message.set(seal(timestamp(), { key, counter: 0, covered: transcript }), 88);
+    message.set(cipher(key, 0, transcript).encrypt(timestamp()), 88);
 
     const macKey = hash(Buffer.from(MAC1_LABEL), device);
     const covered = message.subarray(0, INITIATION_BYTES - 2 * MAC_BYTES);
-    message.set(blake2s(covered, { digestBytes: MAC_BYTES, key: macKey }), covered.length);
+    message.set(blake2s(covered, { dkLen: MAC_BYTES, key: macKey }), covered.length);
     this.#handshake = { index, ephemeral, chain, onResponse };
     return message;
   }
@@ -219,6 +219,13 @@ function hmac(key: Uint8Array, input: Uint8Array): Uint8Array {
     block.map((byte) => byte ^ 0x5c),
     inner,
   );
+}
+
+/** AEAD of the paper: the last eight bytes of the nonce are the counter. `covered` is authenticated, not encrypted. */
+function cipher(key: Uint8Array, counter: number, covered?: Uint8Array) {
+  const nonce = new DataView(new ArrayBuffer(12));
+  nonce.setBigUint64(4, BigInt(counter), true);
+  return chacha20poly1305(key, new Uint8Array(nonce.buffer), covered);
 }
 
 function hash(...parts: readonly Uint8Array[]): Uint8Array {

@@ -10,9 +10,9 @@ import { INITIATION_BYTES } from "../../../src/base/wireguard.ts";
 import { AF_INET, SOCK_DGRAM } from "../../../src/platform/constants.ts";
 import { FakeUapiDevice, publicKeyOf } from "../../support/fake-uapi-device.ts";
 import { data, initiation, ipv4, response } from "../../support/packets.ts";
+import { RawSocket } from "../../support/raw-socket.ts";
 import type { Gateway, RemotePeer } from "./gateway.ts";
 import { newAddress } from "./places.ts";
-import { RawSocket } from "./raw-socket.ts";
 
 const PORT = 51820;
 const DATA_BYTES = 144;

@@ -99,7 +99,7 @@ testFormat("form", {
   ],
 });
 
-test("connected and disconnected are the Go program's messages, byte for byte", () => {
+test("the messages of the form for connected and disconnected are the Go program's, byte for byte", () => {
   expect(encode(connected("wg0", v4))).toBe(
     "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+opened",
   );
@@ -108,14 +108,14 @@ test("connected and disconnected are the Go program's messages, byte for byte", 
   );
 });
 
-test("an IPv6 endpoint keeps its brackets, a missing one is Go's <nil>", () => {
+test("in the form, an IPv6 endpoint keeps its brackets, and a missing one is Go's <nil>", () => {
   expect(encode(connected("wg0", v6))).toEndWith(
     "+on+endpoint+%5B2001%3Adb8%3A%3A1%5D%3A51820+is+opened",
   );
   expect(encode(disconnected("wg0", null))).toEndWith("+on+endpoint+%3Cnil%3E+is+closed");
 });
 
-test("only letters, digits and -_.~ stay as they are, as in Go", () => {
+test("in the form, only letters, digits and -_.~ stay as they are, as in Go", () => {
   // Every printable ASCII character, and a character of two and one of four bytes. The @ is within an address, where it
   // is not a mention.
   const ascii = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
@@ -128,7 +128,7 @@ test("only letters, digits and -_.~ stay as they are, as in Go", () => {
   );
 });
 
-test("a literal %20 is escaped, and a lone surrogate is replaced", () => {
+test("in the form, a literal %20 is escaped, and a lone surrogate is replaced", () => {
   const removed = (device: string): Change => ({
     type: "device.removed",
     atMs: 0,
@@ -138,7 +138,7 @@ test("a literal %20 is escaped, and a lone surrogate is replaced", () => {
   expect(encode(removed("%20\ud800"))).toBe("content=%2520%EF%BF%BD+removed");
 });
 
-test("an event that the Go program does not have is a sentence of wgmon", () => {
+test("in the form, an event that the Go program does not have is a sentence of wgmon", () => {
   const roamed: Change = {
     type: "peer.roamed",
     atMs: 0,
@@ -152,7 +152,7 @@ test("an event that the Go program does not have is a sentence of wgmon", () => 
   );
 });
 
-test("several events are several lines of the one field", () => {
+test("in the form, several events are several lines of the one field", () => {
   expect(encodeAll([connected("wg0", v4), disconnected("wg0", null)])).toBe(
     "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+opened" +
       "%0AConnection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+%3Cnil%3E+is+closed",

@@ -60,6 +60,6 @@ testFormat("gotify", {
   ],
 });
 
-test("priority is passed on", () => {
+test("gotify passes the priority on", () => {
   expect(bodyFor("gotify", `${URL_}&priority=0`)).toMatchObject({ priority: 0 });
 });

@@ -9,7 +9,7 @@ import { formats } from "../../../src/channels/formats/index.ts";
 const SOURCES = join(import.meta.dir, "../../../src/channels/formats");
 
 test.each(Object.keys(formats))(
-  "%s has a source file, and a test file with testFormat()",
+  "the format %s has a source file, and a test file with testFormat()",
   (name) => {
     expect(existsSync(join(SOURCES, `${name}.ts`))).toBe(true);
     const tests = readFileSync(join(import.meta.dir, `${name}.test.ts`), "utf8");

@@ -60,13 +60,13 @@ testFormat("json", {
   ],
 });
 
-test.each(eventTypes)("the body for %s is the event, and is valid by the schema", (type) => {
+test.each(eventTypes)("the JSON body for %s is the event, and is valid by the schema", (type) => {
   const event = anEvent(type);
   expect(parsed(messageOf(event))).toEqual(event);
   expect(Value.Check(EventSchema, parsed(messageOf(event)))).toBe(true);
 });
 
-test("the body for several events is a digest, and is valid by the schema", () => {
+test("the JSON body for several events is a digest, and is valid by the schema", () => {
   const events = eventTypes.map((type) => anEvent(type)) as [ReturnType<typeof anEvent>];
   const digest = parsed(messageOf(...events));
   expect(digest).toEqual({
@@ -81,7 +81,7 @@ test("the body for several events is a digest, and is valid by the schema", () =
   expect(Value.Check(EventSchema, digest)).toBe(false);
 });
 
-test("the request goes to the unchanged URL, and is signed", () => {
+test("the request with JSON goes to the unchanged URL, and is signed", () => {
   expect(json.request(messageOf(anEvent("device.added")), URL_)).toMatchObject({
     url: URL_.href,
     contentType: "application/json",
@@ -89,7 +89,7 @@ test("the request goes to the unchanged URL, and is signed", () => {
   expect(json.isSigned).toBe(true);
 });
 
-test("a lone surrogate is replaced, and all other characters are kept", () => {
+test("in JSON, a lone surrogate is replaced, and all other characters are kept", () => {
   expect(jsonText({ name: '\ud800 "\n\u202e😀' })).toBe('{"name":"\ufffd \\"\\n\u202e😀"}');
   fc.assert(
     fc.property(hostileMessage, (message) => {

@@ -29,11 +29,11 @@ describe("sanitize", () => {
     ["👩‍👩‍👧 ❤️ می‌خواهم", "👩‍👩‍👧 ❤️ می‌خواهم"],
     ["\u200d\u200c \ufe0f\u200d", ""],
     ["\n \t", ""],
-  ])("%j becomes %j", (text, cleaned) => {
+  ])("sanitize changes %j to %j", (text, cleaned) => {
     expect(sanitize(text)).toBe(cleaned);
   });
 
-  test("the result has no line ends, no direction marks and no lone surrogates", () => {
+  test("sanitize leaves no line ends, no direction marks and no lone surrogates", () => {
     fc.assert(
       fc.property(hostileText, (text) => {
         const cleaned = sanitize(text);
@@ -55,11 +55,11 @@ describe("truncate", () => {
     ["e\u0301e\u0301e\u0301", 4, "e\u0301…"],
     [`e${"\u0301".repeat(300)}`, 5, `e${"\u0301".repeat(3)}…`],
     ["😀\u0301\u0301\u0301", 2, "…"],
-  ])("%j truncated to %d is %j", (text, max, short) => {
+  ])("truncate cuts %j to %d units as %j", (text, max, short) => {
     expect(truncate(text, max)).toBe(short);
   });
 
-  test("the result is within the limit, and no character is split", () => {
+  test("truncate keeps the limit, and splits no character", () => {
     fc.assert(
       fc.property(hostileText, fc.integer({ min: 1, max: 300 }), (text, max) => {
         const short = truncate(text.toWellFormed(), max);
@@ -71,7 +71,7 @@ describe("truncate", () => {
 });
 
 describe("formatLines and linesWithHost", () => {
-  test("return a line for each event, linesWithHost with the host", () => {
+  test("formatLines and linesWithHost return a line for each event, linesWithHost with the host", () => {
     const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
     const lines = ["alice (wg0) connected from 198.51.100.7:40001", "wg0 removed"];
     expect(formatLines(message)).toEqual(lines);
@@ -113,11 +113,11 @@ describe("truncateLines", () => {
     [19, lines],
     [18, ["... and 4 more"]],
     [100, lines],
-  ])("four lines within %d units", (max, fitted) => {
+  ])("truncateLines cuts four lines to %d units as expected", (max, fitted) => {
     expect(truncateLines(lines, { max })).toEqual(fitted);
   });
 
-  test("the last line has the number of omitted lines", () => {
+  test("truncateLines writes the number of omitted lines in the last line", () => {
     const many = Array.from({ length: 20 }, (_, index) => `line ${index}`);
     expect(truncateLines(many, { max: 40 })).toEqual([
       "line 0",
@@ -127,14 +127,14 @@ describe("truncateLines", () => {
     ]);
   });
 
-  test("sizeOf sets the unit, and perLine is the cost of each line in addition", () => {
+  test("truncateLines measures in the unit of sizeOf, and adds perLine for each line", () => {
     const sizeOf = (line: string): number => Buffer.byteLength(line);
     expect(truncateLines(["漢字", "漢字"], { max: 14, sizeOf })).toEqual(["漢字", "漢字"]);
     expect(truncateLines(["漢字", "漢字"], { max: 13, sizeOf })).toEqual(["... and 2 more"]);
     expect(truncateLines(["a", "b"], { max: 21, perLine: 10 })).toEqual(["... and 2 more"]);
   });
 
-  test("as many lines as fit are kept, and the omitted ones are counted", () => {
+  test("truncateLines keeps as many lines as fit, and counts the omitted ones", () => {
     fc.assert(
       fc.property(
         fc.array(fc.string({ maxLength: 20 }), { minLength: 1 }),

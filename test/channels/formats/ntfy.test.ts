@@ -59,7 +59,7 @@ testFormat("ntfy", {
   ],
 });
 
-test("the server can be self-hosted, with user name and password", () => {
+test("the server of ntfy can be self-hosted, with user name and password", () => {
   const url = new URL("https://me:pass@push.example.net/alerts/?auth=QmVhcmVyIHg");
   const { url: to, body } = ntfy.request(messageOf(anEvent("peer.connected")), url);
   expect(to).toBe("https://me:pass@push.example.net/?auth=QmVhcmVyIHg");

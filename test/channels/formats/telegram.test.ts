@@ -87,7 +87,7 @@ testFormat("telegram", {
   ],
 });
 
-test("chat_id can be a channel's name, and disable_notification is passed on", () => {
+test("the chat_id of telegram can be a channel's name, and disable_notification is passed on", () => {
   const url = "https://api.telegram.org/bot1:x/sendMessage?chat_id=@news&disable_notification=true";
   expect(bodyFor("telegram", url)).toMatchObject({ chat_id: "@news", disable_notification: true });
 });

@@ -29,7 +29,7 @@ function problem(template: unknown): string | null {
 const every = Object.fromEntries(templateVariables.map((name) => [name, `{{${name}}}`]));
 
 describe("the values of a template", () => {
-  test("a variable that is the whole string keeps its type", () => {
+  test("a template variable that is the whole string keeps its type", () => {
     expect(rendered(every, messageOf(anEvent("peer.roamed")))).toMatchInlineSnapshot(`
       {
         "count": 1,
@@ -62,7 +62,7 @@ describe("the values of a template", () => {
     `);
   });
 
-  test("a field that the event does not have is null as a whole string, and empty within a text", () => {
+  test("a template variable without a value is null as a whole string, and empty within a text", () => {
     const template = { reason: "{{reason}}", text: "[{{ reason }}] {{peer.name}}" };
     const event = anEvent("peer.connected", { name: null, peer: peer({ endpoint: null }) });
     expect(rendered(template, messageOf(event))).toEqual({ reason: null, text: "[] " });
@@ -74,7 +74,7 @@ describe("the values of a template", () => {
     ).toEqual({ a: null, b: null });
   });
 
-  test("several variables in one text are replaced, with and without spaces, and if repeated", () => {
+  test("several template variables in one text are replaced, with and without spaces, and if repeated", () => {
     const template =
       "{{device}}{{ device }}: {{session.rxBytes}} B, {{initial}}, {{peer.allowedIps}}";
     const someone = peer({ allowedIps: ["10.0.0.2/32", "fd00::2/128"] });
@@ -83,7 +83,7 @@ describe("the values of a template", () => {
     );
   });
 
-  test("for several events there are all lines, the count, and the fields of the first event", () => {
+  test("for several events, a template has all lines, the count, and the fields of the first event", () => {
     const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
     expect(
       rendered(["{{text}}", "{{count}}", "{{title}}", "{{type}} {{peer.publicKey}}"], message),
@@ -95,7 +95,7 @@ describe("the values of a template", () => {
     ]);
   });
 
-  test("the rest of the JSON is unchanged", () => {
+  test("the rest of a template's JSON is unchanged", () => {
     const template = { a: [1, -2.5e3, true, null, "x", { "": {} }], __proto: "{ {text}}" };
     expect(rendered(template, messageOf(anEvent("device.added")))).toEqual(template);
     const odd = '{"__proto__":{"a":"{{device}}"}}';
@@ -108,7 +108,7 @@ describe("the values of a template", () => {
     });
   });
 
-  test("the body is signed", () => {
+  test("the body of a template is signed", () => {
     const parsed = parseTemplate("{}");
     expect("value" in parsed && templateFormat(parsed.value).isSigned).toBe(true);
   });
@@ -132,9 +132,9 @@ describe("the values of a template", () => {
   });
 });
 
-describe("parseTemplate refuses", () => {
+describe("parseTemplate", () => {
   test.each(["", "{", "{'a': 1}", "text: {{text}}", '{"a": {{text}}}'])(
-    "%s because it is not JSON",
+    "parseTemplate refuses the text %s because it is not JSON",
     (text) => {
       expect(parseTemplate(text)).toEqual({ problem: "is not JSON" });
     },
@@ -156,11 +156,11 @@ describe("parseTemplate refuses", () => {
       "has an unknown variable {{txt}} (did you mean {{text}}?)",
     ],
     [{ "{{device}}": 1 }, "has a variable in a key; only values can have them"],
-  ])("%j because it %s", (template, expected) => {
+  ])("parseTemplate refuses the value %j because it %s", (template, expected) => {
     expect(problem(template)).toBe(expected);
   });
 
-  test("any JSON with a problem, or accepts it and can render it", () => {
+  test("parseTemplate refuses any JSON that has a problem, or accepts it and can render it", () => {
     const braces = fc.constantFrom("{{", "}}", "text", " ", "{", "}", ".", "peer.name");
     const leaf = fc.array(braces, { maxLength: 8 }).map((parts) => parts.join(""));
     fc.assert(

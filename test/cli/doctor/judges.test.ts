@@ -251,7 +251,7 @@ test("the NFLOG group is a problem if another program owns it", () => {
   ]);
 });
 
-describe("firewall rules", () => {
+describe("the judgement of firewall rules", () => {
   const firewall = (version: 4 | 6, ...rules: readonly string[]) => {
     const text = ["*filter", ":INPUT ACCEPT [0:0]", ...rules.map((rule) => `-A INPUT ${rule}`)];
     return parseIptables(text.join("\n"), {
@@ -273,7 +273,7 @@ describe("firewall rules", () => {
     judgeRules({ firewalls: rules, unread }, rest);
   const sized = (size: number) => [firewall(4, `${rule} --nflog-size ${size}`)];
 
-  test("are judged by the devices' ports", () => {
+  test("firewall rules are judged by the devices' ports", () => {
     table(judge, [
       [context, "ok: wg0's port 51820 is logged to group 1 (iptables filter INPUT)"],
       [
@@ -302,7 +302,7 @@ describe("firewall rules", () => {
     ]);
   });
 
-  test("that wgmon manages are a problem only if they are missing while it runs", () => {
+  test("firewall rules that wgmon manages are a problem only if they are missing while it runs", () => {
     const managed = { ...context, isManaged: true, rules: [firewall(4)] };
     table(judge, [
       [managed, "ok: wgmon will load table inet wgmon when it runs"],
@@ -310,7 +310,7 @@ describe("firewall rules", () => {
     ]);
   });
 
-  test("that cannot be read are skipped, and not reported as missing", () => {
+  test("the check of firewall rules that cannot be read is skipped, and they are not reported as missing", () => {
     table(judge, [
       [{ ...context, rules: [], unread: ["nft: EPERM"] }, "skipped: nft: EPERM"],
       [{ ...context, rules: [] }, "skipped: neither nft nor iptables-save is installed"],
@@ -440,7 +440,7 @@ test("the running wgmon has a problem if it does not answer, misses devices, or 
   ]);
 });
 
-describe("a check", () => {
+describe("runCheck", () => {
   const failing = (error: unknown) =>
     runCheck({
       run() {
@@ -448,7 +448,7 @@ describe("a check", () => {
       },
     });
 
-  test("that fails is skipped, with the reason", async () => {
+  test("a check that fails is skipped, with the reason", async () => {
     expect(await failing(new SystemError("read x", "EACCES"))).toEqual([
       { verdict: "skipped", found: "read x: EACCES", fix: null },
     ]);
@@ -458,7 +458,7 @@ describe("a check", () => {
     ]);
   });
 
-  test("that fails because of a bug shows no message, which could contain a secret", async () => {
+  test("a check that fails because of a bug shows no message, which could contain a secret", async () => {
     const [finding] = await failing(new TypeError("https://hooks.example.net/t0k3n"));
     expect(finding).toMatchObject({
       verdict: "skipped",
@@ -466,7 +466,7 @@ describe("a check", () => {
     });
   });
 
-  test("that hangs is skipped after its timeout", async () => {
+  test("a check that hangs is skipped after its timeout", async () => {
     const never = Promise.withResolvers<Finding[]>().promise;
     expect(await runCheck({ run: () => never }, 5)).toMatchObject([
       { verdict: "skipped", found: "it took more than 0.005 s" },

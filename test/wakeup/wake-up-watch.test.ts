@@ -4,8 +4,8 @@ import { beforeEach, expect, test } from "bun:test";
 
 import { type Finding, ok, problem, skipped, warning } from "../../src/base/check.ts";
 import { SystemError } from "../../src/base/errors.ts";
+import { WakeUpWatch } from "../../src/wakeup/wake-up-watch.ts";
 import type { WakeUp } from "../../src/wakeup/wakeup.ts";
-import { WakeUpWatch } from "../../src/wakeup/watch.ts";
 import { HandClock } from "../support/clock.ts";
 
 const PORT = 51820;
@@ -48,7 +48,7 @@ async function pass(ms: number): Promise<void> {
 
 /** Reports a connect that no packet announced; by default with a handshake just now. Returns the new warnings. */
 async function connect(watched: WakeUpWatch, handshakeMs: number | null = clock.now().wallMs) {
-  await watched.explain({ device: "wg0", peer: { lastHandshakeMs: handshakeMs } });
+  await watched.warnOfMissingPackets({ device: "wg0", peer: { lastHandshakeMs: handshakeMs } });
   return warnings.splice(0);
 }
 

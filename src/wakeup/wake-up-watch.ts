@@ -24,7 +24,7 @@ const RECHECK_MS = 10_000;
  */
 const MESSAGE_BEFORE_MS = 15_000;
 
-interface WatchOptions {
+interface WakeUpWatchOptions {
   readonly wakeUp: WakeUp;
   readonly clock: Clock;
   readonly log: Pick<Log, "warn">;
@@ -41,7 +41,7 @@ interface ConnectedPeer {
 }
 
 export class WakeUpWatch {
-  readonly #options: WatchOptions;
+  readonly #options: WakeUpWatchOptions;
   #startMs: number;
   /** Wall clock of the last captured WireGuard message to each port. */
   readonly #lastMessageMs = new Map<number, number>();
@@ -53,7 +53,7 @@ export class WakeUpWatch {
   #ports = "";
   #cancelCheck = () => {};
 
-  constructor(options: WatchOptions) {
+  constructor(options: WakeUpWatchOptions) {
     this.#options = options;
     this.#startMs = options.clock.now().wallMs;
     const { monitor, reason } = options.wakeUp;
@@ -91,10 +91,10 @@ export class WakeUpWatch {
   }
 
   /**
-   * For a peer that was found connected in a scan that no packet caused: checks why no packet of its handshake was
-   * captured, and logs a warning with the remedy.
+   * Warns if no packet of a peer's handshake was captured, with the reason and the remedy. For a peer that was found
+   * connected in a scan that no packet caused.
    */
-  async explain({ device, peer }: ConnectedPeer): Promise<void> {
+  async warnOfMissingPackets({ device, peer }: ConnectedPeer): Promise<void> {
     const { wakeUp, log, portOf } = this.#options;
     const port = portOf(device);
     const handshakeMs = peer.lastHandshakeMs;

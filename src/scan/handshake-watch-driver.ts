@@ -12,7 +12,7 @@ import { HandshakeWatch, type HandshakeWatchOptions } from "./handshake-watch.ts
 const SENT_MAX = 1000;
 const SENT_WINDOW_MS = 100;
 
-export interface WatchDriverOptions extends HandshakeWatchOptions {
+export interface HandshakeWatchDriverOptions extends HandshakeWatchOptions {
   readonly clock: Clock;
   /** See `Capture.select`. Returns whether it succeeded. */
   select(indexes: readonly number[] | null): boolean;
@@ -26,8 +26,8 @@ export interface WatchDriverOptions extends HandshakeWatchOptions {
   onFlooded(isFlooded: boolean): void;
 }
 
-export class WatchDriver {
-  readonly #options: WatchDriverOptions;
+export class HandshakeWatchDriver {
+  readonly #options: HandshakeWatchDriverOptions;
   readonly #watch: HandshakeWatch;
   #tap: SentTap | null = null;
   #isGuarded = false;
@@ -40,14 +40,14 @@ export class WatchDriver {
   #isScanning = false;
   #isStopped = false;
 
-  constructor(options: WatchDriverOptions) {
+  constructor(options: HandshakeWatchDriverOptions) {
     this.#options = options;
     this.#watch = new HandshakeWatch(options);
   }
 
   onReceived(datagram: Datagram | null): void {
     this.#watch.onReceived(datagram, this.#nowMs);
-    this.#follow();
+    this.#apply();
   }
 
   /** @param datagram null if the packet is not from our own WireGuard. */
@@ -60,12 +60,12 @@ export class WatchDriver {
     this.#sent++;
     if (this.#sent > SENT_MAX) this.#closeTap();
     else if (datagram !== null) this.#watch.onSent(datagram, nowMs);
-    this.#follow();
+    this.#apply();
   }
 
   onPacketsLost(): void {
     this.#watch.onPacketsLost(this.#nowMs);
-    this.#follow();
+    this.#apply();
   }
 
   stop(): void {
@@ -79,9 +79,9 @@ export class WatchDriver {
   }
 
   /** Applies the current state of the watch: mode, selection, timer. */
-  #follow(): void {
+  #apply(): void {
     if (this.#isStopped) return;
-    this.#followMode();
+    this.#applyMode();
     const { selection } = this.#watch;
     // After a failure, the next packet or timer tries again.
     if (selection !== this.#selection && this.#options.select(selection)) {
@@ -90,7 +90,7 @@ export class WatchDriver {
     if (!this.#isScanning) this.#setTimer();
   }
 
-  #followMode(): void {
+  #applyMode(): void {
     const { isGuarded, isFlooded } = this.#watch;
     if (isGuarded !== this.#isGuarded) {
       this.#isGuarded = isGuarded;
@@ -132,11 +132,11 @@ export class WatchDriver {
     if (ports !== null) {
       this.#isScanning = true;
       // Apply the selection before the scan: the scan does not cover packets that arrive during it.
-      this.#follow();
+      this.#apply();
       const costMs = await this.#options.scan(ports);
       this.#isScanning = false;
       this.#watch.onScanned(costMs, this.#nowMs);
     }
-    this.#follow();
+    this.#apply();
   }
 }

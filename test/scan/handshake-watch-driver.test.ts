@@ -5,7 +5,7 @@ import { beforeEach, expect, test } from "bun:test";
 import { MessageType } from "../../src/base/wireguard.ts";
 import type { Datagram } from "../../src/capture/packet.ts";
 import { OVERLOAD_HINTS, PROBE_EVERY_MS, PROBE_MS } from "../../src/scan/guarded-mode.ts";
-import { WatchDriver } from "../../src/scan/watch-driver.ts";
+import { HandshakeWatchDriver } from "../../src/scan/handshake-watch-driver.ts";
 import { HandClock } from "../support/clock.ts";
 
 let clock: HandClock;
@@ -14,7 +14,7 @@ let done: string[];
 let mayTap: boolean;
 let canSelect: boolean;
 let scan: () => Promise<number>;
-let driver: WatchDriver;
+let driver: HandshakeWatchDriver;
 
 beforeEach(() => {
   clock = new HandClock();
@@ -22,7 +22,7 @@ beforeEach(() => {
   mayTap = true;
   canSelect = true;
   scan = () => Promise.resolve(0.1);
-  driver = new WatchDriver({
+  driver = new HandshakeWatchDriver({
     clock,
     select(indexes) {
       done.push(`select ${indexes?.join() ?? "all"}`);
@@ -64,13 +64,13 @@ function overload(): void {
   for (let n = 0; n <= OVERLOAD_HINTS; n++) driver.onReceived(data(1000 + n));
 }
 
-test("a packet is followed by its scans, and then by nothing", async () => {
+test("a packet causes its scans and no others", async () => {
   driver.onReceived(data(1));
   await pass(60_000);
   expect(done).toEqual(Array.from({ length: 5 }, () => "scan 51820"));
 });
 
-test("packets that come one after the other do not put off the scan that is due", async () => {
+test("packets that come one after the other do not delay the scan that is due", async () => {
   for (let n = 0; n < 20; n++) {
     driver.onReceived(data(n));
     await pass(1);
@@ -78,7 +78,7 @@ test("packets that come one after the other do not put off the scan that is due"
   expect(done.length).toBeGreaterThan(15);
 });
 
-test("scans are taken one after the other", async () => {
+test("the next scan begins after the previous one has ended", async () => {
   const { promise, resolve } = Promise.withResolvers<number>();
   scan = () => promise;
   driver.onReceived(data(1));
@@ -91,7 +91,7 @@ test("scans are taken one after the other", async () => {
   expect(done).toEqual(["scan 51820", "scan 51820"]);
 });
 
-test("too many hints open the tap before the kernel selects, and their end closes it", async () => {
+test("too many hints open the tap before the kernel selects packets, and the end of guarded mode closes it", async () => {
   overload();
   expect(done).toEqual(["open tap", "guarded", "select "]);
   driver.onSent(datagram(MessageType.response, 7));
@@ -117,7 +117,7 @@ test("a selection that fails is tried again", async () => {
   expect(tries()).toBeLessThanOrEqual(before + 1);
 });
 
-test("a flood is reported when a probe finds it, and when it is over", async () => {
+test("a flood is reported when a probe finds it and when it is over", async () => {
   overload();
   await pass(PROBE_EVERY_MS + 2);
   overload();
@@ -133,7 +133,7 @@ test("without a tap, all devices are scanned until guarded mode ends", async () 
   expect(done.filter((each) => each === "scan all").length).toBeGreaterThan(30);
 });
 
-test("so many packets that leave as WireGuard never sends close the tap", async () => {
+test("a flood of sent packets that WireGuard does not send closes the tap", async () => {
   overload();
   for (let n = 0; n < 1000; n++) driver.onSent(null);
   expect(done).not.toContain("close tap");
@@ -144,7 +144,7 @@ test("so many packets that leave as WireGuard never sends close the tap", async 
   expect(done.filter((each) => each === "scan all").length).toBeGreaterThan(10);
 });
 
-test("after its end it does nothing more, and the tap is closed", async () => {
+test("a stopped driver scans nothing, and its tap is closed", async () => {
   overload();
   driver.stop();
   expect(done.at(-1)).toBe("close tap");

@@ -1,0 +1,434 @@
+/**
+ * The table of all commands, with their flags and examples; more than 400 lines because it is in one place. The command
+ * line, `--help`, the man page and shell completion are made from it.
+ */
+
+import { type Setting, type SettingName, table } from "./settings-table.ts";
+import {
+  boolean,
+  duration,
+  eventPattern,
+  integer,
+  listenAddress,
+  messageId,
+  peerName,
+  string,
+  targetName,
+  time,
+} from "./value-types.ts";
+
+/** The groups of the commands in the help, in this order. */
+export const COMMAND_SECTIONS = {
+  view: "See who is connected, and what happened",
+  events: "Deliver events",
+  setup: "Set up and check",
+  other: "Other",
+} as const;
+
+interface CommandEntry {
+  readonly section: keyof typeof COMMAND_SECTIONS;
+  /** One line in the list of commands. */
+  readonly summary: string;
+  /** The words that may follow the command. */
+  readonly subcommands: readonly string[];
+  /** The operand that follows the command. Absent: the command takes none. */
+  readonly argument?: Argument;
+  /** Whether the command reads the settings, and takes their flags. */
+  readonly takesSettings: boolean;
+  /** The settings that have an effect on the command, for its help; it accepts all flags of wgmon run. */
+  readonly relevant?: readonly SettingName[];
+  /** Flags of the command itself. They are not settings: no variable and no key in the file. */
+  readonly flags: Readonly<Record<string, Setting<unknown>>>;
+  /** Command lines without `wgmon`, and what each does. */
+  readonly examples: readonly (readonly [line: string, purpose: string])[];
+}
+
+export interface Argument {
+  readonly placeholder: string;
+  readonly description: string;
+  readonly isOptional: boolean;
+}
+
+const target = { ...targetName(), defaultValue: null };
+const peer = {
+  ...peerName(),
+  description:
+    "only this peer: its name, public key (or the first 8 characters), tunnel address or endpoint",
+  defaultValue: null,
+  defaultNote: "all",
+};
+/** The setting `device` as a filter, for the commands that query the daemon. */
+const device = {
+  ...table.device,
+  description: "only this device",
+  defaultNote: "the devices of the settings, else all",
+};
+const json = (item: string) => ({
+  ...boolean(),
+  description: `print JSON, a line for each ${item}`,
+  defaultValue: "false",
+});
+const historyFlags = (items: string, count: number) => ({
+  since: {
+    ...time(),
+    short: "S",
+    description: `only ${items} at this time or later: 2h, today, yesterday, 2026-11-22 or "2026-11-22 16:00"`,
+    defaultValue: null,
+    defaultNote: "all",
+  },
+  until: {
+    ...time(),
+    short: "U",
+    description: `only ${items} before this time, written as for --since`,
+    defaultValue: null,
+    defaultNote: "now",
+  },
+  limit: {
+    ...integer(1, 1e9),
+    short: "n",
+    description: "how many, the latest first",
+    defaultValue: null,
+    defaultNote: `${count}; all with --since`,
+  },
+});
+
+export const commands = {
+  run: {
+    section: "setup",
+    summary: "watch and report, until it is stopped; the default command",
+    subcommands: [],
+    takesSettings: true,
+    flags: {},
+    examples: [
+      ["--webhook https://hooks.example.net/wgmon", "report events to a webhook"],
+      ["run --config ./wgmon.toml --log-level debug", "try out a settings file"],
+      ["run --manage-rules --listen 127.0.0.1:9586", "load the rules, and serve the page"],
+    ],
+  },
+  "test-webhook": {
+    section: "events",
+    summary: "send sample events to the targets and report the results",
+    subcommands: [],
+    takesSettings: true,
+    relevant: [
+      "config",
+      "webhook",
+      "webhook-file",
+      "webhook-format",
+      "webhook-secret-file",
+      "host",
+    ],
+    flags: {
+      target: {
+        ...target,
+        description: "only to this target: its name, or its number in the log's list of targets",
+        defaultNote: "all",
+      },
+    },
+    examples: [
+      ["test-webhook", "to all targets of the settings"],
+      ["test-webhook --target ops", "to one of them"],
+    ],
+  },
+  outbox: {
+    section: "events",
+    summary: "list, retry or drop waiting events and dead letters",
+    subcommands: ["list", "retry", "drop"],
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      target: { ...target, description: "only messages for this target", defaultNote: "all" },
+      id: {
+        ...messageId(),
+        description: "only this message",
+        defaultValue: null,
+        defaultNote: "all",
+      },
+      dead: { ...boolean(), description: "only dead letters", defaultValue: "false" },
+      all: {
+        ...boolean(),
+        description: "every message; retry and drop need --target, --id or --all",
+        defaultValue: "false",
+      },
+      json: json("message"),
+    },
+    examples: [
+      ["outbox", "list waiting events and dead letters"],
+      ["outbox retry --target ops --dead", "send the dead letters of a target again"],
+      ["outbox drop --all", "delete all messages"],
+    ],
+  },
+  rules: {
+    section: "setup",
+    summary: "print, load or remove the firewall rules that wake wgmon",
+    subcommands: [],
+    takesSettings: true,
+    relevant: ["config", "device", "group"],
+    flags: {
+      nft: {
+        ...boolean(),
+        description: "print the rules for nftables; the default",
+        defaultValue: "false",
+      },
+      iptables: {
+        ...boolean(),
+        description: "print the rules for iptables and ip6tables",
+        defaultValue: "false",
+      },
+      install: { ...boolean(), description: "load the rules with nft", defaultValue: "false" },
+      remove: { ...boolean(), description: "remove the loaded rules", defaultValue: "false" },
+    },
+    examples: [
+      ["rules", "print the rules for nftables"],
+      ["rules --install", "load them now"],
+    ],
+  },
+  receive: {
+    section: "events",
+    summary: "receive webhooks and print them, for trying them out",
+    subcommands: [],
+    takesSettings: false,
+    flags: {
+      port: {
+        ...integer(0, 65535),
+        description: "the port; 0: any free one",
+        defaultValue: "9588",
+      },
+      address: {
+        ...listenAddress(),
+        description: "the address to listen on",
+        defaultValue: "127.0.0.1",
+      },
+      "secret-file": {
+        ...string("FILE", "/etc/wgmon/webhook-secret"),
+        secret: true,
+        description: "a file with the secrets (whsec_...) to check signatures with",
+        defaultValue: null,
+        defaultNote: "not checked",
+      },
+    },
+    examples: [["receive", "in another terminal: wgmon --webhook http://127.0.0.1:9588/"]],
+  },
+  status: {
+    section: "view",
+    summary: "print which peers are connected, and their traffic",
+    subcommands: [],
+    argument: {
+      placeholder: "TEXT",
+      description: "only peers with this text in their name, key, tags or addresses",
+      isOptional: true,
+    },
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: { device, json: json("peer") },
+    examples: [
+      ["status alice", "peers with alice in their name"],
+      ["status 10.0.0.5", "the peer with a tunnel address"],
+      ["status --device wg0 --json", "for scripts"],
+    ],
+  },
+  peer: {
+    section: "view",
+    summary: "print everything about one peer",
+    subcommands: [],
+    argument: {
+      placeholder: "NAME",
+      description: "its name, public key, tunnel address or endpoint",
+      isOptional: false,
+    },
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      device: { ...device, description: "only a peer of this device" },
+      limit: {
+        ...integer(1, 1000),
+        short: "n",
+        description: "how many sessions and events, the latest ones",
+        defaultValue: "5",
+      },
+      json: { ...boolean(), description: "print JSON, on one line", defaultValue: "false" },
+    },
+    examples: [
+      ["peer alice", "all about a peer, by its name"],
+      ["peer 10.0.0.5", "by its tunnel address"],
+      ["peer alice -n 20", "with more sessions and events"],
+    ],
+  },
+  sessions: {
+    section: "view",
+    summary: "print the sessions of peers, the latest first",
+    subcommands: [],
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      peer,
+      device,
+      ...historyFlags("sessions that were open", 50),
+      json: json("session"),
+      csv: {
+        ...boolean(),
+        description: "print the sessions as CSV for spreadsheets (RFC 4180)",
+        defaultValue: "false",
+      },
+    },
+    examples: [
+      ["sessions --peer alice -n 10", "the latest ten of a peer"],
+      ["sessions --since yesterday --until today", "of yesterday"],
+      ["sessions --since 30d --csv", "of 30 days, for a spreadsheet"],
+    ],
+  },
+  events: {
+    section: "view",
+    summary: "print past events; with --follow also new ones",
+    subcommands: [],
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      follow: {
+        ...boolean(),
+        short: "f",
+        description: "then print new events as they happen, until Ctrl-C",
+        defaultValue: "false",
+      },
+      peer,
+      device,
+      type: {
+        ...eventPattern(),
+        description: "only events of this type, such as peer.connected or peer.*",
+        defaultValue: null,
+        defaultNote: "all",
+      },
+      ...historyFlags("events", 20),
+      json: json("event"),
+    },
+    examples: [
+      ["events -f", "the latest, then new ones"],
+      ["events --since today --type peer.connected", "who came today"],
+      ["events -n 5 --peer alice", "the latest five of a peer"],
+    ],
+  },
+  top: {
+    section: "view",
+    summary: "show the peers live, on the whole terminal",
+    subcommands: [],
+    takesSettings: true,
+    relevant: ["config"],
+    flags: {
+      device: { ...device, description: "start with this device; d shows the others" },
+      interval: {
+        ...duration(200, "1h"),
+        description: "how often the screen is updated",
+        defaultValue: "1s",
+      },
+    },
+    examples: [["top --device wg0", "the key ? lists all keys"]],
+  },
+  doctor: {
+    section: "setup",
+    summary: "check this machine and the settings, and print what to fix",
+    subcommands: [],
+    takesSettings: true,
+    relevant: ["config", "monitor", "device", "webhook"],
+    flags: {
+      json: json("finding"),
+      "no-network": {
+        ...boolean(),
+        description: "do not try to reach the targets",
+        defaultValue: "false",
+      },
+    },
+    examples: [
+      ["doctor", "check the running wgmon, with its own settings"],
+      ["doctor --config ./wgmon.toml", "check other settings"],
+    ],
+  },
+  health: {
+    section: "setup",
+    summary: "check whether the running wgmon is ready (exit code 0)",
+    subcommands: [],
+    takesSettings: false,
+    flags: {},
+    examples: [["health || systemctl restart wgmon", "in a script"]],
+  },
+  completion: {
+    section: "other",
+    summary: "print a shell completion script",
+    subcommands: ["bash", "zsh", "fish"],
+    takesSettings: false,
+    flags: {},
+    examples: [
+      ["completion bash > /usr/share/bash-completion/completions/wgmon", "for all users of bash"],
+    ],
+  },
+  "install-service": {
+    section: "setup",
+    summary: "set up wgmon as a systemd service and start it",
+    subcommands: [],
+    takesSettings: false,
+    flags: {},
+    examples: [["install-service", "as root, from /usr/local/bin"]],
+  },
+  "uninstall-service": {
+    section: "setup",
+    summary: "stop and remove the service; its data is kept",
+    subcommands: [],
+    takesSettings: false,
+    flags: {},
+    examples: [["uninstall-service", "as root"]],
+  },
+  "extract-names": {
+    section: "setup",
+    summary: "copy the names of /etc/wireguard for the service",
+    subcommands: [],
+    takesSettings: false,
+    flags: {},
+    examples: [["extract-names", "as root; the service runs it before it starts"]],
+  },
+  help: {
+    section: "other",
+    summary: "print help; wgmon help COMMAND describes a command",
+    // A getter, because the names of all commands are complete only after this object.
+    get subcommands(): readonly string[] {
+      return COMMAND_NAMES.filter((name) => name !== "help");
+    },
+    takesSettings: false,
+    flags: {
+      all: {
+        ...boolean(),
+        description: "print all flags of wgmon run, in groups",
+        defaultValue: "false",
+      },
+    },
+    examples: [
+      ["help events", "the flags of a command"],
+      ["help --all", "all settings"],
+    ],
+  },
+  version: {
+    section: "other",
+    summary: "print the versions of wgmon, Bun and the C libraries",
+    subcommands: [],
+    takesSettings: false,
+    flags: {},
+    examples: [],
+  },
+} satisfies Record<string, CommandEntry>;
+
+export type CommandName = keyof typeof commands;
+
+export const COMMAND_NAMES = Object.keys(commands) as CommandName[];
+
+/** `follow` for `f`. Other names are returned unchanged. */
+export function longName(written: string): string {
+  if (written.length > 1) return written;
+  for (const name of COMMAND_NAMES) {
+    for (const [flag, { short }] of Object.entries(commandOf(name).flags)) {
+      if (short === written) return flag;
+    }
+  }
+  return written;
+}
+
+export function commandOf(name: CommandName): CommandEntry {
+  return commands[name];
+}
