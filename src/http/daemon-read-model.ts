@@ -46,7 +46,7 @@ export interface Stages {
     scanAll(reason: "request"): Promise<unknown>;
   };
   readonly viewerScans: {
-    watch(): () => void;
+    addViewer(): () => void;
     requested(url: string): void;
   };
   settings(): Settings;
@@ -170,8 +170,8 @@ export class DaemonReadModel implements ReadModel {
     return this.#stages.reporter.subscribe(listener);
   }
 
-  watch(): () => void {
-    return this.#stages.viewerScans.watch();
+  addViewer(): () => void {
+    return this.#stages.viewerScans.addViewer();
   }
 
   countersRequested(url: string): void {

@@ -325,6 +325,28 @@ describe("the content of the page", () => {
     }
   });
 
+  test("the page names each parameter with an invalid value, and shows the rest as without it", async () => {
+    const range = "is not one of 1h, 24h, 7d, 30d.";
+    for (const [path, sentence] of [
+      ["/?range=99d", `The parameter range is ignored: 99d ${range}`],
+      ["/?sort=age", "The parameter sort is ignored: age is not one of state, name, device,"],
+      ["/?order=up", "The parameter order is ignored: up is not one of asc, desc."],
+      ["/?page=x", "The parameter page is ignored: x is not a whole number from 1."],
+      ["/?state=on", "The parameter state is ignored: on is not one of connected,"],
+      [`${PATHS[1]}?range=x`, `The parameter range is ignored: x ${range}`],
+      ["/sessions?state=x", "The parameter state is ignored: x is not one of open, ended."],
+      ["/events?type=nonsense", "The parameter type is ignored: nonsense is not one of peer."],
+      ["/events?from=garbage", "garbage is not a date such as 2026-01-31."],
+      ["/events?until=2026-02-45&range=1h", "2026-02-45 is not a date such as 2026-01-31."],
+    ] as const) {
+      expect([path, textOf(await html(path))]).toEqual([path, expect.stringContaining(sentence)]);
+    }
+    for (const path of PATHS) expect(await html(path)).not.toContain("is ignored");
+    expect(textOf(await html("/events?range=7d&from=2026-01-01"))).not.toContain("is ignored");
+    expect(textOf(await html("/events?type=nonsense"))).toContain("carol (wg0)");
+    expect(await html("/events?type=%3Cb%3E&range=%E2%80%AE")).not.toContain("<b>");
+  });
+
   test("the page has the chosen theme", async () => {
     const shown = async (cookie: string) => await (await ask("/", { cookie })).text();
     expect(await shown("x=1; wgmon-theme=dark")).toContain('data-theme="dark"');
