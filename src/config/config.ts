@@ -3,6 +3,7 @@
  * defines the settings. Pure except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
+import type { Rule } from "../alerts/rule.ts";
 import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
@@ -72,6 +73,10 @@ export interface Settings extends ListenSettings {
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
   /** Paths of files with names of peers, with `%i`, `*` and `?`. Empty: no files are read. */
   readonly names: readonly string[];
+  /** The rules of the [[alert]] tables. Their names are unique. */
+  readonly alerts: readonly Rule[];
+  /** Absolute paths of MMDB files with the countries and autonomous systems of addresses. Empty: no lookups. */
+  readonly places: readonly string[];
   /** The settings file that was read; null: no file was read. */
   readonly file: string | null;
 }
@@ -246,6 +251,8 @@ function settingsOf(
     logLevel: resolved.value("log-level"),
     host: resolved.values("host")[0] ?? hostname,
     peers: file.peers,
+    alerts: [],
+    places: [...new Set(resolved.values("places"))],
     file: file.path,
   };
 }

@@ -3,8 +3,10 @@
 import type { AlertView, Notice, Suppression } from "../alerts/alert.ts";
 
 /** An alert that fired, now or in the past. */
-export interface AlertRecord
-  extends Pick<AlertView, "id" | "rule" | "kind" | "severity" | "resolves" | "isSent" | "sentence"> {
+export interface AlertRecord extends Pick<
+  AlertView,
+  "id" | "rule" | "kind" | "severity" | "resolves" | "isSent" | "sentence"
+> {
   readonly device: string | null;
   readonly publicKey: string | null;
   /** The peer's name when the alert last changed. */
@@ -30,7 +32,10 @@ export interface AlertQuery {
 }
 
 /** One message about alerts: sent, or held back. */
-export interface NoticeRecord extends Pick<Notice, "type" | "atMs" | "rule" | "dryRun" | "sentence"> {
+export interface NoticeRecord extends Pick<
+  Notice,
+  "type" | "atMs" | "rule" | "dryRun" | "sentence"
+> {
   readonly seq: number;
   readonly alertIds: readonly string[];
   readonly suppressedBy: Suppression | null;

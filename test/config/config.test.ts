@@ -52,6 +52,8 @@ const DEFAULTS: Settings = {
   host: "gw1",
   peers: new Map(),
   names: ["/etc/wireguard/%i.conf"],
+  alerts: [],
+  places: [],
   file: null,
 };
 
@@ -106,6 +108,7 @@ describe("each setting", () => {
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
     ["names", "names", ["/n/%i", ["/n/%i"]], ["/a,/b/*.conf /a", ["/a", "/b/*.conf"]], ["off", []]],
+    ["places", "places", ["/a", ["/a"]], ["/a,/b /a", ["/a", "/b"]], ["/c.mmdb", ["/c.mmdb"]]],
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 
