@@ -4,6 +4,7 @@ import { formatDuration } from "../base/duration.ts";
 import { formatList } from "../base/redact.ts";
 import { formatSize } from "../base/size.ts";
 import { counted } from "../base/text.ts";
+import { roundedBytes } from "./kinds/traffic.ts";
 import type { QuotaPeriod } from "./quota-period.ts";
 import type { Rule } from "./rule.ts";
 import type { TimeInterval } from "./times.ts";
@@ -67,7 +68,7 @@ function condition(rule: Rule): string {
     case "changed":
       return `the settings of ${who} change: ${formatList(rule.changes, "or")}`;
     case "handshakes":
-      return `more than ${counted(rule.messages, "handshake message")} that no peer completes arrive within ${formatDuration(rule.withinMs)}${ofAttempts(rule)}${lasting}`;
+      return `more than ${counted(rule.messages, "handshake message")} that no peer completes arrive within ${formatDuration(rule.withinMs)}${senders(rule)}${lasting}`;
     case "target":
       return `a target fails${lasting}, or is stopped`;
   }
@@ -88,7 +89,7 @@ function trafficText(rule: Extract<Rule, { kind: "traffic" }>, who: string): str
     ...(rate === null
       ? []
       : [
-          `${formatSize(Math.round(rate.bytesPerSecond))} per second on average over ${formatDuration(rate.overMs)}`,
+          `${roundedBytes(rate.bytesPerSecond)} per second on average over ${formatDuration(rate.overMs)}`,
         ]),
   ];
   return `${who} ${verb} ${formatList(parts, "or")}`;
@@ -105,24 +106,20 @@ function periodText(period: QuotaPeriod): string {
   }
 }
 
-/** `a peer with the tag site or hub of the device wg0`, `one of the peers alice and branch-*` */
-function subject({ peers, tags, devices }: Rule): string {
-  const one = peers.length === 1 && !/[*?]/.test(peers[0]!);
-  const who =
-    peers.length === 0 ? "a peer" : one ? peers[0]! : `a peer of ${formatList(peers, "and")}`;
-  return who + tagsAndDevices({ tags, devices });
-}
-
-function tagsAndDevices({ tags, devices }: Pick<Rule, "tags" | "devices">): string {
+/** `alice`, `a peer with the tag site or hub on wg0`, `a peer that matches alice or branch-*` */
+function subject({ peers, tags, devices }: Pick<Rule, "peers" | "tags" | "devices">): string {
+  const isOne = peers.length === 1 && !/[*?]/.test(peers[0]!);
+  const matching = peers.length === 0 ? "" : ` that matches ${formatList(peers, "or")}`;
+  const who = isOne ? peers[0]! : `a peer${matching}`;
   const tagged = tags.length === 0 ? "" : ` with the tag ${formatList(tags, "or")}`;
-  return `${tagged}${devices.length === 0 ? "" : ` on ${formatList(devices, "or")}`}`;
+  return `${who}${tagged}${devices.length === 0 ? "" : ` on ${formatList(devices, "or")}`}`;
 }
 
-function ofAttempts({ peers, tags, devices }: Rule): string {
-  if (peers.length + tags.length === 0) {
-    return devices.length === 0 ? "" : ` at ${formatList(devices, "or")}`;
-  }
-  return ` from ${subject({ peers, tags, devices } as Rule)}`;
+/** Of a rule that selects no peers, all senders count. */
+function senders(rule: Rule): string {
+  const { peers, tags, devices } = rule;
+  if (peers.length + tags.length > 0) return ` from ${subject(rule)}`;
+  return devices.length === 0 ? "" : ` at ${formatList(devices, "or")}`;
 }
 
 /** `mon-fri 08:00-18:00 Europe/Berlin`, as `parseInterval` reads it. */
