@@ -8,11 +8,17 @@ import { join } from "node:path";
 import fc from "fast-check";
 
 import type { Place } from "../../src/alerts/kinds/kind.ts";
-import { readPlaces } from "../../src/names/places.ts";
+import { Places } from "../../src/names/places.ts";
 import { type Data, mmdb } from "../support/mmdb.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "wgmon-places-"));
 afterAll(() => rmSync(folder, { recursive: true }));
+
+async function readPlaces(paths: readonly string[]) {
+  const places = new Places();
+  const problems = await places.load(paths);
+  return { problems, lookup: places.lookup };
+}
 
 let count = 0;
 function file(bytes: Uint8Array): string {
@@ -29,7 +35,7 @@ async function placeOf(address: string, ...tables: Readonly<Record<string, Data>
 
 const GERMANY = { country: "DE", asn: null, organization: null };
 
-describe("readPlaces", () => {
+describe("Places", () => {
   test.each<[string, Data, Place | null]>([
     [
       "a country of MaxMind or DB-IP",
@@ -99,7 +105,7 @@ describe("readPlaces", () => {
     const damaged = "is not a complete MMDB file (format 2); download it again";
     expect(problems.map((problem) => problem.replace(/^places: \S+: /, ""))).toEqual([
       "there is no such file; download an MMDB file, or correct the path",
-      "cannot be read: EISDIR",
+      "is not a file; give the path of an MMDB file",
       damaged,
       damaged,
       damaged,
@@ -107,6 +113,23 @@ describe("readPlaces", () => {
       damaged,
     ]);
     expect(lookup("192.0.2.7")).toEqual(GERMANY);
+  });
+
+  test("a reload reads changed files, keeps one that became damaged, and forgets one that is no longer named", async () => {
+    const germany = file(mmdb({ "192.0.2.0/24": { country: { iso_code: "DE" } } }));
+    const other = file(mmdb({ "198.51.100.0/24": { country: { iso_code: "FR" } } }));
+    const places = new Places();
+    expect(await places.load([germany, other])).toEqual([]);
+    writeFileSync(germany, mmdb({ "192.0.2.0/24": { country: { iso_code: "AT" } } }));
+    expect(places.lookup("192.0.2.7")?.country).toBe("DE");
+    expect(await places.load([germany, other])).toEqual([]);
+    expect(places.lookup("192.0.2.7")?.country).toBe("AT");
+    writeFileSync(germany, "damaged");
+    expect(await places.load([germany])).toHaveLength(1);
+    expect(places.lookup("192.0.2.7")?.country).toBe("AT");
+    expect(places.lookup("198.51.100.7")).toBeNull();
+    expect(await places.load([])).toEqual([]);
+    expect(places.lookup("192.0.2.7")).toBeNull();
   });
 
   test("a damaged file never causes an exception", async () => {
