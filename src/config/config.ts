@@ -8,8 +8,11 @@ import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
+  type AlertsAction,
+  alertsAction,
   commandFlag,
   type DoctorRequest,
   doctorRequest,
@@ -23,6 +26,8 @@ import {
   receiveRequest,
   type RulesAction,
   rulesAction,
+  type SchemaName,
+  schemaOf,
   type SessionsRequest,
   sessionsRequest,
   type Shell,
@@ -99,6 +104,10 @@ export type Command =
   | { readonly type: "completion"; readonly shell: Shell }
   | ({ readonly type: "receive" } & ReceiveRequest)
   | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
+  /** `errors` and `settings` as for doctor. */
+  | ({ readonly type: "check"; readonly errors: readonly string[] } & Configured)
+  | { readonly type: "schema"; readonly of: SchemaName }
+  | { readonly type: "alerts"; readonly action: AlertsAction }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
@@ -160,6 +169,12 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     }
     case "doctor":
       return doctorCommand(line, sources, errors);
+    case "check":
+      return checkCommand(line, sources, errors);
+    case "schema":
+      return { type: "schema", of: schemaOf(line, errors) };
+    case "alerts":
+      return { type: "alerts", action: alertsAction(line, errors) };
     case "health":
       return { type: "health" };
     case "completion":
@@ -214,7 +229,9 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const listen = readListen({ sources, resolved, errors, warnings });
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
-  return { settings: { ...base, ...listen, targets, stateDir, names }, warnings };
+  const context = { sources, resolved, file, errors, warnings };
+  const alerts = readAlerts(context, { ...base, targets });
+  return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
 /** The path of the settings file; null: the given path is invalid. */
@@ -229,7 +246,7 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<Settings, "targets" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),
@@ -251,7 +268,6 @@ function settingsOf(
     logLevel: resolved.value("log-level"),
     host: resolved.values("host")[0] ?? hostname,
     peers: file.peers,
-    alerts: [],
     places: [...new Set(resolved.values("places"))],
     file: file.path,
   };
@@ -339,6 +355,18 @@ function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Co
   return { type: "doctor", ...request, errors: settingsErrors, ...configured };
 }
 
+/** Like doctor, it runs with mistakes in the settings, to print the warnings too. */
+function checkCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+  const found: RawSettings = new Map(line.found);
+  if (line.argument !== null) {
+    if (found.has("config")) errors.push("FILE and --config: give only one of them");
+    found.set("config", { origin: "flag", where: "FILE", texts: [line.argument] });
+  }
+  const settingsErrors: string[] = [];
+  const configured = configure(found, sources, settingsErrors);
+  return { type: "check", errors: settingsErrors, ...configured };
+}
+
 // ---- For the log ----
 
 /** Returns the settings that differ from the defaults, for one line of the log. */
@@ -348,6 +376,7 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
     env: {},
     hostname,
     readFile: () => null,
+    listFolder: () => [],
     folderOpenToOthers: () => null,
   };
   const defaults = describe(configure(new Map(), noSources, []).settings);
