@@ -5,7 +5,7 @@ import { fileName } from "../base/redact.ts";
 import { counted } from "../base/text.ts";
 import type { Settings } from "../config/config.ts";
 import { describe } from "../config/describe-settings.ts";
-import { Places } from "../names/places.ts";
+import { readPlaces } from "../names/places.ts";
 
 interface Checked {
   readonly settings: Settings;
@@ -24,7 +24,7 @@ export async function runCheck(
   { settings, errors: found, warnings }: Checked,
   { print, warn }: Output,
 ): Promise<number> {
-  const errors = [...found, ...(await new Places().load(settings.places))];
+  const errors = [...found, ...(await readPlaces(settings.places)).problems];
   for (const error of errors) warn(error);
   for (const warning of warnings) warn(`warning: ${warning}`);
   if (errors.length > 0) {
