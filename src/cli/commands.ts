@@ -26,6 +26,14 @@ export async function runCommand(
       return await rules(command);
     case "doctor":
       return (await doctor(command, files)) ? 0 : 1;
+    case "check":
+      return await check(command);
+    case "schema":
+      print((await import("./schema.ts")).schemaText(command.of));
+      return 0;
+    case "alerts":
+      print((await import("./alert-examples.ts")).ALERT_EXAMPLES);
+      return 0;
     case "health":
       await health();
       return 0;
@@ -122,6 +130,14 @@ async function doctor(
   const { runDoctor } = await import("./doctor/run.ts");
   const options = { version, env: process.env, files, print: printLine };
   return await runDoctor(command, options);
+}
+
+async function check(command: Extract<Command, { type: "check" }>): Promise<number> {
+  const { runCheck } = await import("./check.ts");
+  return await runCheck(command, {
+    print: printLine,
+    warn: (line) => printError(`wgmon: ${line}`),
+  });
 }
 
 async function health(): Promise<void> {

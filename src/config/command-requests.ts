@@ -89,6 +89,10 @@ export interface ReceiveRequest {
   readonly secrets: readonly SigningSecret[];
 }
 
+export type AlertsAction = "examples";
+
+export type SchemaName = "config" | "event";
+
 export type Shell = "bash" | "zsh" | "fish";
 
 /** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
@@ -221,6 +225,18 @@ function historyRequest(
     limit:
       commandFlag(line, "limit", flags.limit, errors) ?? (since === null ? defaultLimit : null),
   };
+}
+
+export function alertsAction({ subcommand }: ParsedArgs, errors: string[]): AlertsAction {
+  if (subcommand === null) errors.push("wgmon alerts needs one more word: examples");
+  return "examples";
+}
+
+export function schemaOf({ subcommand }: ParsedArgs, errors: string[]): SchemaName {
+  if (subcommand === "config" || subcommand === "event") return subcommand;
+  const { subcommands } = commands.schema;
+  errors.push(`wgmon schema needs one more word: ${formatList(subcommands, "or")}`);
+  return "config";
 }
 
 export function shellOf({ subcommand }: ParsedArgs, errors: string[]): Shell {

@@ -342,6 +342,42 @@ export const commands = {
       ["doctor --config ./wgmon.toml", "check other settings"],
     ],
   },
+  check: {
+    section: "setup",
+    summary: "check the settings and alerts, and print what they mean",
+    subcommands: [],
+    argument: {
+      placeholder: "FILE",
+      description: "the settings file; without it, the one of --config",
+      isOptional: true,
+    },
+    takesSettings: true,
+    relevant: ["config"],
+    flags: {},
+    examples: [
+      ["check", "the settings file of the service"],
+      ["check ./wgmon.toml", "before it is installed; exit code 2 if it has mistakes"],
+    ],
+  },
+  alerts: {
+    section: "events",
+    summary: "print examples of alerts",
+    subcommands: ["examples"],
+    takesSettings: false,
+    flags: {},
+    examples: [["alerts examples", "a dozen rules to copy into the settings file"]],
+  },
+  schema: {
+    section: "other",
+    summary: "print a JSON Schema, for editors and programs",
+    subcommands: ["config", "event"],
+    takesSettings: false,
+    flags: {},
+    examples: [
+      ["schema config > wgmon.schema.json", "for the editor of the settings file"],
+      ["schema event", "for the receiver of events"],
+    ],
+  },
   health: {
     section: "setup",
     summary: "check whether the running wgmon is ready (exit code 0)",

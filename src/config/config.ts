@@ -3,12 +3,16 @@
  * defines the settings. Pure except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
+import type { Rule } from "../alerts/rule.ts";
 import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
+  type AlertsAction,
+  alertsAction,
   commandFlag,
   type DoctorRequest,
   doctorRequest,
@@ -22,6 +26,8 @@ import {
   receiveRequest,
   type RulesAction,
   rulesAction,
+  type SchemaName,
+  schemaOf,
   type SessionsRequest,
   sessionsRequest,
   type Shell,
@@ -72,6 +78,10 @@ export interface Settings extends ListenSettings {
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
   /** Paths of files with names of peers, with `%i`, `*` and `?`. Empty: no files are read. */
   readonly names: readonly string[];
+  /** The rules of the [[alert]] tables. Their names are unique. */
+  readonly alerts: readonly Rule[];
+  /** Absolute paths of MMDB files with the countries and autonomous systems of addresses. Empty: no lookups. */
+  readonly places: readonly string[];
   /** The settings file that was read; null: no file was read. */
   readonly file: string | null;
 }
@@ -94,6 +104,10 @@ export type Command =
   | { readonly type: "completion"; readonly shell: Shell }
   | ({ readonly type: "receive" } & ReceiveRequest)
   | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
+  /** `errors` and `settings` as for doctor. */
+  | ({ readonly type: "check"; readonly errors: readonly string[] } & Configured)
+  | { readonly type: "schema"; readonly of: SchemaName }
+  | { readonly type: "alerts"; readonly action: AlertsAction }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
@@ -155,6 +169,12 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     }
     case "doctor":
       return doctorCommand(line, sources, errors);
+    case "check":
+      return checkCommand(line, sources, errors);
+    case "schema":
+      return { type: "schema", of: schemaOf(line, errors) };
+    case "alerts":
+      return { type: "alerts", action: alertsAction(line, errors) };
     case "health":
       return { type: "health" };
     case "completion":
@@ -209,7 +229,9 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const listen = readListen({ sources, resolved, errors, warnings });
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
-  return { settings: { ...base, ...listen, targets, stateDir, names }, warnings };
+  const context = { sources, resolved, file, errors, warnings };
+  const alerts = readAlerts(context, { ...base, targets });
+  return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
 /** The path of the settings file; null: the given path is invalid. */
@@ -224,7 +246,7 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<Settings, "targets" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),
@@ -246,6 +268,7 @@ function settingsOf(
     logLevel: resolved.value("log-level"),
     host: resolved.values("host")[0] ?? hostname,
     peers: file.peers,
+    places: [...new Set(resolved.values("places"))],
     file: file.path,
   };
 }
@@ -332,6 +355,18 @@ function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Co
   return { type: "doctor", ...request, errors: settingsErrors, ...configured };
 }
 
+/** Like doctor, it runs with mistakes in the settings, to print the warnings too. */
+function checkCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+  const found: RawSettings = new Map(line.found);
+  if (line.argument !== null) {
+    if (found.has("config")) errors.push("FILE and --config: give only one of them");
+    found.set("config", { origin: "flag", where: "FILE", texts: [line.argument] });
+  }
+  const settingsErrors: string[] = [];
+  const configured = configure(found, sources, settingsErrors);
+  return { type: "check", errors: settingsErrors, ...configured };
+}
+
 // ---- For the log ----
 
 /** Returns the settings that differ from the defaults, for one line of the log. */
@@ -341,6 +376,7 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
     env: {},
     hostname,
     readFile: () => null,
+    listFolder: () => [],
     folderOpenToOthers: () => null,
   };
   const defaults = describe(configure(new Map(), noSources, []).settings);

@@ -29,6 +29,8 @@ export function describe(settings: Settings): Record<string, unknown> {
     resolveEndpoints: settings.resolveEndpoints,
     peersInSettings: peers.size,
     names: settings.names.length === 0 ? "off" : settings.names.map(redact),
+    places: settings.places.length === 0 ? "off" : settings.places.map(redact),
+    alerts: settings.alerts.length,
     metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
     listen: describeListen(settings),
     stateDir: redact(settings.stateDir),

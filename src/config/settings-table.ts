@@ -175,6 +175,15 @@ export const table = {
     defaultValue: "false",
     section: "peers",
   },
+  places: {
+    ...absolutePath("FILE", "/var/lib/GeoIP/GeoLite2-Country.mmdb"),
+    separator: /[\s,]+/,
+    description:
+      "an MMDB file with the countries or autonomous systems of addresses, for alerts of kind place",
+    defaultValue: null,
+    defaultNote: "none",
+    section: "peers",
+  },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),
     description: "a peer is disconnected after this long without activity",

@@ -8,6 +8,7 @@ import type { ClockState, ClockStep } from "../base/wall-clock.ts";
 import type { Device } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
+import { type AlertRecord, AlertRows, type NewNotice, type StateChanges } from "./alert-rows.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
@@ -25,6 +26,21 @@ export interface ScanWrite {
   readonly ended: readonly EndedSession[];
   /** All devices; null if they have not changed. */
   readonly devices: readonly Device[] | null;
+  /** What the scan means for alerts; null or omitted: nothing. */
+  readonly alerts?: AlertWrite | null;
+}
+
+/** What a step of the alert engine changed. */
+export interface AlertWrite {
+  readonly state: StateChanges;
+  /** The alerts that changed. */
+  readonly alerts: readonly AlertRecord[];
+  /** The events of the notices that are sent. */
+  readonly events: ScanWrite["events"];
+  readonly notices: readonly (Omit<NewNotice, "eventSeq"> & {
+    /** The index of its event in `events`; null: it is not sent. */
+    readonly event: number | null;
+  })[];
 }
 
 interface StoreOptions extends DatabaseOptions {
@@ -38,6 +54,7 @@ export class Store implements Disposable {
   readonly outbox: OutboxRows;
   readonly traffic: TrafficRows;
   readonly totals: GatewayRows;
+  readonly alerts: AlertRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
 
@@ -52,7 +69,9 @@ export class Store implements Disposable {
     this.outbox = new OutboxRows(database);
     this.traffic = new TrafficRows(database);
     this.totals = new GatewayRows(database);
-    this.#trimmer = new Trimmer(database, { traffic: this.traffic, totals: this.totals });
+    this.alerts = new AlertRows(database);
+    const { traffic, totals, alerts } = this;
+    this.#trimmer = new Trimmer(database, { traffic, totals, alerts });
   }
 
   /** Why the file cannot be used; null if it can, or if no directory is set. */
@@ -77,19 +96,26 @@ export class Store implements Disposable {
   /**
    * Writes the changes of a scan in one transaction. Once this returns they survive a power failure.
    *
-   * @returns the sequence numbers of the events.
+   * @returns the sequence numbers of the events, and of those about alerts.
    */
-  record({ events, sessions, ended, devices }: ScanWrite, nowMs: number): number[] {
+  record({ events, sessions, ended, devices, alerts = null }: ScanWrite, nowMs: number): number[] {
     return this.#database.write("now", () => {
       for (const session of sessions) this.sessions.put(session);
       for (const session of ended) this.sessions.end(session);
       if (devices !== null) this.sessions.putDevices(devices);
-      return events.map(({ event, targets }) => {
+      const seqs = [...events, ...(alerts?.events ?? [])].map(({ event, targets }) => {
         const seq = this.events.add(event);
         for (const target of targets) this.outbox.add(target, seq, nowMs);
         return seq;
       });
+      if (alerts !== null) this.#putAlerts(alerts, seqs.slice(events.length));
+      return seqs;
     });
+  }
+
+  /** Writes the state of the alerts, without notices. It survives the end of the process. */
+  saveAlerts(write: AlertWrite): void {
+    this.#database.write("soon", () => this.#putAlerts(write, []));
   }
 
   /** The state of the clock when it was last saved; null if it never was. */
@@ -128,6 +154,14 @@ export class Store implements Disposable {
     this.#database[Symbol.dispose]();
   }
 
+  #putAlerts({ state, alerts, notices }: AlertWrite, seqs: readonly number[]): void {
+    this.alerts.putState(state);
+    for (const alert of alerts) this.alerts.put(alert);
+    for (const { event, ...notice } of notices) {
+      this.alerts.addNotice({ ...notice, eventSeq: event === null ? null : seqs[event]! });
+    }
+  }
+
   #moveAll(step: ClockStep): void {
     const { ms, fromMs, toMs, unsureFromMs } = step;
     const move = (table: string, column: string, from: number) =>
@@ -137,6 +171,8 @@ export class Store implements Disposable {
         from,
         toMs,
       );
+    // The times in the engine's state are JSON, so the engine moves them.
+    this.alerts.putStep(step);
     move("outbox", "added_at_ms", fromMs);
     // 0 is not a time: it means that the next attempt is due at once.
     move("targets", "next_at_ms", Math.max(1, fromMs));
@@ -144,6 +180,11 @@ export class Store implements Disposable {
     if (unsureFromMs === null) return;
     move("events", "at_ms", unsureFromMs);
     move("dead_letters", "at_ms", unsureFromMs);
+    // Those of alerts that fire are replaced by the engine's.
+    for (const column of ["since_ms", "fired_at_ms", "resolved_at_ms"]) {
+      move("alerts", column, unsureFromMs);
+    }
+    move("alert_notices", "at_ms", unsureFromMs);
     this.sessions.moveEnded(step, unsureFromMs);
     this.traffic.move(step, unsureFromMs);
     this.totals.table.move(step, unsureFromMs);
