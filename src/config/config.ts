@@ -10,6 +10,10 @@ import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
+  type AlertExplainRequest,
+  type AlertListRequest,
+  alertsRequest,
+  type AlertTestRequest,
   commandFlag,
   type DoctorRequest,
   doctorRequest,
@@ -27,6 +31,8 @@ import {
   sessionsRequest,
   type Shell,
   shellOf,
+  type SilenceRequest,
+  silenceRequest,
   type StatusRequest,
   statusRequest,
   type TopRequest,
@@ -103,6 +109,10 @@ export type Command =
   | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
+  | ({ readonly type: "alerts" } & (AlertListRequest | AlertExplainRequest) & Configured)
+  /** `rules`: those to test. */
+  | ({ readonly type: "alerts"; readonly rules: readonly Rule[] } & AlertTestRequest & Configured)
+  | ({ readonly type: "silence" } & SilenceRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
   /** `command`: the command to describe; null: print the short help. */
   | { readonly type: "help"; readonly command: CommandName | null }
@@ -185,6 +195,12 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     case "events": {
       const request = eventsRequest(line, errors);
       return { type: "events", ...request, ...configure(line.found, sources, errors) };
+    }
+    case "alerts":
+      return alertsCommand(line, sources, errors);
+    case "silence": {
+      const request = silenceRequest(line, errors);
+      return { type: "silence", ...request, ...configure(line.found, sources, errors) };
     }
     case "top": {
       const request = topRequest(line, errors);
@@ -329,6 +345,34 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
   if (isKnown || errors.length > 0) return word;
   errors.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
   return word;
+}
+
+function alertsCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+  const request = alertsRequest(line, errors);
+  const configured = configure(line.found, sources, errors);
+  if (request.action !== "test") return { type: "alerts", ...request, ...configured };
+  const { file } = request;
+  // The store is that of the settings; only the rules are from the file.
+  const rules = file === null ? configured.settings.alerts : rulesIn(file, line, sources, errors);
+  const { rule } = request;
+  const wanted = rule === null ? rules : rules.filter(({ name }) => name === rule);
+  if (wanted.length === 0 && rule !== null && errors.length === 0) {
+    const names = rules.map(({ name }) => name);
+    errors.push(noSuch({ flag: "rule", what: "rule", word: rule }, names));
+  }
+  return { type: "alerts", ...request, rules: wanted, ...configured };
+}
+
+/** The rules of another settings file. */
+function rulesIn(
+  file: string,
+  line: ParsedArgs,
+  sources: Sources,
+  errors: string[],
+): readonly Rule[] {
+  const config = { origin: "flag", where: "wgmon alerts test", texts: [file] } as const;
+  const found = new Map([...line.found, ["config", config] as const]);
+  return configure(found, sources, errors).settings.alerts;
 }
 
 /** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */
