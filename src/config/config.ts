@@ -392,6 +392,7 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
     env: {},
     hostname,
     readFile: () => null,
+    listFolder: () => [],
     folderOpenToOthers: () => null,
   };
   const defaults = describe(configure(new Map(), noSources, []).settings);

@@ -19,6 +19,12 @@ export interface Sources {
    */
   readFile(path: string): TextFile | null;
   /**
+   * Returns the names in a folder; none if it does not exist.
+   *
+   * @throws SystemError when it exists and cannot be listed.
+   */
+  listFolder(path: string): readonly string[];
+  /**
    * Returns the first parent folder of a file in which other users could replace the file or a parent folder of it;
    * null: there is no such folder.
    *
