@@ -5,18 +5,18 @@ import { type Static, Type as T } from "@sinclair/typebox";
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import { SLOT_MS } from "../store/ranges.ts";
 
-const Timestamp = T.String({
+export const Timestamp = T.String({
   format: "date-time",
   description: "RFC 3339 with milliseconds, UTC",
 });
 const Bytes = T.Integer({ minimum: 0 });
 const Count = T.Integer({ minimum: 0 });
 const Milliseconds = T.Number({ minimum: 0 });
-const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
+export const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
   schema: Schema,
   description: string,
 ) => T.Union([schema, T.Null()], { description });
-const closed = { additionalProperties: false } as const;
+export const closed = { additionalProperties: false } as const;
 
 /** The schema of a string that is one of the words. */
 export function oneOf<const Words extends readonly string[]>(words: Words, description?: string) {
@@ -29,8 +29,8 @@ export function oneOf<const Words extends readonly string[]>(words: Words, descr
   );
 }
 
-const PublicKeyText = T.String({ description: "base64, 44 characters" });
-const DeviceName = T.String({ description: "interface name, such as wg0" });
+export const PublicKeyText = T.String({ description: "base64, 44 characters" });
+export const DeviceName = T.String({ description: "interface name, such as wg0" });
 const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
 
 export const StatusSchema = T.Object(
