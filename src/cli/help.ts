@@ -194,8 +194,8 @@ function argumentOf(command: CommandName): string {
 }
 
 /** `NAME`, `[TEXT]`, `MATCHER...` */
-function wordOf({ placeholder, isOptional, isRepeated = false }: Argument): string {
-  const word = isRepeated ? `${placeholder}...` : placeholder;
+function wordOf({ placeholder, isOptional, isRepeated }: Argument): string {
+  const word = isRepeated === true ? `${placeholder}...` : placeholder;
   return isOptional ? `[${word}]` : word;
 }
 

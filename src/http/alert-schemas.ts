@@ -3,7 +3,7 @@
 import { type Static, Type as T } from "@sinclair/typebox";
 
 import { RULE_DEFAULTS, type RuleKind, SEVERITIES } from "../alerts/rule.ts";
-import { closed, DeviceName, oneOf, orNull, PublicKeyText, Timestamp } from "./schemas.ts";
+import { closed, DeviceName, ONE_LINE, oneOf, orNull, PublicKeyText, Timestamp } from "./schemas.ts";
 
 /** Limits of a new silence; those of the matchers and the comment are also in config/command-requests.ts. */
 export const MATCHERS_MAX = 10;
@@ -113,9 +113,6 @@ export const SilenceSchema = T.Object(
   },
   { $id: "Silence", ...closed },
 );
-
-/** No control characters. */
-const ONE_LINE = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$";
 
 export const SilenceBody = T.Object(
   {

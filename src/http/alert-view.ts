@@ -87,18 +87,6 @@ export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView 
   return { ...alert, notices: notices.map((each) => viewNotice(source, each, targets)) };
 }
 
-/** How many alerts fire, are pending, and are held back. */
-export function countAlerts(source: ReadModel) {
-  const current = source.alerts.current();
-  const count = (isCounted: (alert: AlertView) => boolean) => current.filter(isCounted).length;
-  return {
-    firing: count(({ state, heldBy }) => state !== "pending" && heldBy === null),
-    heldBack: count(({ state, heldBy }) => state !== "pending" && heldBy !== null),
-    pending: count(({ state }) => state === "pending"),
-    silences: source.alerts.silences().length,
-  };
-}
-
 export function viewSilence({
   id,
   matchers,

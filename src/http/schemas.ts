@@ -16,6 +16,8 @@ export const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
   schema: Schema,
   description: string,
 ) => T.Union([schema, T.Null()], { description });
+/** The pattern of a text without control characters. */
+export const ONE_LINE = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$";
 export const closed = { additionalProperties: false } as const;
 
 /** The schema of a string that is one of the words. */
@@ -61,6 +63,15 @@ export const StatusSchema = T.Object(
           T.String(),
           "why packets do not wake wgmon, and the fix; null: no problem is known",
         ),
+      },
+      closed,
+    ),
+    alerts: T.Object(
+      {
+        firing: T.Integer({ minimum: 0, description: "alerts that fire and are not held back" }),
+        heldBack: T.Integer({ minimum: 0, description: "alerts that fire and are held back" }),
+        pending: Count,
+        silences: T.Integer({ minimum: 0, description: "silences that have not ended" }),
       },
       closed,
     ),
