@@ -8,6 +8,7 @@ import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
   type AlertExplainRequest,
@@ -230,7 +231,9 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const listen = readListen({ sources, resolved, errors, warnings });
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
-  return { settings: { ...base, ...listen, targets, stateDir, names }, warnings };
+  const context = { sources, resolved, file, errors, warnings };
+  const alerts = readAlerts(context, { ...base, targets });
+  return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
 /** The path of the settings file; null: the given path is invalid. */
@@ -245,7 +248,7 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<Settings, "targets" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),
@@ -267,7 +270,6 @@ function settingsOf(
     logLevel: resolved.value("log-level"),
     host: resolved.values("host")[0] ?? hostname,
     peers: file.peers,
-    alerts: [],
     places: [...new Set(resolved.values("places"))],
     file: file.path,
   };

@@ -141,7 +141,8 @@ export function textsOfToml(
   const texts: string[] = [];
   for (const item of items) {
     if (!type.tomlTypes.some((allowed) => allowed === typeof item)) {
-      const wanted = `a ${type.tomlTypes[0]}${type.separator === undefined ? "" : " or a list of strings"}`;
+      const [name] = type.tomlTypes;
+      const wanted = `a ${name}${type.separator === undefined ? "" : ` or a list of ${name}s`}`;
       errors.push(
         `${where}: must be ${wanted}, not ${isList ? "a list with " : ""}${typeName(item)}`,
       );

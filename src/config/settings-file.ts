@@ -235,7 +235,7 @@ function readPeers(
   }
 }
 
-type Fields<Types> = {
+export type Fields<Types> = {
   readonly [Key in keyof Types]: Types[Key] extends ValueType<infer Value>
     ? readonly Parsed<Value>[] | null
     : never;
