@@ -214,7 +214,13 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
   }
 }
 
-function configure(flags: RawSettings, sources: Sources, errors: string[]): Configured {
+/** @param besides settings whose targets and MMDB files the rules can use, too; null: only those that are read. */
+function configure(
+  flags: RawSettings,
+  sources: Sources,
+  errors: string[],
+  besides: Settings | null = null,
+): Configured {
   const { env, hostname } = sources;
   const warnings: string[] = [];
   const variables = readVariables(env, errors, warnings);
@@ -232,7 +238,11 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
   const context = { sources, resolved, file, errors, warnings };
-  const alerts = readAlerts(context, { ...base, targets });
+  const alerts = readAlerts(context, {
+    targets: [...targets, ...(besides?.targets ?? [])],
+    places: [...base.places, ...(besides?.places ?? [])],
+    reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
+  });
   return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
@@ -353,9 +363,7 @@ function alertsCommand(line: ParsedArgs, sources: Sources, errors: string[]): Co
   const request = alertsRequest(line, errors);
   const configured = configure(line.found, sources, errors);
   if (request.action !== "test") return { type: "alerts", ...request, ...configured };
-  const { file } = request;
-  // The store is that of the settings; only the rules are from the file.
-  const rules = file === null ? configured.settings.alerts : rulesIn(file, line, sources, errors);
+  const rules = testedRules(request, configured, { line, sources, errors });
   const { rule } = request;
   const wanted = rule === null ? rules : rules.filter(({ name }) => name === rule);
   if (wanted.length === 0 && rule !== null && errors.length === 0) {
@@ -365,16 +373,16 @@ function alertsCommand(line: ParsedArgs, sources: Sources, errors: string[]): Co
   return { type: "alerts", ...request, rules: wanted, ...configured };
 }
 
-/** The rules of another settings file. */
-function rulesIn(
-  file: string,
-  line: ParsedArgs,
-  sources: Sources,
-  errors: string[],
+/** The rules of the file, or of the settings. The store and the targets are always those of the settings. */
+function testedRules(
+  { file }: AlertTestRequest,
+  { settings }: Configured,
+  { line, sources, errors }: { line: ParsedArgs; sources: Sources; errors: string[] },
 ): readonly Rule[] {
+  if (file === null) return settings.alerts;
   const config = { origin: "flag", where: "wgmon alerts test", texts: [file] } as const;
   const found = new Map([...line.found, ["config", config] as const]);
-  return configure(found, sources, errors).settings.alerts;
+  return configure(found, sources, errors, settings).settings.alerts;
 }
 
 /** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */
