@@ -6,7 +6,7 @@ import type { AlertApiView } from "../http/alert-schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
 import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
-import { type Column, json, type Output, type Style, since, tableOf } from "./text.ts";
+import { type Column, json, type Output, since, type Style, tableOf } from "./text.ts";
 
 interface Options extends Output {
   readonly request: AlertListRequest;

@@ -63,7 +63,10 @@ export class DaemonClient implements ApiReader {
    */
   async send<View>(method: "POST" | "DELETE", path: string, body: object | null): Promise<View> {
     const signal = AbortSignal.timeout(this.#timeouts.responseMs);
-    const init = { method, ...(body === null ? {} : { body: JSON.stringify(body), headers: JSON_TYPE }) };
+    const init = {
+      method,
+      ...(body === null ? {} : { body: JSON.stringify(body), headers: JSON_TYPE }),
+    };
     return await this.#request(path, signal, viewOf<View>, init);
   }
 
@@ -166,7 +169,6 @@ export async function viewOf<View>(response: Response, path: string): Promise<Vi
   const { title = "", detail = "", errors = [] } = view as Partial<Problem>;
   const { status } = response;
   const details = errors.map((each) => `${each.parameter}: ${each.detail}`).join("; ");
-  const Failure =
-    status >= 500 ? ConnectionLost : status === 404 ? NotFoundResponse : SystemError;
+  const Failure = status >= 500 ? ConnectionLost : status === 404 ? NotFoundResponse : SystemError;
   throw new Failure(operation, detail || details || title, `${status}`);
 }

@@ -123,12 +123,7 @@ function targetKeys(): string {
 }
 
 function commandHelp(command: CommandName): string {
-  const {
-    summary,
-    flags,
-    takesSettings,
-    relevant = [],
-  } = commandOf(command);
+  const { summary, flags, takesSettings, relevant = [] } = commandOf(command);
   const own = Object.entries(flags).map(([name, setting]) => commandFlagRow(name, setting));
   const parts = [
     `wgmon ${command}: ${summary}`,

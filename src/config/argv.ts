@@ -2,7 +2,13 @@
 
 import { formatList, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
-import { COMMAND_NAMES, type CommandName, commandOf, longName, operandOf } from "./commands-table.ts";
+import {
+  COMMAND_NAMES,
+  type CommandName,
+  commandOf,
+  longName,
+  operandOf,
+} from "./commands-table.ts";
 import { type RawSettings, split } from "./resolve.ts";
 import { isSettingName, type Setting, SETTING_NAMES, settingOf, table } from "./settings-table.ts";
 

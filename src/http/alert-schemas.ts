@@ -3,7 +3,15 @@
 import { type Static, Type as T } from "@sinclair/typebox";
 
 import { RULE_DEFAULTS, type RuleKind, SEVERITIES } from "../alerts/rule.ts";
-import { closed, DeviceName, ONE_LINE, oneOf, orNull, PublicKeyText, Timestamp } from "./schemas.ts";
+import {
+  closed,
+  DeviceName,
+  ONE_LINE,
+  oneOf,
+  orNull,
+  PublicKeyText,
+  Timestamp,
+} from "./schemas.ts";
 
 /** Limits of a new silence; those of the matchers and the comment are also in config/command-requests.ts. */
 export const MATCHERS_MAX = 10;

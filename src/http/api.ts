@@ -531,7 +531,9 @@ function makeRoutes(
     .get("/alerts/:id", ({ params: { id } }) => viewAlertDetail(source, id), {
       params: T.Object({ id: IdText }, closed),
       response: { 200: AlertDetailSchema, 404: ProblemSchema, ...refusals },
-      detail: { summary: "one alert, with the messages about it: sent to whom, or held back and why" },
+      detail: {
+        summary: "one alert, with the messages about it: sent to whom, or held back and why",
+      },
     })
     .get("/silences", () => ({ items: source.alerts.silences().map(viewSilence) }), {
       response: { 200: T.Object({ items: T.Array(SilenceSchema) }, closed), ...failures },

@@ -70,6 +70,8 @@ export class Metrics {
   isFlooded = false;
   /** Delivery attempts by target and result. */
   readonly attempts = new LabeledCounter<readonly [target: string, result: string]>();
+  /** Messages about alerts by rule and type: firing, reminder, resolved; suppressed and dry-run ones are not sent. */
+  readonly notices = new LabeledCounter<readonly [rule: string, type: string]>();
   /** Durations of ended sessions. */
   readonly sessionSeconds = new Histogram(
     10,

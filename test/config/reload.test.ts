@@ -51,7 +51,8 @@ test("a reload names the settings that changed, and no value of them", () => {
     url = "https://hooks.example.net/${secret}"
     format = "template"
     template = '{"text": "${body}"}'`;
-  const settings = (...values: [string, string, string]) => run([], { toml: toml(...values) }).settings;
+  const settings = (...values: [string, string, string]) =>
+    run([], { toml: toml(...values) }).settings;
   const before = settings("a", "{{ sentence }}", "10s");
   expect(changedSettings(before, settings("a", "{{ sentence }}", "10s"))).toEqual([]);
   expect(changedSettings(before, settings("b", "{{ sentence }}", "10s"))).toEqual(["target"]);
