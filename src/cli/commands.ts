@@ -30,6 +30,11 @@ export async function runCommand(
       return await rules(command);
     case "doctor":
       return (await doctor(command, files)) ? 0 : 1;
+    case "check":
+      return await check(command);
+    case "schema":
+      print((await import("./schema.ts")).schemaText(command.of));
+      return 0;
     case "health":
       await health();
       return 0;
@@ -54,9 +59,7 @@ export async function runCommand(
     case "top":
       return await query(command);
     case "alerts":
-      if (command.action !== "test") return await query(command);
-      await testAlerts(command);
-      return 0;
+      return await alerts(command);
     case "help":
       print((await import("./help.ts")).helpText(command.command));
       return 0;
@@ -133,6 +136,14 @@ async function doctor(
   return await runDoctor(command, options);
 }
 
+async function check(command: Extract<Command, { type: "check" }>): Promise<number> {
+  const { runCheck } = await import("./check.ts");
+  return await runCheck(command, {
+    print: printLine,
+    warn: (line) => printError(`wgmon: ${line}`),
+  });
+}
+
 async function health(): Promise<void> {
   const { fetchHealth } = await import("./health.ts");
   printLine(await fetchHealth(process.env));
@@ -153,6 +164,20 @@ async function query(command: QueryCommand): Promise<number> {
   return await runQuery(command, { env, version, clock: systemClock, warn });
 }
 
+async function alerts(command: Extract<Command, { type: "alerts" }>): Promise<number> {
+  switch (command.action) {
+    case "examples":
+      print((await import("./alert-examples.ts")).ALERT_EXAMPLES);
+      return 0;
+    case "test":
+      await testAlerts(command);
+      return 0;
+    case "list":
+    case "explain":
+      return await query(command);
+  }
+}
+
 async function testAlerts(
   command: Extract<Command, { type: "alerts"; action: "test" }>,
 ): Promise<void> {
@@ -160,6 +185,7 @@ async function testAlerts(
   const { testAlerts: test } = await import("./test-alerts.ts");
   const { Store } = await import("../store/store.ts");
   const { PeerNames } = await import("../names/peer-names.ts");
+  const { readPlaces } = await import("../names/places.ts");
   const { paintFor } = await import("./text.ts");
   const log = createLog({ format: "text", level: "warn" });
   const warn = (line: string) => printError(`wgmon: ${line}`);
@@ -168,7 +194,10 @@ async function testAlerts(
   using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
   using names = new PeerNames({ clock: systemClock, log });
   names.setSources(settings);
+  const { lookup, problems } = await readPlaces(settings.places);
+  for (const problem of problems) warn(problem);
   test(store, {
+    ...(settings.places.length === 0 ? {} : { lookup }),
     request: command,
     rules: tested,
     settings,
