@@ -164,11 +164,15 @@ describe("any combination of arguments, variables and files", () => {
     fc
       .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
       .map(([command, rest]) => [command, ...rest]),
-    // So that each command also occurs without an error. completion needs one more word.
+    // So that each command also occurs without an error. Some need one more word.
     {
       weight: 2,
       arbitrary: fc.constantFrom(...Object.keys(commands)).map((command) => {
-        const more: Readonly<Record<string, string>> = { completion: "fish", peer: "alice" };
+        const more: Readonly<Record<string, string>> = {
+          completion: "fish",
+          peer: "alice",
+          schema: "event",
+        };
         return Object.hasOwn(more, command) ? [command, more[command]!] : [command];
       }),
     },
