@@ -11,8 +11,10 @@ import type { TargetSettings } from "../channels/target-settings.ts";
 import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
-  type AlertsAction,
-  alertsAction,
+  type AlertExplainRequest,
+  type AlertListRequest,
+  alertsRequest,
+  type AlertTestRequest,
   commandFlag,
   type DoctorRequest,
   doctorRequest,
@@ -32,6 +34,8 @@ import {
   sessionsRequest,
   type Shell,
   shellOf,
+  type SilenceRequest,
+  silenceRequest,
   type StatusRequest,
   statusRequest,
   type TopRequest,
@@ -107,11 +111,15 @@ export type Command =
   /** `errors` and `settings` as for doctor. */
   | ({ readonly type: "check"; readonly errors: readonly string[] } & Configured)
   | { readonly type: "schema"; readonly of: SchemaName }
-  | { readonly type: "alerts"; readonly action: AlertsAction }
+  | { readonly type: "alerts"; readonly action: "examples" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
+  | ({ readonly type: "alerts" } & (AlertListRequest | AlertExplainRequest) & Configured)
+  /** `rules`: those to test. */
+  | ({ readonly type: "alerts"; readonly rules: readonly Rule[] } & AlertTestRequest & Configured)
+  | ({ readonly type: "silence" } & SilenceRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
   /** `command`: the command to describe; null: print the short help. */
   | { readonly type: "help"; readonly command: CommandName | null }
@@ -173,8 +181,6 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       return checkCommand(line, sources, errors);
     case "schema":
       return { type: "schema", of: schemaOf(line, errors) };
-    case "alerts":
-      return { type: "alerts", action: alertsAction(line, errors) };
     case "health":
       return { type: "health" };
     case "completion":
@@ -201,6 +207,12 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       const request = eventsRequest(line, errors);
       return { type: "events", ...request, ...configure(line.found, sources, errors) };
     }
+    case "alerts":
+      return alertsCommand(line, sources, errors);
+    case "silence": {
+      const request = silenceRequest(line, errors);
+      return { type: "silence", ...request, ...configure(line.found, sources, errors) };
+    }
     case "top": {
       const request = topRequest(line, errors);
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
@@ -212,7 +224,13 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
   }
 }
 
-function configure(flags: RawSettings, sources: Sources, errors: string[]): Configured {
+/** @param besides settings whose targets and MMDB files the rules can use, too; null: only those that are read. */
+function configure(
+  flags: RawSettings,
+  sources: Sources,
+  errors: string[],
+  besides: Settings | null = null,
+): Configured {
   const { env, hostname } = sources;
   const warnings: string[] = [];
   const variables = readVariables(env, errors, warnings);
@@ -230,7 +248,11 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
   const context = { sources, resolved, file, errors, warnings };
-  const alerts = readAlerts(context, { ...base, targets });
+  const alerts = readAlerts(context, {
+    targets: [...targets, ...(besides?.targets ?? [])],
+    places: [...base.places, ...(besides?.places ?? [])],
+    reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
+  });
   return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
@@ -345,6 +367,34 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
   if (isKnown || errors.length > 0) return word;
   errors.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
   return word;
+}
+
+function alertsCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+  const request = alertsRequest(line, errors);
+  // The examples are printed also if the settings have mistakes.
+  if (request.action === "examples") return { type: "alerts", action: request.action };
+  const configured = configure(line.found, sources, errors);
+  if (request.action !== "test") return { type: "alerts", ...request, ...configured };
+  const rules = testedRules(request, configured, { line, sources, errors });
+  const { rule } = request;
+  const wanted = rule === null ? rules : rules.filter(({ name }) => name === rule);
+  if (wanted.length === 0 && rule !== null && errors.length === 0) {
+    const names = rules.map(({ name }) => name);
+    errors.push(noSuch({ flag: "rule", what: "rule", word: rule }, names));
+  }
+  return { type: "alerts", ...request, rules: wanted, ...configured };
+}
+
+/** The rules of the file, or of the settings. The store and the targets are always those of the settings. */
+function testedRules(
+  { file }: AlertTestRequest,
+  { settings }: Configured,
+  { line, sources, errors }: { line: ParsedArgs; sources: Sources; errors: string[] },
+): readonly Rule[] {
+  if (file === null) return settings.alerts;
+  const config = { origin: "flag", where: "wgmon alerts test", texts: [file] } as const;
+  const found = new Map([...line.found, ["config", config] as const]);
+  return configure(found, sources, errors, settings).settings.alerts;
 }
 
 /** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */

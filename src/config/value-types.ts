@@ -20,8 +20,8 @@ export interface ValueType<Value> {
   readonly schema?: Readonly<Record<string, unknown>>;
   /** Separates several values in one text. Absent: only one value is allowed. */
   readonly separator?: RegExp;
-  /** The candidates of shell completion: words, or the machine's files, folders or network interfaces. */
-  readonly suggests?: readonly string[] | "file" | "folder" | "interface";
+  /** The candidates of shell completion: words, the machine's files, folders or network interfaces, or the rules of alerts. */
+  readonly suggests?: readonly string[] | "file" | "folder" | "interface" | "rule";
   /** The value is never shown, not even when it is invalid. */
   readonly secret?: true;
   /** `problem` is worded to follow the text: `is not ...`. */
@@ -267,6 +267,20 @@ export function targetName(): ValueType<string> {
     parse(text) {
       if (/^[A-Za-z0-9][\w.-]{0,31}$/.test(text)) return { value: text };
       return { problem: "is not a name (1 to 32 letters, digits and - _ . after the first)" };
+    },
+  };
+}
+
+/** The name of a rule of alerts, for the commands that select alerts. */
+export function ruleName(): ValueType<string> {
+  return {
+    placeholder: "RULE",
+    example: "office-down",
+    suggests: "rule",
+    tomlTypes: ["string"],
+    parse(text) {
+      if (/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,64}$/u.test(text)) return { value: text };
+      return { problem: "is not a name (1 to 64 printable characters)" };
     },
   };
 }

@@ -90,7 +90,8 @@ export class Reporter {
   #logNotices({ notices }: AlertWrite): void {
     const { log, metrics } = this.#options;
     for (const { type, event, rule, sentence, dryRun, suppressedBy } of notices) {
-      metrics.notices.add([type, event === null ? "held-back" : "sent"]);
+      const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
+      metrics.notices.add([rule, type, result]);
       const fields = { rule, notice: type, heldBackBy: suppressedBy?.type };
       if (suppressedBy !== null) log.debug(`held back: ${sentence}`, fields);
       else if (dryRun) log.info(`dry run: ${sentence}`, fields);

@@ -18,13 +18,14 @@ test("the short help text is the expected one", () => {
       peer NAME           print everything about one peer
       sessions            print the sessions of peers, the latest first
       events              print past events; with --follow also new ones
+      alerts              print what fires, and why; test rules on the past
       top                 show the peers live, on the whole terminal
 
     Deliver events:
       test-webhook        send sample events to the targets and report the results
       outbox              list, retry or drop waiting events and dead letters
       receive             receive webhooks and print them, for trying them out
-      alerts              print examples of alerts
+      silence             hold the messages of alerts back for some time
 
     Set up and check:
       run                 watch and report, until it is stopped; the default command
@@ -368,7 +369,9 @@ const examples = COMMAND_NAMES.flatMap((name) =>
 );
 
 test.each(examples)("the example wgmon %s is a valid command line of wgmon %s", (line, name) => {
-  const argv = line.split(/ [|>]/)[0]!.split(" ");
+  // As a shell splits it.
+  const words = line.split(/ [|>]/)[0]!.match(/'[^']*'|\S+/g)!;
+  const argv = words.map((word) => word.replaceAll("'", ""));
   const toml = `target = [{ name = "ops", url = "https://a.example" }]`;
   expect(parse(argv, { toml, files: { "./wgmon.toml": toml } }).type).toBe(name);
 });

@@ -81,6 +81,7 @@ function shownOf(peers: readonly PeerView[], total = peers.length): TopData {
       connected: 1,
       store: { inMemory: false, problem: null },
       wakeUp: { monitor: "bpf", group: null, interface: "any", reason: null, problem: null },
+      alerts: { firing: 0, heldBack: 0, pending: 0, silences: 0 },
       latestEvent: 7,
     },
     devices: [

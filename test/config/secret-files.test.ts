@@ -174,7 +174,6 @@ describe("any combination of arguments, variables and files", () => {
       weight: 3,
       arbitrary: fc.constantFrom(...Object.keys(commands)).map((command) => {
         const more: Readonly<Record<string, string>> = {
-          alerts: "examples",
           completion: "fish",
           peer: "alice",
           schema: "event",

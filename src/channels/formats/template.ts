@@ -84,6 +84,7 @@ export function templateFormat({ json }: Template): Format {
   return {
     publicParts: USUAL_PARTS,
     isSigned: true,
+    template: json,
     request(message, url) {
       const body = jsonText(mapStrings(json, (part) => fillIn(part, message)));
       return { url: url.href, contentType: "application/json", body };
