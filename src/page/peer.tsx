@@ -301,20 +301,3 @@ function PeerChart({
     />
   );
 }
-
-function Fact({
-  name,
-  isWide = false,
-  children,
-}: {
-  name: string;
-  isWide?: boolean;
-  children: unknown;
-}) {
-  return (
-    <div class={isWide ? "all" : undefined}>
-      <dt>{name}</dt>
-      <dd>{children as string}</dd>
-    </div>
-  );
-}

@@ -1,0 +1,263 @@
+/** The page of one alert: why it fired, what was sent about it and to whom, what was held back and why. */
+
+import type { AlertView } from "../alerts/alert.ts";
+import type { SilenceMatcher } from "../alerts/silences.ts";
+import { duration } from "../events/event.ts";
+import type { ReadModel } from "../http/read-model.ts";
+import type { AlertRecord, NoticeRecord } from "../store/alert-rows.ts";
+import { alertAddress, SubjectLink } from "./alert-list.tsx";
+import { kindText, reasonText, ruleFacts, silenceFor, textOf } from "./alert-text.ts";
+import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
+import { address } from "./format.ts";
+import type { PageContent } from "./page-content.ts";
+import { type Item, item, type PageSnapshot } from "./page-diff.ts";
+import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx";
+
+/** Most notices shown; the API has all. */
+const NOTICES_MAX = 200;
+
+interface Context {
+  readonly source: ReadModel;
+  readonly snapshot: PageSnapshot;
+  readonly mayAct: boolean;
+}
+
+/** What the store and the engine know of an alert; the engine's values are newer. */
+interface Known extends Omit<AlertRecord, "device" | "publicKey" | "peerName" | "target"> {
+  readonly subject: AlertView["subject"];
+  readonly peerName: string | null;
+}
+
+/** Returns null if there is no such alert. */
+export function alert({ source, snapshot, mayAct }: Context, id: string): PageContent | null {
+  const current = source.alerts.current().find((each) => each.id === id) ?? null;
+  const known = knownOf(current, source.store.alerts.find(id));
+  if (known === null) return null;
+  const { rule: ruleName, kind, severity, subject, sentence, sinceMs } = known;
+  const { firedAtMs, resolvedAtMs, resolves } = known;
+  const rule = source.alerts.rules().find(({ name }) => name === ruleName) ?? null;
+  const isFiring = resolves && resolvedAtMs === null;
+  const silences = source.alerts.silences();
+  const silence =
+    current === null ? null : silenceFor(current, silences, source.clock.now().wallMs);
+  const notices = source.store.alerts.notices(id).slice(0, NOTICES_MAX);
+  const matchers = matchersOf(subject, ruleName);
+  return {
+    title: textOf(sentence),
+    body: (
+      <>
+        <p class="path">
+          <a href={ALERTS_PATH}>Alerts</a>
+        </p>
+        {snapshot.part(
+          "alert",
+          <div class="head" id="alert">
+            <h1>
+              <bdi>{textOf(sentence)}</bdi>
+            </h1>
+            <p>
+              <span class={`severity ${severity}`}>{severity}</span>{" "}
+              {isFiring ? (
+                <>
+                  {"firing for "}
+                  <Age ms={firedAtMs} snapshot={snapshot} as="for" />
+                </>
+              ) : resolvedAtMs === null ? (
+                "reports a moment"
+              ) : (
+                <>
+                  {"resolved "}
+                  <Age ms={resolvedAtMs} snapshot={snapshot} as="ago" />
+                </>
+              )}
+            </p>
+          </div>,
+        )}
+        <div class="columns">
+          <div class="stack">
+            <Card titleId="why-title" title="Why it fired">
+              {snapshot.part(
+                "why",
+                <dl id="why" class="facts">
+                  <Fact name="About">
+                    <SubjectLink subject={subject} name={known.peerName} />
+                    {subject.type === "peer" ? (
+                      <>
+                        {" ("}
+                        <Name text={subject.device} />
+                        {")"}
+                      </>
+                    ) : null}
+                    {current?.peer == null ? null : <Tags tags={current.peer.tags} />}
+                  </Fact>
+                  <Fact name="Rule">
+                    <a href={`${address(ALERTS_PATH, { rule: ruleName })}#past`}>
+                      <Name text={ruleName} />
+                    </a>
+                  </Fact>
+                  <Fact name="Condition since">
+                    <At ms={sinceMs} snapshot={snapshot} />
+                  </Fact>
+                  <Fact name="Fired">
+                    <At ms={firedAtMs} snapshot={snapshot} />
+                  </Fact>
+                  <Fact name="Resolved">
+                    {resolvedAtMs === null ? (
+                      resolves ? (
+                        <None />
+                      ) : (
+                        "a moment is not resolved"
+                      )
+                    ) : (
+                      <>
+                        <At ms={resolvedAtMs} snapshot={snapshot} />, after{" "}
+                        {duration(Math.max(0, resolvedAtMs - sinceMs))}
+                      </>
+                    )}
+                  </Fact>
+                  <Fact name={`Kind: ${kind}`} isWide={true}>
+                    Fires when {kindText[kind]}.
+                  </Fact>
+                </dl>,
+              )}
+            </Card>
+            <Card titleId="sent-title" title="What was sent, and what was held back">
+              <ol class="events full notices" id="notices">
+                {snapshot.list(
+                  "notices",
+                  notices.map((notice) => noticeItem(notice, snapshot)),
+                )}
+              </ol>
+              {snapshot.part(
+                "notices-none",
+                <p id="notices-none" class="empty">
+                  {notices.length === 0
+                    ? "Nothing yet: alerts of the same cause are collected for one message."
+                    : ""}
+                </p>,
+              )}
+            </Card>
+          </div>
+          <div class="stack">
+            <Card titleId="rule-title" title="The rule now">
+              {snapshot.part(
+                "rule",
+                <dl id="rule" class="facts">
+                  {rule === null ? (
+                    <Fact name="Rule" isWide={true}>
+                      No longer in the settings.
+                    </Fact>
+                  ) : (
+                    ruleFacts(rule).map(([name, value]) => <Fact name={name}>{value}</Fact>)
+                  )}
+                  {rule?.dryRun === true ? (
+                    <Fact name="Dry run" isWide={true}>
+                      Its messages are only recorded.
+                    </Fact>
+                  ) : null}
+                </dl>,
+              )}
+            </Card>
+            <Card titleId="silence-title" title="Silence">
+              <SilenceList
+                silences={silence === null ? [] : [silence]}
+                snapshot={snapshot}
+                next={mayAct ? alertAddress(id) : null}
+                none="This alert is not silenced."
+              />
+              {!mayAct ? (
+                <TokenHint />
+              ) : (
+                <SilenceForm
+                  matchers={matchers}
+                  label={subject.type === "peer" ? "Silence this peer" : "Silence such alerts"}
+                  next={alertAddress(id)}
+                />
+              )}
+            </Card>
+          </div>
+        </div>
+      </>
+    ),
+  };
+}
+
+function knownOf(current: AlertView | null, record: AlertRecord | null): Known | null {
+  if (current !== null && current.firedAtMs !== null) {
+    const peerName = current.peer?.name ?? record?.peerName ?? null;
+    return { ...current, firedAtMs: current.firedAtMs, peerName };
+  }
+  if (record === null) return null;
+  const { device, publicKey, target, ...rest } = record;
+  const subject: AlertView["subject"] =
+    target !== null
+      ? { type: "target", target }
+      : publicKey !== null
+        ? { type: "peer", device: device ?? "", publicKey }
+        : { type: "device", device: device ?? "" };
+  return { ...rest, subject };
+}
+
+/** What a silence of the alert's subject compares. */
+function matchersOf(subject: AlertView["subject"], rule: string): readonly SilenceMatcher[] {
+  switch (subject.type) {
+    case "peer":
+      return [
+        { field: "peer", pattern: subject.publicKey },
+        { field: "device", pattern: subject.device },
+      ];
+    case "device":
+      return [
+        { field: "rule", pattern: rule },
+        { field: "device", pattern: subject.device },
+      ];
+    case "target":
+      return [
+        { field: "rule", pattern: rule },
+        { field: "target", pattern: subject.target },
+      ];
+  }
+}
+
+function noticeItem(notice: NoticeRecord, snapshot: PageSnapshot): Item {
+  const { seq, type, atMs, sentence, suppressedBy, dryRun, targets, alertIds } = notice;
+  const id = `n${seq}`;
+  const isHeld = suppressedBy !== null || dryRun;
+  return item(id, <li id={id}></li>, [
+    <span class={`sign ${isHeld ? "pending" : type === "resolved" ? "resolved" : "sent"}`}></span>,
+    <span>
+      <strong>{isHeld ? "Held back" : type === "reminder" ? "Reminder sent" : "Sent"}</strong>
+      {": "}
+      <bdi>{textOf(sentence)}</bdi>
+      <small class="sub">
+        {suppressedBy === null ? (
+          dryRun ? (
+            "the rule has dry_run"
+          ) : (
+            <>
+              {targets.length === 0 ? "no target accepts it; it is in the log and among the events" : "to "}
+              {targets.map((target, index) => (
+                <>
+                  {index === 0 ? "" : ", "}
+                  <Name text={target} />
+                </>
+              ))}
+            </>
+          )
+        ) : (
+          <>
+            {reasonText(suppressedBy)}
+            {suppressedBy.type === "silence" && suppressedBy.comment !== "" ? (
+              <>
+                {": "}
+                <bdi>{textOf(suppressedBy.comment)}</bdi>
+              </>
+            ) : null}
+          </>
+        )}
+        {alertIds.length > 1 ? `; one message for ${alertIds.length} alerts` : null}
+      </small>
+    </span>,
+    <At ms={atMs} snapshot={snapshot} />,
+  ]);
+}
