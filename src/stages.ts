@@ -9,6 +9,7 @@ import { Reporter } from "./delivery/reporter.ts";
 import type { Target } from "./delivery/target.ts";
 import type { FirewallManager } from "./firewall/firewall-manager.ts";
 import type { ScanResult } from "./kernel/devices.ts";
+import { LiveAlerts } from "./live-alerts/live-alerts.ts";
 import { EndpointNames, type ReverseLookup } from "./names/endpoint-names.ts";
 import { PeerNames } from "./names/peer-names.ts";
 import type { Log } from "./platform/log.ts";
@@ -140,6 +141,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   };
   clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch);
   return {
+    alerts: new LiveAlerts(),
     clock,
     clockSteps,
     endpointNames: new EndpointNames({ clock, lookUp: options.reverseLookup }),

@@ -63,6 +63,8 @@ export class LocalApi implements ApiReader, Disposable {
         current: (atMs) => atMs,
       },
       store,
+      // Only the daemon judges.
+      alerts: { current: () => [], silences: () => [], rules: () => settings.alerts },
       metrics: new Metrics(),
       rates: new RateTracker(),
       tracker,

@@ -12,6 +12,7 @@ import type { Metrics } from "../stats/counters.ts";
 import type { Rates, RateTracker } from "../stats/rates.ts";
 import type { Store } from "../store/store.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
+import type { AlertModel } from "./alert-model.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "./read-model.ts";
 import { type SettingsView, viewSettings } from "./settings-view.ts";
 
@@ -27,6 +28,7 @@ export interface Stages {
   readonly clockSteps: { readonly startedAtMs: number; read(): void };
   readonly store: Store;
   readonly metrics: Metrics;
+  readonly alerts: AlertModel;
   readonly rates: RateTracker;
   readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
   readonly inputs: {
@@ -57,6 +59,7 @@ export class DaemonReadModel implements ReadModel {
   readonly clock: StageClock;
   readonly store: Store;
   readonly counters: Metrics;
+  readonly alerts: AlertModel;
   readonly #stages: Stages;
   readonly #peerLists = new Map<string, readonly Peer[]>();
 
@@ -65,6 +68,7 @@ export class DaemonReadModel implements ReadModel {
     this.clock = stages.clock;
     this.store = stages.store;
     this.counters = stages.metrics;
+    this.alerts = stages.alerts;
     this.#stages = stages;
   }
 

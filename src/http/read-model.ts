@@ -9,12 +9,14 @@ import type { Monitor } from "../capture/capture.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
+import type { AlertRows } from "../store/alert-rows.ts";
 import type { GatewayRows } from "../store/gateway-rows.ts";
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { StoredEvent, StoredEvents } from "../store/stored-events.ts";
 import type { StoredSessions } from "../store/stored-sessions.ts";
 import type { TrafficRows } from "../store/traffic-rows.ts";
+import type { AlertModel } from "./alert-model.ts";
 import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that the HTTP API and the page read. */
@@ -24,6 +26,7 @@ export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
   readonly traffic: Pick<TrafficRows, "range" | "top">;
   readonly totals: Pick<GatewayRows, "range">;
   readonly outbox: Pick<OutboxRows, "waiting" | "queues" | "deadLetters" | "deadCounts">;
+  readonly alerts: Pick<AlertRows, "query" | "find" | "notices">;
 }
 
 /** State of a target in the settings. */
@@ -65,6 +68,7 @@ export interface ReadModel {
   readonly startedAtMs: number;
   readonly store: StoreReader;
   readonly counters: Metrics;
+  readonly alerts: AlertModel;
   /** Processor time that the program's thread has used, in milliseconds. */
   processorMs(): number;
   /** Checks whether the wall clock was set, and corrects the recorded times. Call it before the other methods. */

@@ -1,5 +1,6 @@
 /** Deletes the rows that exceed the retention limits, a slice at a time. */
 
+import type { AlertRows } from "./alert-rows.ts";
 import type { Database } from "./database.ts";
 import type { GatewayRows } from "./gateway-rows.ts";
 import { HOUR_MS } from "./ranges.ts";
@@ -36,20 +37,26 @@ interface Trimmed {
   readonly hasMore: boolean;
 }
 
+/** The kinds of rows that have files of their own. */
+interface OtherRows {
+  readonly traffic: TrafficRows;
+  readonly totals: GatewayRows;
+  readonly alerts: AlertRows;
+}
+
 export class Trimmer {
   readonly #database: Database;
   readonly #traffic: TrafficRows;
   readonly #totals: GatewayRows;
+  readonly #alerts: AlertRows;
   /** Position up to which the events were searched: all older ones are queued for a target. */
   #searchedTo = BEFORE_ALL;
 
-  constructor(
-    database: Database,
-    { traffic, totals }: { readonly traffic: TrafficRows; readonly totals: GatewayRows },
-  ) {
+  constructor(database: Database, { traffic, totals, alerts }: OtherRows) {
     this.#database = database;
     this.#traffic = traffic;
     this.#totals = totals;
+    this.#alerts = alerts;
   }
 
   /**
@@ -76,9 +83,10 @@ export class Trimmer {
     ];
     const events = this.#trimEvents(before);
     const sessions = this.#trimSessions(before);
+    const alerts = this.#alerts.deleteBefore(before);
     return {
-      deleted: Math.max(...slots, events, sessions),
-      hasMore: Math.max(...slots) === SLOT_SLICE || sessions === SLICE,
+      deleted: Math.max(...slots, events, sessions, alerts),
+      hasMore: Math.max(...slots) === SLOT_SLICE || sessions === SLICE || alerts === SLICE,
     };
   }
 
@@ -109,6 +117,11 @@ export class Trimmer {
         )!.ms,
         slice: SLICE,
         delete: (before) => this.#trimSessions(before),
+      },
+      {
+        oldestMs: this.#alerts.oldestMs,
+        slice: SLICE,
+        delete: (before) => this.#alerts.deleteBefore(before),
       },
     ];
     const age = (kind: Kind | undefined) => kind?.oldestMs ?? Infinity;

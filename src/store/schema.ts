@@ -145,6 +145,55 @@ export const migrations: readonly string[] = [
   CREATE INDEX $.events_by_device ON events (body -> 'data' ->> 'device');
   CREATE INDEX $.events_by_device_and_type ON events (body -> 'data' ->> 'device', type);
   `,
+  `
+  -- The state of the alert engine, JSON by key: alerts/state.ts.
+  CREATE TABLE $.alert_state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+  -- Alerts that fired. id: the number in the engine's id. resolved_at_ms is null while it fires, and for alerts that
+  -- are not resolved because they are about a moment.
+  CREATE TABLE $.alerts (
+    id INTEGER PRIMARY KEY,
+    rule TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    device TEXT,
+    public_key TEXT,
+    peer_name TEXT,
+    target TEXT,
+    resolves INTEGER NOT NULL,
+    is_sent INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    fired_at_ms INTEGER NOT NULL,
+    resolved_at_ms INTEGER,
+    sentence TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX $.alerts_by_time ON alerts (fired_at_ms, id);
+  CREATE INDEX $.alerts_by_peer ON alerts (public_key, fired_at_ms);
+  CREATE INDEX $.alerts_firing ON alerts (fired_at_ms) WHERE resolved_at_ms IS NULL AND resolves = 1;
+
+  -- What was sent about alerts, and what was held back. event_seq is null for what was not sent. suppressed_by and
+  -- targets are JSON.
+  CREATE TABLE $.alert_notices (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    type TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    rule TEXT NOT NULL,
+    dry_run INTEGER NOT NULL,
+    sentence TEXT NOT NULL,
+    suppressed_by TEXT,
+    event_seq INTEGER,
+    targets TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX $.alert_notices_by_time ON alert_notices (at_ms);
+
+  -- The alerts of each notice.
+  CREATE TABLE $.noticed_alerts (
+    alert INTEGER NOT NULL,
+    notice INTEGER NOT NULL,
+    PRIMARY KEY (alert, notice)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX $.noticed_alerts_by_notice ON noticed_alerts (notice);
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

@@ -8,6 +8,7 @@ import type { ClockState, ClockStep } from "../base/wall-clock.ts";
 import type { Device } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
+import { type AlertRecord, AlertRows, type NewNotice, type StateChanges } from "./alert-rows.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
@@ -25,6 +26,18 @@ export interface ScanWrite {
   readonly ended: readonly EndedSession[];
   /** All devices; null if they have not changed. */
   readonly devices: readonly Device[] | null;
+  /** What the scan means for alerts; null or omitted: nothing. */
+  readonly alerts?: AlertWrite | null;
+}
+
+export interface AlertWrite {
+  readonly state: StateChanges;
+  /** The alerts that changed. */
+  readonly alerts: readonly AlertRecord[];
+  readonly notices: readonly (Omit<NewNotice, "eventSeq"> & {
+    /** The index of its event in `events`; null: it is not sent. */
+    readonly event: number | null;
+  })[];
 }
 
 interface StoreOptions extends DatabaseOptions {
@@ -38,6 +51,7 @@ export class Store implements Disposable {
   readonly outbox: OutboxRows;
   readonly traffic: TrafficRows;
   readonly totals: GatewayRows;
+  readonly alerts: AlertRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
 
@@ -52,7 +66,9 @@ export class Store implements Disposable {
     this.outbox = new OutboxRows(database);
     this.traffic = new TrafficRows(database);
     this.totals = new GatewayRows(database);
-    this.#trimmer = new Trimmer(database, { traffic: this.traffic, totals: this.totals });
+    this.alerts = new AlertRows(database);
+    const { traffic, totals, alerts } = this;
+    this.#trimmer = new Trimmer(database, { traffic, totals, alerts });
   }
 
   /** Why the file cannot be used; null if it can, or if no directory is set. */
@@ -79,16 +95,18 @@ export class Store implements Disposable {
    *
    * @returns the sequence numbers of the events.
    */
-  record({ events, sessions, ended, devices }: ScanWrite, nowMs: number): number[] {
+  record({ events, sessions, ended, devices, alerts }: ScanWrite, nowMs: number): number[] {
     return this.#database.write("now", () => {
       for (const session of sessions) this.sessions.put(session);
       for (const session of ended) this.sessions.end(session);
       if (devices !== null) this.sessions.putDevices(devices);
-      return events.map(({ event, targets }) => {
+      const seqs = events.map(({ event, targets }) => {
         const seq = this.events.add(event);
         for (const target of targets) this.outbox.add(target, seq, nowMs);
         return seq;
       });
+      if (alerts) this.#putAlerts(alerts, seqs);
+      return seqs;
     });
   }
 
@@ -126,6 +144,14 @@ export class Store implements Disposable {
 
   [Symbol.dispose](): void {
     this.#database[Symbol.dispose]();
+  }
+
+  #putAlerts({ state, alerts, notices }: AlertWrite, seqs: readonly number[]): void {
+    this.alerts.putState(state);
+    for (const alert of alerts) this.alerts.put(alert);
+    for (const { event, ...notice } of notices) {
+      this.alerts.addNotice({ ...notice, eventSeq: event === null ? null : seqs[event]! });
+    }
   }
 
   #moveAll(step: ClockStep): void {

@@ -1,8 +1,12 @@
 /** A fake read model for the HTTP API and the page: a test sets devices, peers and sessions; the store is in memory. */
 
+import type { AlertView } from "../../src/alerts/alert.ts";
+import type { Rule } from "../../src/alerts/rule.ts";
+import type { Silence } from "../../src/alerts/silences.ts";
 import { SystemError } from "../../src/base/errors.ts";
 import type { Device, Endpoint, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
+import type { AlertActions, AlertModel, NewSilence } from "../../src/http/alert-model.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
 import type { SavedSession, Session } from "../../src/sessions/session.ts";
@@ -19,6 +23,7 @@ export class FakeSource implements ReadModel {
   readonly startedAtMs = this.clock.now().wallMs;
   readonly counters = new Metrics();
   readonly store: Store;
+  readonly alerts = new FakeAlerts(this.clock);
   readonly found = new Map<string, { device: Device; peers: Peer[] }>();
   /** Devices of `found` whose peers cannot be read. */
   readonly unreadable = new Set<string>();
@@ -181,6 +186,44 @@ export class FakeSource implements ReadModel {
     };
     this.store.sessions.save([saved]);
     return session;
+  }
+}
+
+/** Alerts, silences and rules that a test sets. */
+export class FakeAlerts implements AlertModel, AlertActions {
+  readonly #clock: HandClock;
+  firing: AlertView[] = [];
+  all: readonly Rule[] = [];
+  silenced: Silence[] = [];
+  #added = 0;
+
+  constructor(clock: HandClock) {
+    this.#clock = clock;
+  }
+
+  current(): readonly AlertView[] {
+    return this.firing;
+  }
+
+  silences(): readonly Silence[] {
+    return this.silenced.toSorted((a, b) => a.endMs - b.endMs);
+  }
+
+  rules(): readonly Rule[] {
+    return this.all;
+  }
+
+  addSilence(silence: NewSilence): Silence {
+    const id = `silence-${++this.#added}`;
+    const added = { ...silence, id, startMs: this.#clock.now().wallMs };
+    this.silenced.push(added);
+    return added;
+  }
+
+  expireSilence(id: string): boolean {
+    const before = this.silenced.length;
+    this.silenced = this.silenced.filter((silence) => silence.id !== id);
+    return this.silenced.length < before;
   }
 }
 
