@@ -1,7 +1,7 @@
 /** A list of alerts of this moment, which several pages contain. */
 
 import type { AlertView } from "../alerts/alert.ts";
-import { textOf, reasonText } from "./alert-text.ts";
+import { reasonText, textOf } from "./alert-text.ts";
 import { Age, At, Name, PeerLink } from "./components.tsx";
 import type { HeldAlert } from "./current-alerts.ts";
 import { count, idOf } from "./format.ts";
@@ -32,7 +32,9 @@ export function AlertList({ id, alerts, max, snapshot, none = "", all }: AlertLi
       {snapshot.part(
         `${id}-none`,
         <p id={`${id}-none`} class="empty">
-          {items.length === 0 ? none : more === 0 ? null : all === undefined ? (
+          {items.length === 0 ? (
+            none
+          ) : more === 0 ? null : all === undefined ? (
             moreText
           ) : (
             <a href={all}>{moreText}</a>

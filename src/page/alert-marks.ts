@@ -36,7 +36,9 @@ export class AlertMarks {
     if (monotonicMs - this.#readAtMs >= AGE_MS) {
       this.#readAtMs = monotonicMs;
       const rows = this.#query({ limit: DAY_MAX, sinceMs: wallMs - DAY_MS });
-      this.#day = new Map(Array.from(Map.groupBy(rows, keyOf), ([key, own]) => [key, own.map(firedOf)]));
+      this.#day = new Map(
+        Array.from(Map.groupBy(rows, keyOf), ([key, own]) => [key, own.map(firedOf)]),
+      );
     }
     return this.#day.get(`${device} ${publicKey}`) ?? [];
   }

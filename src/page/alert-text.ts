@@ -2,6 +2,7 @@
 
 import type { AlertView, Suppression } from "../alerts/alert.ts";
 import type { Rule, RuleKind } from "../alerts/rule.ts";
+import type { Selectable } from "../alerts/selectors.ts";
 import { type Silence, silenceOf } from "../alerts/silences.ts";
 import type { TimeInterval } from "../alerts/times.ts";
 import { formatDuration } from "../base/duration.ts";
@@ -100,7 +101,7 @@ export function silenceFor(
 ): Silence | null {
   if (silences.length === 0) return null;
   const isPeer = subject.type === "peer";
-  const selectable = isPeer
+  const selectable: Selectable | null = isPeer
     ? {
         device: subject.device,
         publicKey: subject.publicKey,
@@ -111,4 +112,14 @@ export function silenceFor(
   const device = subject.type === "target" ? null : subject.device;
   const target = subject.type === "target" ? subject.target : null;
   return silenceOf(silences, { rule, severity, device, peer: selectable, target }, nowMs);
+}
+
+/** The silences that hold back all alerts about a peer, or those of some rules. */
+export function silencesOfPeer(peer: Selectable, silences: readonly Silence[]): Silence[] {
+  return silences.filter((silence) => {
+    const { matchers, startMs } = silence;
+    const own = matchers.filter(({ field }) => field !== "rule" && field !== "severity");
+    const alert = { rule: "", severity: "info", device: peer.device, peer, target: null } as const;
+    return silenceOf([{ ...silence, matchers: own }], alert, startMs) !== null;
+  });
 }

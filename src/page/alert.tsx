@@ -235,7 +235,9 @@ function noticeItem(notice: NoticeRecord, snapshot: PageSnapshot): Item {
             "the rule has dry_run"
           ) : (
             <>
-              {targets.length === 0 ? "no target accepts it; it is in the log and among the events" : "to "}
+              {targets.length === 0
+                ? "no target accepts it; it is in the log and among the events"
+                : "to "}
               {targets.map((target, index) => (
                 <>
                   {index === 0 ? "" : ", "}

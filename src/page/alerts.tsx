@@ -136,7 +136,8 @@ function Past({
       : source.store.alerts.query({
           before,
           limit: PAGE_SIZE + 1,
-          state: parameters.kind === null ? null : parameters.kind === "firing" ? "firing" : "resolved",
+          state:
+            parameters.kind === null ? null : parameters.kind === "firing" ? "firing" : "resolved",
           rule,
           device: parameters.device,
           publicKey,
@@ -221,7 +222,9 @@ function recordItem(row: AlertRecord, snapshot: PageSnapshot): Item {
   const id = idOf("r", row.id);
   const isOver = resolvedAtMs !== null || !resolves;
   return item(id, <li id={id}></li>, [
-    <span class={`sign ${SEVERITIES.includes(severity) ? severity : "info"}${isOver ? " held" : ""}`}></span>,
+    <span
+      class={`sign ${SEVERITIES.includes(severity) ? severity : "info"}${isOver ? " held" : ""}`}
+    ></span>,
     <span>
       <span class="unseen">{severity}: </span>
       <AlertLink id={row.id} sentence={sentence} />

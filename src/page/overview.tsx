@@ -271,7 +271,11 @@ function Tiles({
   );
 }
 
-function AlertTile({ alerts: { firing, held, pending, counts, hasRules } }: { alerts: CurrentAlerts }) {
+function AlertTile({
+  alerts: { firing, held, pending, counts, hasRules },
+}: {
+  alerts: CurrentAlerts;
+}) {
   const worst = SEVERITIES.findLast((severity) => counts[severity] > 0) ?? null;
   const others = [
     ...(held.length === 0 ? [] : [`${count(held.length)} held back`]),

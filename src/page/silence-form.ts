@@ -33,7 +33,8 @@ export function readSilence(form: URLSearchParams, nowMs: number): NewSilence | 
   const texts = form.getAll("match");
   const pattern = (form.get("pattern") ?? "").trim();
   if (form.has("field")) {
-    if (pattern === "") return "The value is empty: name what the silence applies to, or * for all.";
+    if (pattern === "")
+      return "The value is empty: name what the silence applies to, or * for all.";
     texts.push(`${form.get("field")}=${pattern}`);
   }
   const matchers: SilenceMatcher[] = [];

@@ -49,7 +49,9 @@ export function SilenceList({ silences, snapshot, next, none }: SilenceListProps
           </>
         )}
       </span>,
-      ...(next === null ? [] : [<EndForm silence={silence} text={texts.join(" and ")} next={next} />]),
+      ...(next === null
+        ? []
+        : [<EndForm silence={silence} text={texts.join(" and ")} next={next} />]),
     ]);
   });
   return (

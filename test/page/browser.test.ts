@@ -26,7 +26,18 @@ setDefaultTimeout(TEST_MS);
 
 const TOKEN = "correct-horse-battery-staple";
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
-const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
+/** A peer that is silenced. */
+const KEY_OF_CAROL = Buffer.from(keyOf(5), "base64").toString("base64url");
+const PATHS = [
+  "/",
+  `/peers/wg0/${KEY}`,
+  `/peers/wg0/${KEY_OF_CAROL}`,
+  "/alerts",
+  "/alerts/alert-4",
+  "/sessions",
+  "/events",
+  "/outbox",
+] as const;
 const desktop = { width: 1280, height: 800 };
 const wide = { width: 1920, height: 1080 };
 const phone = { width: 390, height: 844 };
@@ -83,7 +94,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
 
   /** Names of the peers, in the order in which they are shown. */
   async function names(): Promise<string[]> {
-    return await page.locator("#peers th a").allTextContents();
+    return await page.locator("#peers th a:not(.mark)").allTextContents();
   }
 
   describe("the page without scripts", () => {
@@ -105,7 +116,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(await page.locator("h1").innerText()).toBe("alice phone");
       await screenshot(page, "peer-without-scripts");
       const pages = page.getByRole("navigation", { name: "Pages", exact: true });
-      for (const name of ["Sessions", "Events", "Outbox", "Overview"]) {
+      for (const name of ["Alerts", "Sessions", "Events", "Outbox", "Overview"]) {
         await pages.getByRole("link", { name, exact: true }).click();
         expect(await page.locator("h1").innerText()).toBe(name);
       }
@@ -196,6 +207,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
             done.push(`test ${target}`);
             return await Promise.resolve({ isDelivered: true, reason: "", tookMs: 81 });
           },
+          alerts: (await FakeSource.make()).alerts,
         },
       });
       await page.getByRole("button", { name: "Send a test to ntfy" }).click();
@@ -465,7 +477,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       source.clock.advance(3000);
       for (const path of [...PATHS, "/nothing"]) {
         await page.goto(served.origin + path);
-        const name = path.split("/")[1] || "overview";
+        const name = path.slice(1).replaceAll("/", "-") || "overview";
         await screenshot(page, `${name}-${colorScheme}-${viewport.width}`);
         expect([path, await violations()]).toEqual([path, []]);
         expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(

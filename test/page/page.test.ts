@@ -20,7 +20,15 @@ import { TEST_MS, until } from "../support/until.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
 const KEY_OF_CAROL = Buffer.from(keyOf(5), "base64").toString("base64url");
-const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
+const PATHS = [
+  "/",
+  `/peers/wg0/${KEY}`,
+  "/sessions",
+  "/events",
+  "/outbox",
+  "/alerts",
+  "/alerts/alert-4",
+] as const;
 const access = {
   isUnixSocket: false,
   address: null,
@@ -42,6 +50,9 @@ const actions: PageActions = {
   test: async (target) => {
     done.push(`test ${target}`);
     return slowTest === null ? testResult : await slowTest;
+  },
+  get alerts() {
+    return source.alerts;
   },
 };
 
