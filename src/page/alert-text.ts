@@ -7,7 +7,7 @@ import { type Silence, silenceOf } from "../alerts/silences.ts";
 import type { TimeInterval } from "../alerts/times.ts";
 import { formatDuration } from "../base/duration.ts";
 import { sanitize, shortName, truncate } from "../base/text.ts";
-import { shortKey } from "../base/wireguard.ts";
+import { isPublicKey, shortKey } from "../base/wireguard.ts";
 
 const TEXT_MAX = 400;
 const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] as const;
@@ -80,11 +80,15 @@ function clock(minute: number): string {
   return `${two(Math.floor(minute / 60))}:${two(minute % 60)}`;
 }
 
-/** `peer=branch-*`; a key is shortened. */
-export function matcherTexts({ matchers }: Silence): string[] {
+/** `peer=branch-*`; a key is replaced by the peer's name, or shortened. */
+export function matcherTexts(
+  { matchers }: Silence,
+  nameOf: (publicKey: string) => string | null,
+): string[] {
   return matchers.map(({ field, pattern }) => {
-    const isKey = field === "peer" && /^[A-Za-z0-9+/]{43}=$/.test(pattern);
-    return `${field}=${isKey ? shortKey(pattern) : shortName(pattern)}`;
+    const isKey = field === "peer" && isPublicKey(pattern);
+    const text = isKey ? (nameOf(pattern) ?? shortKey(pattern)) : pattern;
+    return `${field}=${shortName(text)}`;
   });
 }
 

@@ -160,6 +160,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
             </Card>
             <Card titleId="silence-title" title="Silence">
               <SilenceList
+                source={source}
                 silences={silence === null ? [] : [silence]}
                 snapshot={snapshot}
                 next={mayAct ? alertAddress(id) : null}

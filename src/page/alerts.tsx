@@ -80,6 +80,7 @@ export function alerts(
           <div class="stack">
             <Card titleId="silences-title" title="Silences">
               <SilenceList
+                source={source}
                 silences={source.alerts.silences()}
                 snapshot={snapshot}
                 next={next}

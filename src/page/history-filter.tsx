@@ -103,7 +103,8 @@ function labelOf(source: ReadModel, publicKey: string, name: string | null): str
   return shortName(name ?? nameIn(source, publicKey) ?? "") || shortKey(publicKey);
 }
 
-function nameIn(source: ReadModel, publicKey: string): string | null {
+/** The peer's name on the first device on which it has one; null: it has none. */
+export function nameIn(source: ReadModel, publicKey: string): string | null {
   for (const { name } of source.devices()) {
     const found = source.nameOf(publicKey as Parameters<ReadModel["nameOf"]>[0], name);
     if (found !== null) return found;

@@ -282,7 +282,7 @@ function AlertTile({
     ...(pending.length === 0 ? [] : [`${count(pending.length)} pending`]),
   ];
   return (
-    <div class={worst === null ? "tile card" : `tile card ${worst}`}>
+    <div class={worst === null ? "tile card alerts" : `tile card alerts ${worst}`}>
       <dt>
         <a href={ALERTS_PATH}>Alerts</a>
       </dt>

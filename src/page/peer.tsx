@@ -282,6 +282,7 @@ function PeerAlerts({
         all={ALERTS_PATH}
       />
       <SilenceList
+        source={source}
         silences={silencesOfPeer(selectable, source.alerts.silences())}
         snapshot={snapshot}
         next={mayAct ? address : null}

@@ -1,9 +1,11 @@
 /** Silences: a list of them with buttons to end them, and forms to add one. They work without JavaScript. */
 
 import type { Silence, SilenceMatcher } from "../alerts/silences.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { matcherTexts, textOf } from "./alert-text.ts";
 import { At, Name } from "./components.tsx";
 import { idOf } from "./format.ts";
+import { nameIn } from "./history-filter.tsx";
 import { item, type PageSnapshot } from "./page-diff.ts";
 import { COMMENT_MAX, silenceFields, silenceSpans } from "./silence-form.ts";
 
@@ -12,6 +14,7 @@ const SILENCES_MAX = 100;
 export const ALERTS_PATH = "/alerts";
 
 interface SilenceListProps {
+  readonly source: ReadModel;
   readonly silences: readonly Silence[];
   readonly snapshot: PageSnapshot;
   /** The address to return to after a silence was ended; null: the client may not end silences. */
@@ -20,11 +23,11 @@ interface SilenceListProps {
   readonly none: string;
 }
 
-export function SilenceList({ silences, snapshot, next, none }: SilenceListProps) {
+export function SilenceList({ source, silences, snapshot, next, none }: SilenceListProps) {
   const items = silences.slice(0, SILENCES_MAX).map((silence) => {
     const id = idOf("m", silence.id);
     const { endMs, comment, createdBy } = silence;
-    const texts = matcherTexts(silence);
+    const texts = matcherTexts(silence, (key) => nameIn(source, key));
     return item(id, <li id={id}></li>, [
       <span class="name">
         {texts.map((text, index) => (
@@ -101,7 +104,7 @@ export function SilenceForm({ matchers, label, next, refused = null }: SilenceFo
       {matchers === null ? (
         <>
           <label class="half">
-            <span>Alerts with this</span>
+            <span>What</span>
             <select name="field">
               {silenceFields.map((each) => (
                 <option value={each} selected={each === field}>
@@ -111,7 +114,7 @@ export function SilenceForm({ matchers, label, next, refused = null }: SilenceFo
             </select>
           </label>
           <label class="half">
-            <span>name, or a pattern with *</span>
+            <span>Its name (* is any text)</span>
             <input
               name="pattern"
               value={given?.get("pattern") ?? ""}
