@@ -1,7 +1,14 @@
 /** wgmon(8): the man page, made of the settings table as --help is. `bun deploy/manpage.ts | man -l -` shows it. */
 
 import { formatList } from "../src/base/redact.ts";
-import { argumentOf, commandFlagRow, meaning, settingsOf, usage } from "../src/cli/help.ts";
+import {
+  commandFlagRow,
+  meaning,
+  operandsOf,
+  settingsOf,
+  usage,
+  usagesOf,
+} from "../src/cli/help.ts";
 import {
   COMMAND_NAMES,
   COMMAND_SECTIONS,
@@ -125,22 +132,23 @@ function setting(name: SettingName): string {
 }
 
 function command(name: CommandName): string {
-  const { summary, subcommands, argument, flags, examples } = commandOf(name);
-  // The words of help are the names of all commands.
-  const choice = name === "help" ? "COMMAND" : subcommands.join("|");
-  const words = [name, choice === "" ? "" : `[${choice}]`, argumentOf(name)];
+  const { summary, flags, examples } = commandOf(name);
+  const [first, ...others] = usagesOf(name);
   const own = Object.entries(flags).map(([flag, each]) => item(...commandFlagRow(flag, each)));
   const parts = [
-    ...(argument === undefined ? [] : [item(argument.placeholder, argument.description)]),
+    ...operandsOf(name).map(({ placeholder, description }) => item(placeholder, description)),
     ...own,
     ...examples.map(([line, purpose]) => item(`wgmon ${line}`, `Example: ${purpose}.`)),
   ];
   const details = parts.length === 0 ? [] : [".RS", ...parts, ".RE"];
-  return [item(words.filter((word) => word !== "").join(" "), summary), ...details].join("\n");
+  return [item(first!, summary, others), ...details].join("\n");
 }
 
-function item(term: string, what: string): string {
-  return `.TP\n.B ${quoted(text(term).replaceAll("-", "\\-"))}\n${text(what)}`;
+/** @param others terms with the same description. */
+function item(term: string, what: string, others: readonly string[] = []): string {
+  const bold = (each: string) => `.B ${quoted(text(each).replaceAll("-", "\\-"))}`;
+  const more = others.map((each) => `.TQ\n${bold(each)}\n`).join("");
+  return `.TP\n${bold(term)}\n${more}${text(what)}`;
 }
 
 /** On one line, and nothing in it is an escape or, at its begin, a request. */

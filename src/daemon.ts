@@ -20,6 +20,7 @@ import { reverseLookup } from "./platform/reverse-dns.ts";
 import { runtimeDirOf } from "./platform/socket-path.ts";
 import { isTerminal } from "./platform/standard-streams.ts";
 import type { Notifier } from "./platform/systemd-notify.ts";
+import type { Reloader } from "./reloader.ts";
 import { type Inputs, openInputs } from "./scan/inputs.ts";
 
 const STDERR = 2;
@@ -37,6 +38,8 @@ interface Parts {
   app: App | null;
   http: HttpServer | null;
   notifier: Notifier | null;
+  /** null: there is no app yet. */
+  reloader: Reloader | null;
   /** Whether SIGHUP was received before there was an app. */
   isReloadPending: boolean;
 }
@@ -48,8 +51,14 @@ export async function runDaemon(
 ): Promise<void> {
   const log = openLog(settings);
   for (const warning of warnings) log.warn(warning);
-  const parts: Parts = { app: null, http: null, notifier: null, isReloadPending: false };
-  handleSignals(parts, readCommand, log);
+  const parts: Parts = {
+    app: null,
+    http: null,
+    notifier: null,
+    reloader: null,
+    isReloadPending: false,
+  };
+  handleSignals(parts, log);
 
   const runtimeDir = runtimeDirOf(process.env);
   const locks = lockInstance(settings.stateDir, runtimeDir);
@@ -66,9 +75,11 @@ export async function runDaemon(
   parts.app = app;
   app.start();
   if (notifier !== null) publishStatus(notifier, app);
-  if (parts.isReloadPending) reload(readCommand, { app, log, notifier });
+  const reloader = await reloaderOf(app, { readCommand, log, notifier });
+  parts.reloader = reloader;
+  if (parts.isReloadPending) reload(reloader);
   await warnOfSecrets(files, settings, log);
-  parts.http = await startHttp(app, { runtimeDir, refusal: locks.socket, log });
+  parts.http = await startHttp(app, { runtimeDir, refusal: locks.socket, log, reloader });
 }
 
 function openLog(settings: Settings): LeveledLog {
@@ -80,7 +91,7 @@ function openLog(settings: Settings): LeveledLog {
 }
 
 /** SIGTERM and SIGINT stop the daemon; SIGHUP reloads the settings. */
-function handleSignals(parts: Parts, readCommand: Source["readCommand"], log: LeveledLog): void {
+function handleSignals(parts: Parts, log: LeveledLog): void {
   let isStopping = false;
   const stop = async (signal: NodeJS.Signals) => {
     if (isStopping) return;
@@ -94,11 +105,29 @@ function handleSignals(parts: Parts, readCommand: Source["readCommand"], log: Le
   process.on("SIGINT", (signal) => void stop(signal));
   const onTerminal = isTerminal(STDERR);
   process.on("SIGHUP", (signal) => {
-    const { app, notifier } = parts;
+    const { reloader } = parts;
     // The terminal that wgmon was started on was closed, so the daemon must not continue as root.
     if (onTerminal && !isTerminal(STDERR)) void stop(signal);
-    else if (app === null) parts.isReloadPending = true;
-    else reload(readCommand, { app, log, notifier });
+    else if (reloader === null) parts.isReloadPending = true;
+    else reload(reloader);
+  });
+}
+
+async function reloaderOf(
+  app: App,
+  options: { readCommand: Source["readCommand"]; log: LeveledLog; notifier: Notifier | null },
+): Promise<Reloader> {
+  // Loaded after "ready", because nothing depends on it.
+  const { Reloader } = await import("./reloader.ts");
+  const checkSecrets = (files: FilesRead, settings: Settings) =>
+    warnOfSecrets(files, settings, options.log);
+  return new Reloader({ ...options, app, hostname: hostname(), checkSecrets });
+}
+
+/** Reads the settings again. Mistakes in them are logged, and the current ones stay in effect. */
+function reload(reloader: Reloader): void {
+  reloader.reload().catch((error: unknown) => {
+    if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
   });
 }
 
@@ -136,7 +165,10 @@ async function createApp(
 
 async function startHttp(
   app: App,
-  { runtimeDir, refusal, log }: { runtimeDir: string; refusal: SystemError | null; log: Log },
+  {
+    reloader,
+    ...options
+  }: { runtimeDir: string; refusal: SystemError | null; log: Log; reloader: Reloader },
 ): Promise<HttpServer> {
   // Loaded last, because nothing depends on it.
   const [{ HttpServer }, { DaemonReadModel }, { makePageActions }] = await Promise.all([
@@ -149,9 +181,8 @@ async function startHttp(
     source: new DaemonReadModel(version, app.stages),
     actions: makePageActions(app.stages),
     settings: () => app.settings,
-    runtimeDir,
-    refusal,
-    log,
+    reload: () => reloader.reload(),
+    ...options,
     clock: systemClock,
   });
 }
@@ -198,27 +229,5 @@ async function warnOfSecrets(files: FilesRead, settings: Settings, log: Log): Pr
   const { checkSecrets } = await import("./config/secret-files.ts");
   for (const { verdict, found, fix } of checkSecrets(files, settings)) {
     if (verdict !== "ok") log.warn(`${found}; ${fix}`);
-  }
-}
-
-function reload(
-  readCommand: Source["readCommand"],
-  { app, log, notifier }: { app: App; log: LeveledLog; notifier: Notifier | null },
-): void {
-  notifier?.reloading();
-  try {
-    const { command, files } = readCommand();
-    if (command.type !== "run") return;
-    log.setLevel(command.settings.logLevel);
-    log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
-    for (const warning of command.warnings) log.warn(warning);
-    void warnOfSecrets(files, command.settings, log);
-  } catch (error) {
-    if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
-    log.error(
-      `settings not reloaded; the current ones stay in effect: ${error.message.replaceAll("\n", "; ")}`,
-    );
-  } finally {
-    notifier?.ready();
   }
 }

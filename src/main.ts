@@ -12,7 +12,7 @@ import { type Command, parseCommand } from "./config/config.ts";
 import type { FileRead, FilesRead } from "./config/secret-files.ts";
 import { runDaemon } from "./daemon.ts";
 import { folderOpenToOthers } from "./platform/file-access.ts";
-import { readFileAndMode } from "./platform/files.ts";
+import { listFolder, readFileAndMode } from "./platform/files.ts";
 import { hostname } from "./platform/machine-names.ts";
 import { print } from "./platform/standard-streams.ts";
 
@@ -37,6 +37,7 @@ function readCommand(): {
       files.set(path, { path: absolute(path), mode, hasUrl: hasUrl(text) });
       return file;
     },
+    listFolder: (path) => listFolder(absolute(path), { isRequired: true }),
     folderOpenToOthers: (path) => folderOpenToOthers(absolute(path)),
   });
   return { command, files };

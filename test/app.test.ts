@@ -213,7 +213,7 @@ test("names come from the device's file, tags from the settings, and both are in
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);
   await start(`[peers."${ALICE}"]\ntags = ["phone", "family"]\n[peers."${BOB}"]\nname = "bob"`);
   const sentEvents = sent.flatMap(({ events }) => events);
-  const peers = sentEvents.flatMap(({ data }) => ("peer" in data ? data.peer : []));
+  const peers = sentEvents.flatMap(({ data }) => ("session" in data ? data.peer : []));
   expect(peers.map(({ name, tags }) => [name, tags])).toEqual([
     ["ada", ["phone", "family"]],
     ["bob", []],

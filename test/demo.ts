@@ -295,7 +295,7 @@ async function arrival(client: Client): Promise<number> {
 
 /** The event as JSON with its most important fields. */
 function inShort({ type, host, data }: Event): string {
-  if (!("peer" in data)) return JSON.stringify({ type, host, data });
+  if (!("session" in data)) return JSON.stringify({ type, host, data });
   const { name, endpoint } = data.peer;
   return JSON.stringify({ type, host, data: { ...data, peer: { name, endpoint } } });
 }

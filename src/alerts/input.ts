@@ -142,13 +142,14 @@ export function inputOfChange(change: Change, named: Pick<NamedPeer, "name" | "t
 }
 
 /**
- * Converts a stored event. It has fewer details than the change that it was made of.
+ * Converts a stored event. It has fewer details than the change that it was made of. null: events about alerts are what
+ * the engine itself caused.
  *
  * @param atMs the time of the event.
  */
-export function inputOfEvent(event: Event, atMs: number): Input {
-  const { data } = event;
-  const { device } = data;
+export function inputOfEvent(event: Event, atMs: number): Input | null {
+  if (event.type === "alert.firing" || event.type === "alert.resolved") return null;
+  const { device } = event.data;
   // There may be a million events, and parsing times and copying objects take most of the time.
   const parse = (time: string) => (time === event.timestamp ? atMs : Date.parse(time));
   switch (event.type) {

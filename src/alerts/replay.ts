@@ -46,7 +46,8 @@ export function* replay(
 export function* recordedEvents(events: Iterable<Event>): Iterable<Recorded> {
   for (const event of events) {
     const atMs = Date.parse(event.timestamp);
-    yield { atMs, input: inputOfEvent(event, atMs) };
+    const input = inputOfEvent(event, atMs);
+    if (input !== null) yield { atMs, input };
   }
 }
 

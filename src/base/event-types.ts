@@ -1,5 +1,5 @@
 /**
- * The types of events, in the order in which they are listed. This list is separate from the schema of events, because
+ * The types of events, in the order in which they are listed, and a limit. They are separate from the schema of events, because
  * loading TypeBox costs start-up time; the compiler checks that schema and list have the same types.
  */
 
@@ -10,6 +10,11 @@ export const EVENT_TYPES = [
   "handshake.unknown",
   "device.added",
   "device.removed",
+  "alert.firing",
+  "alert.resolved",
 ] as const;
 
 export type EventType = (typeof EVENT_TYPES)[number];
+
+/** Alerts that one event lists at most. */
+export const ALERTS_MAX = 50;

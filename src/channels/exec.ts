@@ -158,6 +158,8 @@ function environment(message: Message): Record<string, string> {
   const last = events.at(-1)!;
   const data = events.length === 1 ? last.data : null;
   const peer = data !== null && "peer" in data ? data.peer : null;
+  const endpoint = data !== null && "session" in data ? data.peer.endpoint : null;
+  const alert = data !== null && "alerts" in data ? data : null;
   const variables = {
     WGMON_EVENT_ID: id,
     WGMON_EVENT_TYPE: data === null ? "digest" : last.type,
@@ -166,7 +168,9 @@ function environment(message: Message): Record<string, string> {
     WGMON_DEVICE: data?.device ?? "",
     WGMON_PEER: peer?.publicKey ?? "",
     WGMON_PEER_NAME: peer?.name ?? "",
-    WGMON_ENDPOINT: peer?.endpoint ?? "",
+    WGMON_ENDPOINT: endpoint ?? "",
+    WGMON_SEVERITY: alert?.severity ?? "",
+    WGMON_RULE: alert?.rule ?? "",
     WGMON_TEXT: truncateLines(formatLines(message), { max: TEXT_MAX }).join("\n"),
     WGMON_COUNT: String(events.length),
   };

@@ -1,6 +1,7 @@
 /** The commands' client for the HTTP API of the running wgmon (http/view.ts), over its Unix socket. */
 
 import { SystemError } from "../base/errors.ts";
+import type { Problem } from "../http/problem.ts";
 
 /** A response takes milliseconds, or seconds on a slow, busy machine. A suspended daemon does not respond. */
 const RESPONSE_TIMEOUT_MS = 20_000;
@@ -9,6 +10,7 @@ const STREAM_TIMEOUT_MS = 30_000;
 
 /** fetch needs an absolute URL. The request goes to the Unix socket, so the host has no effect. */
 const ORIGIN = "http://localhost";
+const JSON_TYPE = { "content-type": "application/json" };
 
 /** Answers the API requests of the commands: the daemon, or LocalApi if it is not running. */
 export interface ApiReader {
@@ -22,6 +24,9 @@ export interface ApiReader {
 
 /** No daemon listens on the socket. Some commands work without a daemon. */
 export class DaemonNotRunning extends SystemError {}
+
+/** There is nothing at the path of the request, such as an alert with an id. */
+export class NotFoundResponse extends SystemError {}
 
 /** The daemon does not respond, or ended during the request. Another attempt may succeed. */
 export class ConnectionLost extends SystemError {}
@@ -49,6 +54,20 @@ export class DaemonClient implements ApiReader {
   async get<View>(path: string): Promise<View> {
     const signal = AbortSignal.timeout(this.#timeouts.responseMs);
     return await this.#request(path, signal, viewOf<View>);
+  }
+
+  /**
+   * Sends a request that changes something, and returns the parsed response.
+   *
+   * @throws the same errors as `get`.
+   */
+  async send<View>(method: "POST" | "DELETE", path: string, body: object | null): Promise<View> {
+    const signal = AbortSignal.timeout(this.#timeouts.responseMs);
+    const init = {
+      method,
+      ...(body === null ? {} : { body: JSON.stringify(body), headers: JSON_TYPE }),
+    };
+    return await this.#request(path, signal, viewOf<View>, init);
   }
 
   /**
@@ -98,9 +117,11 @@ export class DaemonClient implements ApiReader {
     path: string,
     signal: AbortSignal,
     read: (response: Response, path: string) => Promise<Result>,
+    init: RequestInit = {},
   ): Promise<Result> {
     try {
-      return await read(await fetch(`${ORIGIN}${path}`, { unix: this.socket, signal }), path);
+      const response = await fetch(`${ORIGIN}${path}`, { ...init, unix: this.socket, signal });
+      return await read(response, path);
     } catch (error) {
       throw error instanceof SystemError ? error : this.#failure(error);
     }
@@ -145,8 +166,9 @@ export async function viewOf<View>(response: Response, path: string): Promise<Vi
     throw new SystemError(operation, `${response.status}`, "the response is not JSON");
   }
   if (response.ok) return view as View;
-  const { title = "", detail = "" } = view as { readonly title?: string; readonly detail?: string };
+  const { title = "", detail = "", errors = [] } = view as Partial<Problem>;
   const { status } = response;
-  const Failure = status >= 500 ? ConnectionLost : SystemError;
-  throw new Failure(operation, detail || title, `${status}`);
+  const details = errors.map((each) => `${each.parameter}: ${each.detail}`).join("; ");
+  const Failure = status >= 500 ? ConnectionLost : status === 404 ? NotFoundResponse : SystemError;
+  throw new Failure(operation, detail || details || title, `${status}`);
 }

@@ -159,5 +159,5 @@ function lineOf(event: Event, { request, paint }: Options): string {
 
 /** The tunnel address of the event's peer; empty if it has none. */
 function addressOf({ data }: Event): string {
-  return "peer" in data ? shortTunnelAddress(data.peer.allowedIps) : "";
+  return "session" in data ? shortTunnelAddress(data.peer.allowedIps) : "";
 }

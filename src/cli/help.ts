@@ -2,11 +2,13 @@
 
 import { formatList } from "../base/redact.ts";
 import {
+  type Argument,
   COMMAND_NAMES,
   COMMAND_SECTIONS,
   type CommandName,
   commandOf,
   commands,
+  operandOf,
 } from "../config/commands-table.ts";
 import {
   keyOf,
@@ -121,22 +123,16 @@ function targetKeys(): string {
 }
 
 function commandHelp(command: CommandName): string {
-  const {
-    summary,
-    subcommands,
-    argument,
-    flags,
-    takesSettings,
-    relevant = [],
-  } = commandOf(command);
+  const { summary, flags, takesSettings, relevant = [] } = commandOf(command);
   const own = Object.entries(flags).map(([name, setting]) => commandFlagRow(name, setting));
-  const choices = command === "help" ? "COMMAND" : subcommands.join("|");
-  const choice = choices === "" ? "" : ` [${choices}]`;
-  const word = argument === undefined ? "" : ` ${argumentOf(command)}`;
   const parts = [
     `wgmon ${command}: ${summary}`,
-    `Usage: wgmon ${command}${choice}${word} [flags]`,
-    argument === undefined ? "" : entry(argument.placeholder, argument.description, MEANING_COLUMN),
+    usagesOf(command)
+      .map((line, index) => `${index === 0 ? "Usage:" : "      "} wgmon ${line} [flags]`)
+      .join("\n"),
+    operandsOf(command)
+      .map(({ placeholder, description }) => entry(placeholder, description, MEANING_COLUMN))
+      .join("\n"),
     list("Flags", [...own, HELP_FLAG], MEANING_COLUMN),
     relevant.length === 0
       ? ""
@@ -187,10 +183,38 @@ function termOf(command: CommandName): string {
 }
 
 /** `NAME`, or `[TEXT]` if it may be left out; empty: the command takes no word. */
-export function argumentOf(command: CommandName): string {
+function argumentOf(command: CommandName): string {
   const { argument } = commandOf(command);
-  if (argument === undefined) return "";
-  return argument.isOptional ? `[${argument.placeholder}]` : argument.placeholder;
+  return argument === undefined ? "" : wordOf(argument);
+}
+
+/** `NAME`, `[TEXT]`, `MATCHER...` */
+function wordOf({ placeholder, isOptional, isRepeated }: Argument): string {
+  const word = isRepeated === true ? `${placeholder}...` : placeholder;
+  return isOptional ? `[${word}]` : word;
+}
+
+/** The command with its words: one line, or one for each subcommand if some of them take words of their own. */
+export function usagesOf(command: CommandName): string[] {
+  const { subcommands, operands } = commandOf(command);
+  if (operands !== undefined) {
+    const lines = subcommands.map((subcommand) => {
+      const operand = operandOf(command, subcommand);
+      const word = operand === undefined ? "" : ` ${wordOf(operand)}`;
+      return `${command} ${subcommand}${word}`;
+    });
+    return [command, ...lines];
+  }
+  // The words of help are the names of all commands.
+  const choices = command === "help" ? "COMMAND" : subcommands.join("|");
+  const words = [command, choices === "" ? "" : `[${choices}]`, argumentOf(command)];
+  return [words.filter((word) => word !== "").join(" ")];
+}
+
+/** What the words of the user's own mean. */
+export function operandsOf(command: CommandName): Argument[] {
+  const { argument, operands = {} } = commandOf(command);
+  return [...(argument === undefined ? [] : [argument]), ...Object.values(operands)];
 }
 
 export function settingsOf(section: SettingSection): SettingName[] {

@@ -19,7 +19,7 @@ export const PAGE_SIZE = 1000;
 export function periodOf(
   { since, until }: Pick<HistoryRequest, "since" | "until">,
   nowMs: number,
-  command: "sessions" | "events",
+  command: "sessions" | "events" | "alerts",
 ): { readonly since: string | null; readonly until: string | null } {
   const [from, to] = [since, until].map((time) => (time === null ? null : timeOf(time, nowMs)));
   if (from !== null && to !== null && from! >= to!) {
@@ -31,7 +31,8 @@ export function periodOf(
   return { since: from ?? null, until: to ?? null };
 }
 
-function timeOf(time: Time, nowMs: number): string {
+/** In RFC 3339. */
+export function timeOf(time: Time, nowMs: number): string {
   if ("atMs" in time) return new Date(time.atMs).toISOString();
   if ("agoMs" in time) return new Date(nowMs - time.agoMs).toISOString();
   const now = new Date(nowMs);

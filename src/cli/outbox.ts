@@ -1,6 +1,6 @@
 /** `wgmon outbox`: lists, retries or drops dead letters and waiting events. */
 
-import { counted, shortName } from "../base/text.ts";
+import { counted, sanitize, shortName } from "../base/text.ts";
 import type { OutboxRequest } from "../config/command-requests.ts";
 import { describeEvent, duration } from "../events/event.ts";
 import type { DeadLetter, QueuedEvent, TargetBacklog } from "../store/outbox-rows.ts";
@@ -114,7 +114,9 @@ function printList({ queues, letters }: Found, { print, nowMs }: Options): void 
   if (letters.length > 0) print(`${counted(letters.length, "dead letter")}:`);
   for (const { label, event, reason, atMs } of letters.slice(-LETTERS_MAX)) {
     print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
-    print(`    ${event.timestamp} ${describeEvent(event, shortName)}`);
+    print(
+      `    ${event.timestamp} ${describeEvent(event, { name: shortName, sentence: sanitize })}`,
+    );
   }
   if (letters.length > LETTERS_MAX) print(`  ... the latest ${LETTERS_MAX}; --json lists all`);
 }

@@ -86,11 +86,10 @@ async function fetchReport(
     api.get<Page<StoredEventView>>(`/v1/events?${query.toString()}`),
   ]);
   const latest = events.items.map(({ event }) => event);
-  const lastData = latest.find(({ data }) => "peer" in data)?.data;
-  const lastName = lastData !== undefined && "peer" in lastData ? lastData.peer.name : null;
+  const [lastPeer] = latest.flatMap(({ data }) => ("peer" in data ? (data.peer ?? []) : []));
   return {
     publicKey,
-    name: detail?.name ?? sessions.items[0]?.name ?? lastName,
+    name: detail?.name ?? sessions.items[0]?.name ?? lastPeer?.name ?? null,
     detail,
     listenPort: devices.items.find(({ name }) => name === device)?.listenPort ?? null,
     sessions: sessions.items,

@@ -2,7 +2,13 @@
 
 import { formatList, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
-import { COMMAND_NAMES, type CommandName, commandOf, longName } from "./commands-table.ts";
+import {
+  COMMAND_NAMES,
+  type CommandName,
+  commandOf,
+  longName,
+  operandOf,
+} from "./commands-table.ts";
 import { type RawSettings, split } from "./resolve.ts";
 import { isSettingName, type Setting, SETTING_NAMES, settingOf, table } from "./settings-table.ts";
 
@@ -12,8 +18,10 @@ export interface ParsedArgs {
   readonly commandWord: "absent" | "known" | "unknown";
   /** `retry` of `outbox retry`; null: no subcommand is given. */
   readonly subcommand: string | null;
-  /** The word of the user's own after the command: `alice` of `peer alice`; null: none is given. */
+  /** The first word of the user's own: `alice` of `peer alice`; null: none is given. */
   readonly argument: string | null;
+  /** All words of the user's own: `peer=alice` and `device=wg0` of `silence add peer=alice device=wg0`. */
+  readonly operands: readonly string[];
   /** The given flags, by name. */
   readonly found: RawSettings;
   readonly help: boolean;
@@ -114,6 +122,7 @@ function readPositionals([first, ...rest]: readonly string[]): {
   commandWord: ParsedArgs["commandWord"];
   subcommand: string | null;
   argument: string | null;
+  operands: readonly string[];
   problems: string[];
 } {
   const problems: string[] = [];
@@ -124,19 +133,22 @@ function readPositionals([first, ...rest]: readonly string[]): {
     if (isCommand(first)) command = first;
     else problems.push(explainUnknownCommand(first));
   }
-  const { subcommands, argument: wanted } = commandOf(command);
+  const { subcommands, argument } = commandOf(command);
+  let wanted = argument;
   let subcommand: string | null = null;
-  let argument: string | null = null;
+  const operands: string[] = [];
   for (const [index, next] of rest.entries()) {
-    if (wanted !== undefined && index === 0 && next !== "") {
-      argument = next;
-    } else if (wanted !== undefined && index > 0) {
+    const hasAll = operands.length > 0 && wanted?.isRepeated !== true;
+    if (wanted !== undefined && !hasAll && next !== "") {
+      operands.push(next);
+    } else if (wanted !== undefined && hasAll) {
       const hint = "write a name with spaces in quotes";
       problems.push(`"${safePrefix(next)}" is not expected here; ${hint}`);
     } else if (index > 0 || subcommands.length === 0) {
       problems.push(`"${safePrefix(next)}" is not expected here`);
     } else if (subcommands.includes(next)) {
       subcommand = next;
+      wanted = operandOf(command, next);
     } else if (command === "help") {
       problems.push(explainUnknownCommand(next));
     } else {
@@ -144,7 +156,14 @@ function readPositionals([first, ...rest]: readonly string[]): {
       problems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
     }
   }
-  return { command, commandWord, subcommand, argument, problems };
+  return {
+    command,
+    commandWord,
+    subcommand,
+    argument: operands[0] ?? null,
+    operands,
+    problems,
+  };
 }
 
 function explainUnknownCommand(word: string): string {

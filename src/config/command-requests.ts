@@ -1,6 +1,7 @@
 /** The requests of the commands: the values of the flags that are not settings. */
 
-import { formatList } from "../base/redact.ts";
+import { parseMatcher } from "../alerts/silences.ts";
+import { formatList, quoteSafely } from "../base/redact.ts";
 import { SEARCH_MAX } from "../base/text.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
@@ -69,6 +70,47 @@ export interface EventsRequest extends HistoryRequest {
   readonly json: boolean;
 }
 
+/** `wgmon alerts`: the alerts that fire or are pending, and with a period or a limit also those that are over. */
+export interface AlertListRequest extends HistoryRequest {
+  readonly action: "list";
+  /** Whether the user asked for alerts of the past. */
+  readonly isPast: boolean;
+  /** null: all rules. */
+  readonly rule: string | null;
+  readonly json: boolean;
+}
+
+/** `wgmon alerts test`: what rules would have sent. */
+export interface AlertTestRequest extends Pick<HistoryRequest, "until" | "requestedDevices"> {
+  readonly action: "test";
+  readonly since: Time;
+  /** The settings file with the rules; null: the rules of the settings. */
+  readonly file: string | null;
+  /** null: all rules. */
+  readonly rule: string | null;
+  readonly json: boolean;
+}
+
+export interface AlertExplainRequest extends QueryRequest {
+  readonly action: "explain";
+  readonly id: string;
+  readonly json: boolean;
+}
+
+export type AlertsRequest = AlertListRequest | AlertTestRequest | AlertExplainRequest;
+
+export type SilenceRequest =
+  | { readonly action: "list"; readonly json: boolean }
+  | {
+      readonly action: "add";
+      /** As they are written: `peer=branch-*`. All are valid. */
+      readonly matchers: readonly string[];
+      readonly end: { readonly forMs: number } | { readonly until: Time };
+      readonly comment: string;
+      readonly json: boolean;
+    }
+  | { readonly action: "expire"; readonly id: string; readonly json: boolean };
+
 export interface TopRequest extends QueryRequest {
   readonly intervalMs: number;
 }
@@ -91,10 +133,18 @@ export interface ReceiveRequest {
 
 export type Shell = "bash" | "zsh" | "fish";
 
-/** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
+/** Default limits of `sessions`, `events` and `alerts`, if neither --limit nor --since is given. */
 const SESSIONS_LIMIT = 50;
 
 const EVENTS_LIMIT = 20;
+
+const ALERTS_LIMIT = 50;
+
+/** Default period of `alerts test`. */
+const TEST_DAYS = 30;
+/** As in the API: SilenceBody in http/schemas.ts. */
+const COMMENT_MAX = 500;
+const MATCHERS_MAX = 10;
 
 export function outboxRequest(line: ParsedArgs, errors: string[]): OutboxRequest {
   const { flags } = commands.outbox;
@@ -204,6 +254,74 @@ export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest
     types: given === undefined ? [] : parseAll(flags.type, given, errors).map(({ value }) => value),
     json: commandFlag(line, "json", flags.json, errors) === true,
   };
+}
+
+export function alertsRequest(line: ParsedArgs, errors: string[]): AlertsRequest {
+  const { flags } = commands.alerts;
+  const { subcommand, argument, found } = line;
+  const json = commandFlag(line, "json", flags.json, errors) === true;
+  const rule = commandFlag(line, "rule", flags.rule, errors);
+  const refuse = (...names: readonly string[]) => {
+    for (const name of names) {
+      if (found.has(name)) errors.push(`--${name}: has no effect on wgmon alerts ${subcommand}`);
+    }
+  };
+  if (subcommand === "explain") {
+    refuse("rule", "peer", "since", "until", "limit");
+    const example = "wgmon alerts lists the ids";
+    if (argument === null) errors.push(`wgmon alerts explain needs the id of an alert; ${example}`);
+    return { action: "explain", id: argument ?? "", json, ...queryRequest(line) };
+  }
+  const history = historyRequest(line, flags, ALERTS_LIMIT, errors);
+  if (subcommand === "test") {
+    refuse("peer", "limit");
+    const { until, requestedDevices } = history;
+    const since = history.since ?? { agoMs: TEST_DAYS * 86_400_000 };
+    return { action: "test", file: argument, rule, since, until, requestedDevices, json };
+  }
+  const isPast = ["since", "until", "limit"].some((name) => found.has(name));
+  return { action: "list", ...history, isPast, rule, json };
+}
+
+export function silenceRequest(line: ParsedArgs, errors: string[]): SilenceRequest {
+  const { flags } = commands.silence;
+  const { subcommand, argument, operands, found } = line;
+  const json = commandFlag(line, "json", flags.json, errors) === true;
+  const forMs = commandFlag(line, "for", flags.for, errors);
+  const until = commandFlag(line, "until", flags.until, errors);
+  const comment = commandFlag(line, "comment", flags.comment, errors) ?? "";
+  if (subcommand !== "add") {
+    for (const name of ["for", "until", "comment"]) {
+      if (found.has(name)) errors.push(`--${name}: is for wgmon silence add`);
+    }
+    if (subcommand !== "expire") return { action: "list", json };
+    const hint = "wgmon silence list prints the ids";
+    if (argument === null) errors.push(`wgmon silence expire needs the id of a silence; ${hint}`);
+    return { action: "expire", id: argument ?? "", json };
+  }
+  if (operands.length === 0) {
+    errors.push("wgmon silence add needs which alerts it is for, such as 'peer=branch-*'");
+  }
+  if (operands.length > MATCHERS_MAX) {
+    errors.push(`wgmon silence add: there are too many matchers; the maximum is ${MATCHERS_MAX}`);
+  }
+  for (const text of operands) {
+    const matcher = parseMatcher(text);
+    if (typeof matcher === "string") errors.push(`wgmon silence add: ${matcher}`);
+  }
+  if (comment.length > COMMENT_MAX) {
+    errors.push(`--comment: is too long; the maximum is ${COMMENT_MAX} characters`);
+  }
+  if (found.has("for") && found.has("until")) {
+    errors.push("--for and --until: give only one of them");
+  } else if (!found.has("for") && !found.has("until")) {
+    errors.push("wgmon silence add needs an end: --for 2h, or --until 18:00");
+  } else if (until !== null && "agoMs" in until) {
+    const [text = ""] = found.get("until")!.texts;
+    errors.push(`--until: ${quoteSafely(text)} is not a time in the future; write --for 2h`);
+  }
+  const end = until === null ? { forMs: forMs ?? 0 } : { until };
+  return { action: "add", matchers: operands, end, comment, json };
 }
 
 function historyRequest(

@@ -12,6 +12,7 @@ import {
   listenAddress,
   messageId,
   peerName,
+  ruleName,
   string,
   targetName,
   time,
@@ -33,6 +34,8 @@ interface CommandEntry {
   readonly subcommands: readonly string[];
   /** The operand that follows the command. Absent: the command takes none. */
   readonly argument?: Argument;
+  /** The operands that follow the subcommands, by subcommand. A subcommand that is absent takes none. */
+  readonly operands?: Readonly<Record<string, Argument>>;
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
   /** The settings that have an effect on the command, for its help; it accepts all flags of wgmon run. */
@@ -47,6 +50,10 @@ export interface Argument {
   readonly placeholder: string;
   readonly description: string;
   readonly isOptional: boolean;
+  /** Several of them may follow. */
+  readonly isRepeated?: true;
+  /** The candidates of shell completion. */
+  readonly suggests?: "file" | "alert" | "silence";
 }
 
 const target = { ...targetName(), defaultValue: null };
@@ -68,6 +75,12 @@ const json = (item: string) => ({
   description: `print JSON, a line for each ${item}`,
   defaultValue: "false",
 });
+const rule = {
+  ...ruleName(),
+  description: "only alerts of this rule",
+  defaultValue: null,
+  defaultNote: "all",
+};
 const historyFlags = (items: string, count: number) => ({
   since: {
     ...time(),
@@ -307,6 +320,93 @@ export const commands = {
       ["events -n 5 --peer alice", "the latest five of a peer"],
     ],
   },
+  alerts: {
+    section: "view",
+    summary: "print the alerts that fire, and why; test rules on the past",
+    subcommands: ["test", "explain"],
+    operands: {
+      test: {
+        placeholder: "FILE",
+        description:
+          "test: a settings file with the rules to test on the past; without it, the rules of the settings",
+        isOptional: true,
+        suggests: "file",
+      },
+      explain: {
+        placeholder: "ID",
+        description: "explain: the id of an alert, such as alert-17: why it fired, who received it",
+        isOptional: false,
+        suggests: "alert",
+      },
+    },
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      rule,
+      peer,
+      device,
+      ...historyFlags("alerts that fired", 50),
+      json: json("alert, or message"),
+    },
+    examples: [
+      ["alerts", "what fires, what is pending and what is held back"],
+      ["alerts --since yesterday", "also the alerts that are over"],
+      ["alerts explain alert-17", "why it fired, and which messages were sent"],
+      ["alerts test --since 30d", "what the rules would have sent in 30 days"],
+      ["alerts test ./wgmon.toml", "the same for the rules of another file"],
+    ],
+  },
+  silence: {
+    section: "events",
+    summary: "hold the messages of alerts back for some time",
+    subcommands: ["list", "add", "expire"],
+    operands: {
+      add: {
+        placeholder: "MATCHER",
+        description:
+          "add: which alerts, such as 'peer=branch-*'; the fields are peer, tag, device, rule, severity and target; an alert must match all",
+        isOptional: false,
+        isRepeated: true,
+      },
+      expire: {
+        placeholder: "ID",
+        description: "expire: the id of the silence that is to end now",
+        isOptional: false,
+        suggests: "silence",
+      },
+    },
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      for: {
+        ...duration(1000, "366d"),
+        example: "2h",
+        description: "add: how long",
+        defaultValue: null,
+        defaultNote: "until --until",
+      },
+      until: {
+        ...time(),
+        short: "U",
+        description: 'add: when it ends, such as 18:00 or "2026-11-22 16:00"',
+        defaultValue: null,
+        defaultNote: "for --for",
+      },
+      comment: {
+        ...string("TEXT", "maintenance"),
+        description: "add: why; it is shown with each message that is held back",
+        defaultValue: null,
+        defaultNote: "none",
+      },
+      json: json("silence"),
+    },
+    examples: [
+      ["silence add 'peer=branch-*' --for 2h --comment maintenance", "for two hours"],
+      ["silence add device=wg0 severity=warning --until 18:00", "alerts that match both"],
+      ["silence", "list the silences that have not ended"],
+      ["silence expire ID", "end one of them now"],
+    ],
+  },
   top: {
     section: "view",
     summary: "show the peers live, on the whole terminal",
@@ -431,4 +531,10 @@ export function longName(written: string): string {
 
 export function commandOf(name: CommandName): CommandEntry {
   return commands[name];
+}
+
+/** The operand of a subcommand; undefined: it takes none. */
+export function operandOf(command: CommandName, subcommand: string): Argument | undefined {
+  const { operands = {} } = commandOf(command);
+  return Object.hasOwn(operands, subcommand) ? operands[subcommand] : undefined;
 }

@@ -8,8 +8,13 @@ import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
+  type AlertExplainRequest,
+  type AlertListRequest,
+  alertsRequest,
+  type AlertTestRequest,
   commandFlag,
   type DoctorRequest,
   doctorRequest,
@@ -27,6 +32,8 @@ import {
   sessionsRequest,
   type Shell,
   shellOf,
+  type SilenceRequest,
+  silenceRequest,
   type StatusRequest,
   statusRequest,
   type TopRequest,
@@ -103,6 +110,10 @@ export type Command =
   | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
+  | ({ readonly type: "alerts" } & (AlertListRequest | AlertExplainRequest) & Configured)
+  /** `rules`: those to test. */
+  | ({ readonly type: "alerts"; readonly rules: readonly Rule[] } & AlertTestRequest & Configured)
+  | ({ readonly type: "silence" } & SilenceRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
   /** `command`: the command to describe; null: print the short help. */
   | { readonly type: "help"; readonly command: CommandName | null }
@@ -186,6 +197,12 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       const request = eventsRequest(line, errors);
       return { type: "events", ...request, ...configure(line.found, sources, errors) };
     }
+    case "alerts":
+      return alertsCommand(line, sources, errors);
+    case "silence": {
+      const request = silenceRequest(line, errors);
+      return { type: "silence", ...request, ...configure(line.found, sources, errors) };
+    }
     case "top": {
       const request = topRequest(line, errors);
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
@@ -197,7 +214,13 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
   }
 }
 
-function configure(flags: RawSettings, sources: Sources, errors: string[]): Configured {
+/** @param besides settings whose targets and MMDB files the rules can use, too; null: only those that are read. */
+function configure(
+  flags: RawSettings,
+  sources: Sources,
+  errors: string[],
+  besides: Settings | null = null,
+): Configured {
   const { env, hostname } = sources;
   const warnings: string[] = [];
   const variables = readVariables(env, errors, warnings);
@@ -214,7 +237,13 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const listen = readListen({ sources, resolved, errors, warnings });
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
-  return { settings: { ...base, ...listen, targets, stateDir, names }, warnings };
+  const context = { sources, resolved, file, errors, warnings };
+  const alerts = readAlerts(context, {
+    targets: [...targets, ...(besides?.targets ?? [])],
+    places: [...base.places, ...(besides?.places ?? [])],
+    reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
+  });
+  return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
 /** The path of the settings file; null: the given path is invalid. */
@@ -229,7 +258,7 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<Settings, "targets" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),
@@ -251,7 +280,6 @@ function settingsOf(
     logLevel: resolved.value("log-level"),
     host: resolved.values("host")[0] ?? hostname,
     peers: file.peers,
-    alerts: [],
     places: [...new Set(resolved.values("places"))],
     file: file.path,
   };
@@ -331,6 +359,32 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
   return word;
 }
 
+function alertsCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+  const request = alertsRequest(line, errors);
+  const configured = configure(line.found, sources, errors);
+  if (request.action !== "test") return { type: "alerts", ...request, ...configured };
+  const rules = testedRules(request, configured, { line, sources, errors });
+  const { rule } = request;
+  const wanted = rule === null ? rules : rules.filter(({ name }) => name === rule);
+  if (wanted.length === 0 && rule !== null && errors.length === 0) {
+    const names = rules.map(({ name }) => name);
+    errors.push(noSuch({ flag: "rule", what: "rule", word: rule }, names));
+  }
+  return { type: "alerts", ...request, rules: wanted, ...configured };
+}
+
+/** The rules of the file, or of the settings. The store and the targets are always those of the settings. */
+function testedRules(
+  { file }: AlertTestRequest,
+  { settings }: Configured,
+  { line, sources, errors }: { line: ParsedArgs; sources: Sources; errors: string[] },
+): readonly Rule[] {
+  if (file === null) return settings.alerts;
+  const config = { origin: "flag", where: "wgmon alerts test", texts: [file] } as const;
+  const found = new Map([...line.found, ["config", config] as const]);
+  return configure(found, sources, errors, settings).settings.alerts;
+}
+
 /** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */
 function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const request = doctorRequest(line, errors);
@@ -348,6 +402,7 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
     env: {},
     hostname,
     readFile: () => null,
+    listFolder: () => [],
     folderOpenToOthers: () => null,
   };
   const defaults = describe(configure(new Map(), noSources, []).settings);

@@ -1,5 +1,6 @@
 /** Which settings a reload changes, and which need a restart. Pure. */
 
+import { SigningSecret } from "../channels/signature.ts";
 import type { Settings } from "./config.ts";
 
 /** The settings that need a restart, each with its flag, or its flags. */
@@ -21,6 +22,41 @@ interface Reloaded {
   readonly settings: Settings;
   /** Names of the changed settings that need a restart. */
   readonly needRestart: readonly string[];
+}
+
+/** Flags, or keys of the settings file, whose names do not follow from the name of the property. */
+const NAMES: Partial<Record<keyof Settings, string>> = {
+  captureInterface: "interface",
+  devices: "device",
+  targets: "target",
+  alerts: "alert",
+  listenTokens: "listen-token-file",
+  file: "config",
+};
+
+/** The names of the settings whose values differ: flags, or keys of the settings file. No values, which may be secrets. */
+export function changedSettings(before: Settings, after: Settings): string[] {
+  const keys = Object.keys(after) as (keyof Settings)[];
+  return keys
+    .filter((key) => comparable(before[key]) !== comparable(after[key]))
+    .map((key) => NAMES[key] ?? kebab(key.replace(/(Ms|Bytes)$/, "")));
+}
+
+/** Equal secrets sign it equally. */
+const NOTHING = { id: "", timestamp: "0", body: new Uint8Array() };
+
+/** A text that is the same for equal values. Functions are left out, because those of equal formats differ. */
+function comparable(value: unknown): string {
+  return JSON.stringify(value, (_key, each: unknown) => {
+    if (each instanceof Map) return [...each];
+    if (each instanceof SigningSecret) return each.sign(NOTHING);
+    return each;
+  });
+}
+
+/** `idle-timeout` of `idleTimeout` */
+function kebab(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 export function mergeReloaded(current: Settings, wanted: Settings): Reloaded {

@@ -19,6 +19,12 @@ export interface Sources {
    */
   readFile(path: string): TextFile | null;
   /**
+   * Returns the names in a folder; none if it does not exist.
+   *
+   * @throws SystemError when it exists and cannot be listed.
+   */
+  listFolder(path: string): readonly string[];
+  /**
    * Returns the first parent folder of a file in which other users could replace the file or a parent folder of it;
    * null: there is no such folder.
    *
@@ -135,7 +141,8 @@ export function textsOfToml(
   const texts: string[] = [];
   for (const item of items) {
     if (!type.tomlTypes.some((allowed) => allowed === typeof item)) {
-      const wanted = `a ${type.tomlTypes[0]}${type.separator === undefined ? "" : " or a list of strings"}`;
+      const [name] = type.tomlTypes;
+      const wanted = `a ${name}${type.separator === undefined ? "" : ` or a list of ${name}s`}`;
       errors.push(
         `${where}: must be ${wanted}, not ${isList ? "a list with " : ""}${typeName(item)}`,
       );

@@ -6,8 +6,9 @@ import { dirname } from "node:path";
 import { type Finding, ok, problem, warning } from "../base/check.ts";
 import { SystemError } from "../base/errors.ts";
 import { fileName, hasUrl } from "../base/redact.ts";
-import { type FileMode, readTextFile } from "../platform/files.ts";
+import { type FileMode, listFolder, readTextFile } from "../platform/files.ts";
 import type { Settings } from "./config.ts";
+import { filesOfFolder, isPart } from "./settings-file.ts";
 
 /** The files that a command's settings were read from, by their paths as given. */
 export type FilesRead = ReadonlyMap<string, FileRead>;
@@ -26,7 +27,7 @@ export function checkSecrets(
   { file, listenTls }: Pick<Settings, "file" | "listenTls">,
 ): Finding[] {
   const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {
-    const isSettings = given === file;
+    const isSettings = given === file || isPart(given);
     return judgeFile(path, mode?.isRegular === true ? mode.bits & 0o777 : null, {
       isSecret: !isSettings || hasUrl,
       isSettings,
@@ -34,7 +35,10 @@ export function checkSecrets(
   });
   // The daemon's settings file, which this process has not read.
   if (file !== null && file.startsWith("/") && !files.has(file)) {
-    findings.push(...judgeFile(file, modeOf(file), { isSecret: hasUrlIn(file), isSettings: true }));
+    for (const path of [file, ...partsOf(file)]) {
+      const what = { isSecret: hasUrlIn(path), isSettings: true };
+      findings.push(...judgeFile(path, modeOf(path), what));
+    }
   }
   if (listenTls !== null) {
     const bits = modeOf(listenTls.key);
@@ -47,6 +51,11 @@ export function checkSecrets(
       ? "the permissions of 1 file"
       : `the permissions of ${findings.length} files`;
   return findings.length === 0 ? [] : [ok(`${checked} are correct`)];
+}
+
+/** The files in wgmon.d that this process can list. */
+function partsOf(file: string): string[] {
+  return filesOfFolder({ listFolder }, file, []);
 }
 
 function hasUrlIn(path: string): boolean {

@@ -1,9 +1,12 @@
-/** Reads the settings file: TOML, with a key for each setting, and tables for peers and targets. */
+/**
+ * Reads the settings file: TOML, with a key for each setting, and tables for peers, targets and alerts. The files of the
+ * folder wgmon.d beside it may have more tables.
+ */
 
 import { parse, TomlError } from "smol-toml";
 
 import { SystemError } from "../base/errors.ts";
-import { fileName, quoteSafely, safePrefix } from "../base/redact.ts";
+import { fileName, formatList, quoteSafely, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
 import type { FileMode, TextFile } from "../platform/files.ts";
@@ -36,17 +39,33 @@ export interface PeerSettings {
 export interface SettingsFile {
   /** null: there is no settings file. */
   readonly path: string | null;
-  /** The mode of the file when it was read; null: there is no file, or its mode is unknown. */
+  readonly found: RawSettings;
+  readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
+  /** The settings file, if there is one, and the files of wgmon.d in the order of their names. */
+  readonly parts: readonly SettingsPart[];
+}
+
+/** A file with tables that other modules read. */
+export interface SettingsPart {
+  readonly path: string;
+  /** The mode of the file when it was read; null: unknown. */
   readonly mode: FileMode | null;
   /** The name of the file in messages. */
   readonly where: string;
-  readonly found: RawSettings;
-  readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
+  readonly text: string;
   /** The unchecked value of the key `target`, which targets.ts reads; undefined: the key is absent. */
   readonly target: unknown;
+  /** The same of `alert`, which alerts.ts reads. */
+  readonly alert: unknown;
 }
 
-/** Reads the settings file. `named` is null if there is no file to read. */
+/** The keys of tables. */
+const TABLES = ["peers", "target", "alert"] as const;
+
+/** The folder with more files, beside the settings file. */
+const FOLDER = "wgmon.d";
+
+/** Reads the settings file and wgmon.d. `named` is null if there is no file to read. */
 export function readSettingsFile(
   sources: Sources,
   named: NamedFile | null,
@@ -54,38 +73,100 @@ export function readSettingsFile(
 ): SettingsFile {
   const found: RawSettings = new Map();
   const peers = new Map<PublicKey, PeerSettings>();
-  const path = named?.path ?? "";
-  const where = fileName(path);
-  const empty: SettingsFile = { path: null, mode: null, where, found, peers, target: undefined };
-  if (named === null) return empty;
+  const parts: SettingsPart[] = [];
+  if (named === null) return { path: null, found, peers, parts };
 
-  let file: TextFile | null;
-  try {
-    file = sources.readFile(path);
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    errors.push(`${where}: cannot be read: ${error.code}`);
-    return empty;
-  }
-  if (file === null) {
-    if (!named.isOptional) errors.push(`${named.where}: there is no file ${where}`);
-    return empty;
-  }
-
+  const main = readPart(sources, named, errors);
+  if (main === null && !named.isOptional) return { path: null, found, peers, parts };
   const names = SETTING_NAMES.filter(inFile);
-  const { peers: peerTables, target, ...root } = parseToml(file.text, where, errors);
-  for (const [key, value] of Object.entries(root)) {
+  const keys = [...names.map(keyOf), ...TABLES];
+  for (const [key, value] of Object.entries(main?.others ?? {})) {
+    const { where } = main!;
     const name = names.find((candidate) => keyOf(candidate) === key);
     if (name === undefined) {
-      errors.push(unknownKey(key, where, [...names.map(keyOf), "peers", "target"]));
+      errors.push(unknownKey(key, where, keys));
       continue;
     }
     const place = `${where}: ${key}`;
     const texts = textsOfToml(settingOf(name), { value, where: place }, errors);
     if (texts !== null) found.set(name, { origin: "file", where: place, texts });
   }
-  if (peerTables !== undefined) readPeers(peerTables, where, { peers, errors });
-  return { path, mode: file.mode, where, found, peers, target };
+  const read = main === null ? [] : [main];
+  for (const path of filesOfFolder(sources, named.path, errors)) {
+    const part = readPart(sources, { path, where: "", isOptional: true }, errors);
+    if (part === null) continue;
+    read.push(part);
+    for (const key of Object.keys(part.others)) {
+      errors.push(
+        keys.includes(key)
+          ? `${part.where}: ${key} is allowed only in ${fileName(named.path)}; here are allowed ${formatList(TABLES, "and")}`
+          : unknownKey(key, part.where, TABLES),
+      );
+    }
+  }
+  const owners = new Map<string, string>();
+  for (const { peers: section, where } of read) {
+    if (section !== undefined) readPeers(section, where, { peers, owners, errors });
+  }
+  return { path: main?.path ?? null, found, peers, parts: read };
+}
+
+interface ReadPart extends SettingsPart {
+  /** The unchecked value of the key `peers`; undefined: the key is absent. */
+  readonly peers: unknown;
+  /** The other keys. */
+  readonly others: Readonly<Record<string, unknown>>;
+}
+
+/** null: there is no such file, or it cannot be read, which `errors` receives. */
+function readPart(sources: Sources, named: NamedFile, errors: string[]): ReadPart | null {
+  const { path } = named;
+  const where = fileName(path);
+  let file: TextFile | null;
+  try {
+    file = sources.readFile(path);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    errors.push(`${where}: cannot be read: ${error.code}`);
+    return null;
+  }
+  if (file === null) {
+    if (!named.isOptional) errors.push(`${named.where}: there is no file ${where}`);
+    return null;
+  }
+  const { text, mode } = file;
+  const { peers, target, alert, ...others } = parseToml(text, where, errors);
+  return { path, mode, where, text, peers, target, alert, others };
+}
+
+/** The paths of the files in wgmon.d, in the order of their names. Hidden files, and backups of editors, are left out. */
+export function filesOfFolder(
+  sources: Pick<Sources, "listFolder">,
+  settingsPath: string,
+  errors: string[],
+): string[] {
+  const folder = folderOf(settingsPath);
+  try {
+    const names = sources.listFolder(folder);
+    return names
+      .filter((name) => /^[^.].*\.toml$/.test(name))
+      .sort()
+      .map((name) => `${folder}/${name}`);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    errors.push(`${fileName(folder)}: cannot be listed: ${error.code}`);
+    return [];
+  }
+}
+
+/** `/etc/wgmon/wgmon.d` for `/etc/wgmon/wgmon.toml` */
+function folderOf(settingsPath: string): string {
+  return `${settingsPath.replace(/[^/]*$/, "")}${FOLDER}`;
+}
+
+/** Whether a path is that of a file in wgmon.d. */
+export function isPart(path: string): boolean {
+  return /(^|\/)wgmon\.d\/[^/]+\.toml$/.test(path);
 }
 
 /** Whether the setting is allowed in the settings file. */
@@ -111,9 +192,14 @@ function parseToml(text: string, where: string, errors: string[]): Record<string
 function readPeers(
   section: unknown,
   file: string,
-  into: { peers: Map<PublicKey, PeerSettings>; errors: string[] },
+  into: {
+    readonly peers: Map<PublicKey, PeerSettings>;
+    /** The file of each peer. */
+    readonly owners: Map<string, string>;
+    readonly errors: string[];
+  },
 ): void {
-  const { peers, errors } = into;
+  const { peers, owners, errors } = into;
   if (!isTable(section)) {
     errors.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
     return;
@@ -131,6 +217,9 @@ function readPeers(
     } else if (!isTable(fields)) {
       errors.push(`${where}: must be a table, not ${typeName(fields)}`);
     } else {
+      const owner = owners.get(key);
+      if (owner !== undefined) errors.push(`${where}: is also in ${owner}; remove one of them`);
+      owners.set(key, file);
       const values = readFields(types, { fields, where, mark: "." }, errors);
       const tags = (values.tags ?? []).map(({ value }) => value);
       if (tags.length > TAGS_MAX) {
@@ -146,7 +235,7 @@ function readPeers(
   }
 }
 
-type Fields<Types> = {
+export type Fields<Types> = {
   readonly [Key in keyof Types]: Types[Key] extends ValueType<infer Value>
     ? readonly Parsed<Value>[] | null
     : never;

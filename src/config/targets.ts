@@ -10,7 +10,7 @@ import { parseTemplate, templateFormat } from "../channels/formats/template.ts";
 import { type Destination, type TargetSettings, TIMEOUT_MS } from "../channels/target-settings.ts";
 import { matchesNothing } from "../events/event-filter.ts";
 import { isTable, type NamedFile, type Parsed, readNamedFile, typeName } from "./resolve.ts";
-import { readFields } from "./settings-file.ts";
+import { readFields, type SettingsPart } from "./settings-file.ts";
 import { table } from "./settings-table.ts";
 import {
   choice,
@@ -61,7 +61,7 @@ export function readTargets(context: Context): readonly TargetSettings[] {
   }
   const targets = [
     ...webhooks,
-    ...(file.target === undefined ? [] : readTables(context, defaults)),
+    ...(file.parts.some(({ target }) => target !== undefined) ? readTables(context, defaults) : []),
   ];
   if (targets.length > TARGETS_MAX) {
     errors.push(`there are ${targets.length} targets; the maximum is ${TARGETS_MAX}`);
@@ -117,17 +117,24 @@ function templateText(): ValueType<Format> {
   };
 }
 
+/** The tables of all files. Names are unique in all of them. */
 function readTables(context: Context, defaults: Defaults): TargetSettings[] {
-  const { file, errors } = context;
-  if (!Array.isArray(file.target)) {
-    errors.push(`${file.where}: target must be a list of tables, such as [[target]]`);
+  const types = keyTypes();
+  const names = new Map<string, string>();
+  return context.file.parts.flatMap((part) =>
+    part.target === undefined ? [] : readPart({ ...context, defaults, types, part, names }),
+  );
+}
+
+function readPart(context: PartContext): TargetSettings[] {
+  const { part, types, names, errors } = context;
+  if (!Array.isArray(part.target)) {
+    errors.push(`${part.where}: target must be a list of tables, such as [[target]]`);
     return [];
   }
-  const types = keyTypes();
   const targets: TargetSettings[] = [];
-  const names = new Map<string, number>();
-  for (const [index, fields] of (file.target as readonly unknown[]).entries()) {
-    const place = `${file.where}: target ${index + 1}`;
+  for (const [index, fields] of (part.target as readonly unknown[]).entries()) {
+    const place = `${part.where}: target ${index + 1}`;
     if (!isTable(fields)) {
       errors.push(`${place}: must be a table, not ${typeName(fields)}`);
       continue;
@@ -136,18 +143,26 @@ function readTables(context: Context, defaults: Defaults): TargetSettings[] {
     const name = result !== null && "value" in result ? result.value : null;
     const where = name === null ? place : `${place} (${name})`;
     const earlier = name === null ? undefined : names.get(name);
-    if (earlier !== undefined) errors.push(`${where}: target ${earlier} has this name already`);
-    else if (name !== null) names.set(name, index + 1);
-    const target = readTable(fields, { ...context, defaults, types, name, where });
+    if (earlier !== undefined) {
+      const shown = earlier.replace(`${part.where}: `, "");
+      errors.push(`${where}: ${shown} has this name already`);
+    } else if (name !== null) names.set(name, place);
+    const target = readTable(fields, { ...context, name, where });
     if (target !== null) targets.push(target);
   }
   if (targets.some(({ destination }) => destination.type === "exec")) checkMode(context);
   return targets;
 }
 
-interface TableContext extends Context {
+interface PartContext extends Context {
   readonly defaults: Defaults;
   readonly types: ReturnType<typeof keyTypes>;
+  readonly part: SettingsPart;
+  /** The place of each name so far. */
+  readonly names: Map<string, string>;
+}
+
+interface TableContext extends PartContext {
   readonly name: string | null;
   readonly where: string;
 }
@@ -294,16 +309,16 @@ function readExec(
 }
 
 /**
- * Refuses exec targets if another user can write to or replace the settings file, because that user could make wgmon
+ * Refuses exec targets if another user can write to or replace their file, because that user could make wgmon
  * run any program, often as root.
  */
-function checkMode({ file, sources, errors }: Context): void {
-  const refused = `${file.where}: exec is refused, because`;
-  if (file.mode === null) {
+function checkMode({ part, sources, errors }: PartContext): void {
+  const refused = `${part.where}: exec is refused, because`;
+  if (part.mode === null) {
     errors.push(`${refused} the mode of this file cannot be read`);
     return;
   }
-  const { bits, isOwnedByUsOrRoot } = file.mode;
+  const { bits, isOwnedByUsOrRoot } = part.mode;
   if (!isOwnedByUsOrRoot) {
     errors.push(
       `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
@@ -315,7 +330,7 @@ function checkMode({ file, sources, errors }: Context): void {
     );
   }
   try {
-    const folder = sources.folderOpenToOthers(file.path!);
+    const folder = sources.folderOpenToOthers(part.path);
     if (folder === null) return;
     errors.push(
       `${refused} other users can replace files in the folder ${fileName(folder)}; chown it to root and chmod go-w it, or move the settings to /etc/wgmon`,

@@ -16,10 +16,12 @@ export interface ValueType<Value> {
   readonly example: string;
   /** The types allowed in the settings file; the first is the recommended one. */
   readonly tomlTypes: readonly ("string" | "number" | "boolean")[];
+  /** What a JSON Schema says of a value, apart from its type. */
+  readonly schema?: Readonly<Record<string, unknown>>;
   /** Separates several values in one text. Absent: only one value is allowed. */
   readonly separator?: RegExp;
-  /** The candidates of shell completion: words, or the machine's files, folders or network interfaces. */
-  readonly suggests?: readonly string[] | "file" | "folder" | "interface";
+  /** The candidates of shell completion: words, the machine's files, folders or network interfaces, or the rules of alerts. */
+  readonly suggests?: readonly string[] | "file" | "folder" | "interface" | "rule";
   /** The value is never shown, not even when it is invalid. */
   readonly secret?: true;
   /** `problem` is worded to follow the text: `is not ...`. */
@@ -48,6 +50,7 @@ export function choice<const Word extends string>(...words: readonly Word[]): Va
     placeholder: words.join("|"),
     example: words[0]!,
     suggests: words,
+    schema: { enum: words },
     tomlTypes: ["string"],
     parse(text) {
       const word = words.find((candidate) => candidate === text);
@@ -74,6 +77,7 @@ export function integer(min: number, max: number): ValueType<number> {
   return {
     placeholder: "NUMBER",
     example: "1",
+    schema: { type: "integer", minimum: min, maximum: max },
     tomlTypes: ["number"],
     parse(text) {
       const value = Number(text);
@@ -87,6 +91,10 @@ export function duration(minMs: number, max: string): ValueType<number> {
   return {
     placeholder: "DURATION",
     example: "90s",
+    schema: {
+      type: "string",
+      pattern: "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
+    },
     // Numbers are allowed only because the error of `parse` is more helpful than that of a wrong type.
     tomlTypes: ["string", "number"],
     parse(text) {
@@ -171,6 +179,7 @@ export function size(minBytes: number, maxBytes: number): ValueType<number> {
   return {
     placeholder: "SIZE",
     example: "256MB",
+    schema: { type: "string", pattern: "^[0-9]+([kMGT]?B|[KMGT]iB)$" },
     tomlTypes: ["string", "number"],
     parse(text) {
       const value = parseSize(text);
@@ -258,6 +267,20 @@ export function targetName(): ValueType<string> {
     parse(text) {
       if (/^[A-Za-z0-9][\w.-]{0,31}$/.test(text)) return { value: text };
       return { problem: "is not a name (1 to 32 letters, digits and - _ . after the first)" };
+    },
+  };
+}
+
+/** The name of a rule of alerts, for the commands that select alerts. */
+export function ruleName(): ValueType<string> {
+  return {
+    placeholder: "RULE",
+    example: "office-down",
+    suggests: "rule",
+    tomlTypes: ["string"],
+    parse(text) {
+      if (/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,64}$/u.test(text)) return { value: text };
+      return { problem: "is not a name (1 to 64 printable characters)" };
     },
   };
 }

@@ -5,7 +5,7 @@
 
 import { type Device, type PublicKey, shortKey } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
-import { describeEvent, eventOf, logFields } from "../events/event.ts";
+import { describeEvent, eventOf, logFields, logLevel } from "../events/event.ts";
 import type { Log } from "../platform/log.ts";
 import type { Change } from "../sessions/change.ts";
 import type { Tracker } from "../sessions/tracker.ts";
@@ -66,7 +66,7 @@ export class Reporter {
     for (const listener of this.#listeners) listener(stored);
     for (const { event, change } of reported) {
       // The text has the short key; the fields have the full one.
-      log.info(describeEvent(event, undefined, shortKey), logFields(event));
+      log[logLevel(event)](describeEvent(event, { key: shortKey }), logFields(event));
       metrics.events.add([change.type]);
       if (change.type === "peer.disconnected") {
         metrics.sessionSeconds.observe(change.durationMs / 1000);

@@ -1,7 +1,7 @@
 /** Selects the events that a target wants. Pure. */
 
 import { EVENT_TYPES } from "../base/event-types.ts";
-import type { Event } from "./event-schema.ts";
+import type { Event, PeerPart } from "./event-schema.ts";
 
 /** Filters. An event must match each list; an empty list matches everything. */
 export interface EventFilter {
@@ -11,25 +11,45 @@ export interface EventFilter {
   readonly peers: readonly string[];
 }
 
-/** Event types; `peer.*` and `device.*` stand for all types with that prefix. */
-export type EventPattern = Event["type"] | "peer.*" | "device.*";
+/** Event types; `peer.*`, `device.*` and `alert.*` stand for all types with that prefix. */
+export type EventPattern = Event["type"] | "peer.*" | "device.*" | "alert.*";
 
 /** An event type without a schema is a compile error here. */
-export const EVENT_PATTERNS: readonly EventPattern[] = [...EVENT_TYPES, "peer.*", "device.*"];
+export const EVENT_PATTERNS: readonly EventPattern[] = [
+  ...EVENT_TYPES,
+  "peer.*",
+  "device.*",
+  "alert.*",
+];
 
 export function matchesFilter(event: Event, { events, devices, peers }: EventFilter): boolean {
   if (!isTypeSelected(event.type, events)) return false;
-  if (devices.length > 0 && !devices.includes(event.data.device)) return false;
-  if (peers.length === 0) return true;
+  if (devices.length > 0 && !devicesOf(event).some((device) => devices.includes(device))) {
+    return false;
+  }
   // A filter by peer excludes events without a peer, such as those of devices.
-  if (!("peer" in event.data)) return false;
-  const { name, publicKey } = event.data.peer;
-  return peers.includes(publicKey) || (name !== null && peers.includes(name));
+  return (
+    peers.length === 0 ||
+    peersOf(event).some(
+      ({ name, publicKey }) => peers.includes(publicKey) || (name !== null && peers.includes(name)),
+    )
+  );
+}
+
+/** An event about alerts has the devices and the peers of all its alerts. */
+function devicesOf({ data }: Event): readonly string[] {
+  const devices = [data, ...("alerts" in data ? data.alerts : [])].map(({ device }) => device);
+  return devices.filter((device) => device !== null);
+}
+
+function peersOf({ data }: Event): readonly Pick<PeerPart, "publicKey" | "name">[] {
+  if ("alerts" in data) return data.alerts.map(({ peer }) => peer).filter((peer) => peer !== null);
+  return "peer" in data ? [data.peer] : [];
 }
 
 /** Whether no event can match: the filter selects peers, but only event types without a peer. */
 export function matchesNothing({ events, peers }: EventFilter): boolean {
-  const peerTypes = EVENT_TYPES.filter((type) => type.startsWith("peer."));
+  const peerTypes = EVENT_TYPES.filter((type) => /^(peer|alert)\./.test(type));
   return peers.length > 0 && !peerTypes.some((type) => isTypeSelected(type, events));
 }
 

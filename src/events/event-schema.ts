@@ -5,7 +5,7 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
-import type { EventType } from "../base/event-types.ts";
+import { ALERTS_MAX, type EventType } from "../base/event-types.ts";
 
 export const EVENT_VERSION = 1;
 
@@ -88,6 +88,55 @@ const DeviceSchema = T.Object({
 });
 const DeviceAdded = envelope("device.added", DeviceSchema);
 const DeviceRemoved = envelope("device.removed", DeviceSchema);
+const AlertPeer = T.Union([T.Pick(PeerSchema, ["publicKey", "name", "tags"]), T.Null()]);
+const AlertSchema = T.Object({
+  id: T.String({
+    description: "`alert-1`, `alert-2` and so on; the same when it fires and when it is resolved",
+  }),
+  device: T.Union([DeviceName, T.Null()], { description: "null: it is about a target" }),
+  peer: AlertPeer,
+  target: T.Union([T.String(), T.Null()], {
+    description: "name of the target that fails, or its key if it has no name",
+  }),
+  since: Timestamp,
+  sentence: T.String(),
+});
+const alertData = {
+  rule: T.String({ description: "name of the rule in the settings" }),
+  kind: T.String({ description: "kind of the rule, such as `down` or `traffic`" }),
+  severity: T.Union([T.Literal("info"), T.Literal("warning"), T.Literal("critical")]),
+  device: T.Union([DeviceName, T.Null()], {
+    description: "null: the alerts are about several devices, or about a target",
+  }),
+  peer: T.Union(AlertPeer.anyOf, {
+    description: "null: there are several alerts, or the alert is not about a peer",
+  }),
+  since: T.String({
+    format: "date-time",
+    description: "when the condition of the earliest alert began",
+  }),
+  sentence: T.String({
+    description: "one sentence for people, without a full stop; it contains names that users chose",
+  }),
+  count: T.Integer({ minimum: 1, description: "number of alerts" }),
+  alerts: T.Array(AlertSchema, {
+    minItems: 1,
+    maxItems: ALERTS_MAX,
+    description: `the alerts; of more than ${ALERTS_MAX}, the first ${ALERTS_MAX}`,
+  }),
+};
+const AlertFiring = envelope(
+  "alert.firing",
+  T.Object({
+    ...alertData,
+    cause: T.Union([T.Literal("device-down"), T.Literal("all-peers"), T.Null()], {
+      description:
+        "why several alerts are one event: the device does not exist, or all its peers are silent",
+    }),
+    reminder: T.Boolean({ description: "the alerts were sent before, and still fire" }),
+  }),
+);
+const AlertResolved = envelope("alert.resolved", T.Object(alertData));
 const Count = T.Integer({ minimum: 0 });
 const HandshakeUnknown = envelope(
   "handshake.unknown",
@@ -117,7 +166,16 @@ const HandshakeUnknown = envelope(
 
 /** The contract as JSON Schema. */
 export const EventSchema = T.Union(
-  [PeerConnected, PeerRoamed, PeerDisconnected, HandshakeUnknown, DeviceAdded, DeviceRemoved],
+  [
+    PeerConnected,
+    PeerRoamed,
+    PeerDisconnected,
+    HandshakeUnknown,
+    DeviceAdded,
+    DeviceRemoved,
+    AlertFiring,
+    AlertResolved,
+  ],
   { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
 );
 
@@ -141,7 +199,11 @@ export type Event =
   | Static<typeof PeerDisconnected>
   | Static<typeof HandshakeUnknown>
   | Static<typeof DeviceAdded>
-  | Static<typeof DeviceRemoved>;
+  | Static<typeof DeviceRemoved>
+  | AlertEvent;
+
+export type AlertEvent = Static<typeof AlertFiring> | Static<typeof AlertResolved>;
+export type Severity = AlertEvent["data"]["severity"];
 
 export type Digest = Static<typeof DigestSchema>;
 

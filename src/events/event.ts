@@ -6,7 +6,7 @@
 import { counted } from "../base/text.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Change, SessionSummary } from "../sessions/change.ts";
-import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./event-schema.ts";
+import type { AlertEvent, Event, EVENT_VERSION, PeerPart, SessionPart } from "./event-schema.ts";
 
 /** Fields of an event that its change does not contain. */
 export interface EventMetadata {
@@ -68,17 +68,19 @@ export function eventOf(change: Change, metadata: EventMetadata): Event {
   }
 }
 
-/**
- * Renders one line for people, without a full stop: `alice (wg0) connected from 198.51.100.7:51820`.
- *
- * @param write formats the names of peers and devices, which users choose.
- * @param writeKey formats the public key of a peer without a name.
- */
-export function describeEvent(
-  event: Event,
-  write: Format = identity,
-  writeKey: Format = identity,
-): string {
+/** How `describeEvent` writes what users choose. Absent: unchanged. */
+interface Writers {
+  /** Formats the names of peers, devices and rules. */
+  readonly name?: Format;
+  /** Formats the public key of a peer without a name. */
+  readonly key?: Format;
+  /** Formats the sentence of an alert, which contains names. */
+  readonly sentence?: Format;
+}
+
+/** Renders one line for people, without a full stop: `alice (wg0) connected from 198.51.100.7:51820`. */
+export function describeEvent(event: Event, writers: Writers = {}): string {
+  const { name: write = identity, key: writeKey = identity } = writers;
   const subject = ({ device, peer }: { device: string; peer: PeerPart }) =>
     `${nameOrKey(peer, write, writeKey)} (${write(device)})`;
   switch (event.type) {
@@ -108,12 +110,37 @@ export function describeEvent(
     }
     case "device.removed":
       return `${write(event.data.device)} removed`;
+    case "alert.firing":
+    case "alert.resolved": {
+      const { rule, sentence } = event.data;
+      const { sentence: writeSentence = identity } = writers;
+      // The sentence of several alerts has the rule's name.
+      const ofRule = sentence.includes(`rule ${rule}`) ? "" : ` (rule ${write(rule)})`;
+      return `${signalOf(event)}: ${writeSentence(sentence)}${ofRule}`;
+    }
   }
+}
+
+/** What an alert's event signals, by which its colour, sign and priority are chosen. */
+export type Signal = AlertEvent["data"]["severity"] | "resolved";
+
+export function signalOf({ type, data }: AlertEvent): Signal {
+  return type === "alert.resolved" ? "resolved" : data.severity;
+}
+
+/** The level of the event's log line. */
+export function logLevel(event: Event): "info" | "warn" {
+  return event.type === "alert.firing" && event.data.severity !== "info" ? "warn" : "info";
 }
 
 /** Returns the fields of an event for its log line, flat, for machines. */
 export function logFields(event: Event): Record<string, unknown> {
   const { id, data } = event;
+  if ("alerts" in data) {
+    // The sentence is the text of the line.
+    const { sentence: _, peer, alerts, ...rest } = data;
+    return { event: event.type, id, ...rest, ...peer, alerts: alerts.map((alert) => alert.id) };
+  }
   if (!("peer" in data)) return { event: event.type, id, ...data };
   const { peer, session, device, ...rest } = data;
   const { publicKey, name, endpoint } = peer;

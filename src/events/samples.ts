@@ -2,12 +2,19 @@
 
 import type { Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import { type Change } from "../sessions/change.ts";
-import type { Event } from "./event-schema.ts";
+import type { AlertEvent, Event, EVENT_VERSION } from "./event-schema.ts";
 import { eventOf } from "./event.ts";
+
+const DEVICE = "wg-test";
+const NAME = "wgmon-test";
+/** A valid key, whose private key is unknown. */
+const KEY = "wgmonTESTwgmonTESTwgmonTESTwgmonTESTwgmonTE=" as PublicKey;
+/** See event.ts. */
+const version: typeof EVENT_VERSION = 1;
 
 /** One event of each type, as in one session of a peer. The names and addresses show that it is a test. */
 export function makeSamples(nowMs: number, host: string): readonly Event[] {
-  const base = { atMs: nowMs, device: "wg-test" };
+  const base = { atMs: nowMs, device: DEVICE };
   const session = { startedAtMs: nowMs, rxBytes: 212, txBytes: 92, roams: 0 };
   const roamed = { ...session, startedAtMs: nowMs - 245_000, roams: 1 };
   const [home, away] = [endpoint("198.51.100.7", 40001), endpoint("203.0.113.9", 40002)];
@@ -32,10 +39,33 @@ export function makeSamples(nowMs: number, host: string): readonly Event[] {
     { type: "device.added", ...base, listenPort: 51820 },
     { type: "device.removed", ...base, listenPort: 51820 },
   ];
-  return changes.map((change) => {
-    const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
-    return eventOf(change, { id, host, name: "wgmon-test" });
-  });
+  const events = changes.map((change) => eventOf(change, { id: newId(), host, name: NAME }));
+  return [...events, ...alerts(nowMs, host)];
+}
+
+/** A peer is down, and comes back. */
+function alerts(nowMs: number, host: string): readonly AlertEvent[] {
+  const timestamp = new Date(nowMs).toISOString();
+  const since = new Date(nowMs - 300_000).toISOString();
+  const head = () => ({ id: newId(), version, timestamp, host }) as const;
+  const peer = { publicKey: KEY, name: NAME, tags: [] };
+  const data = (sentence: string) => {
+    const alert = { id: "alert-1", device: DEVICE, peer, target: null, since, sentence };
+    const rule = { rule: "test", kind: "down", severity: "critical" } as const;
+    return { ...rule, device: DEVICE, peer, since, sentence, count: 1, alerts: [alert] };
+  };
+  const down = data(
+    `${NAME} (${DEVICE}) is down: no data for 5 minutes; check the peer and its network`,
+  );
+  const back = data(`${NAME} (${DEVICE}) is back after 5 minutes`);
+  return [
+    { ...head(), type: "alert.firing", data: { ...down, cause: null, reminder: false } },
+    { ...head(), type: "alert.resolved", data: back },
+  ];
+}
+
+function newId(): string {
+  return `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
 }
 
 function endpoint(address: string, port: number): Endpoint {
@@ -44,8 +74,7 @@ function endpoint(address: string, port: number): Endpoint {
 
 function testPeer(current: Endpoint): Peer {
   return {
-    // A valid key, whose private key is unknown.
-    publicKey: "wgmonTESTwgmonTESTwgmonTESTwgmonTESTwgmonTE=" as PublicKey,
+    publicKey: KEY,
     endpoint: current,
     allowedIps: ["192.0.2.2/32"],
     lastHandshakeMs: null,

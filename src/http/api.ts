@@ -14,23 +14,30 @@ import { SEARCH_MAX } from "../base/text.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { DAY_MS } from "../store/ranges.ts";
 import { downloadSlots } from "./active-requests.ts";
+import type { AlertActions } from "./alert-model.ts";
+import { AlertDetailSchema, AlertSchema, SilenceBody, SilenceSchema } from "./alert-schemas.ts";
+import { listAlerts, parseSilence, viewAlertDetail, viewSilence } from "./alert-view.ts";
 import { downloadResponse, downloads, eventChunks, sessionChunks } from "./download.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { allowedMethods, parameterErrors, routeOf } from "./parameter-errors.ts";
 import {
+  AlertFilter,
+  alertFilter,
   closed,
   Cursor,
   DeviceName,
   DownloadFormat,
   EventFilter,
   eventFilter,
+  IdText,
   KeyText,
   Limit,
   pageOf,
   parseKeyCursor,
   parseSequence,
   RangeName,
+  requireAlertCursor,
   requireSessionCursor,
   SessionFilter,
   sessionFilter,
@@ -73,6 +80,8 @@ import {
 const PEER_SESSIONS = 50;
 /** Minimum time between two requested scans: a scan of thousands of peers takes a few milliseconds. */
 const SCAN_PAUSE_MS = 1000;
+/** Each notice is compared with all silences. */
+const SILENCES_MAX = 1000;
 
 const failures = { 401: ProblemSchema, 403: ProblemSchema, 503: ProblemSchema } as const;
 const refusals = { 422: ProblemSchema, ...failures } as const;
@@ -84,12 +93,18 @@ export interface Api extends Disposable {
   readonly routes: readonly Route[];
 }
 
-/** @param onError called if a download fails after it has begun. */
-export function makeApi(source: ReadModel, onError: (error: unknown) => void = () => {}): Api {
+export interface ApiOptions {
+  /** Called if a download fails after it has begun. */
+  readonly onError?: (error: unknown) => void;
+  /** null or omitted: the API only reads. */
+  readonly actions?: AlertActions | null;
+}
+
+export function makeApi(source: ReadModel, options: ApiOptions = {}): Api {
   const eventStream = new EventStream(source);
   const ownSlots = downloadSlots();
   const slotsOf = new WeakMap<Request, Slots>();
-  const app = makeRoutes(source, eventStream, (request) => slotsOf.get(request)!, onError);
+  const app = makeRoutes(source, eventStream, (request) => slotsOf.get(request)!, options);
   const handle = async (request: Request, slots: Slots) => {
     slotsOf.set(request, slots);
     return await app.handle(request);
@@ -122,7 +137,7 @@ function makeRoutes(
   source: ReadModel,
   eventStream: EventStream,
   slotsOf: (request: Request) => Slots,
-  onError: (error: unknown) => void,
+  { onError = () => {}, actions = null }: ApiOptions,
 ) {
   const scan = limitScans(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
@@ -137,7 +152,10 @@ function makeRoutes(
   })
     // Elysia passes to a handler only the values that the handler's source code names. This handler names all of
     // them, so that they are always passed (see the issue above).
-    .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
+    .onBeforeHandle(
+      { as: "global" },
+      ({ query, params, headers, body }) => void [query, params, headers, body],
+    )
     .onError({ as: "global" }, ({ code, error, request }) => {
       if (error instanceof HttpError) return problem(error.status, error.details);
       if (code === "VALIDATION") {
@@ -494,6 +512,65 @@ function makeRoutes(
         },
       },
     )
+    .get(
+      "/alerts",
+      ({ query }) => {
+        const { cursor, limit = 100 } = query;
+        const from = cursor === undefined ? null : requireAlertCursor(cursor);
+        return listAlerts(source, alertFilter(query), { cursor: from, limit });
+      },
+      {
+        query: T.Object({ ...AlertFilter, cursor: Cursor, limit: Limit }, closed),
+        response: { 200: pageOf(AlertSchema), ...refusals },
+        detail: {
+          summary:
+            "alerts: those that fire, those that are pending, then those that are over, the latest first",
+        },
+      },
+    )
+    .get("/alerts/:id", ({ params: { id } }) => viewAlertDetail(source, id), {
+      params: T.Object({ id: IdText }, closed),
+      response: { 200: AlertDetailSchema, 404: ProblemSchema, ...refusals },
+      detail: {
+        summary: "one alert, with the messages about it: sent to whom, or held back and why",
+      },
+    })
+    .get("/silences", () => ({ items: source.alerts.silences().map(viewSilence) }), {
+      response: { 200: T.Object({ items: T.Array(SilenceSchema) }, closed), ...failures },
+      detail: { summary: "the silences that have not ended, the one that ends first in front" },
+    })
+    .post(
+      "/silences",
+      ({ body, status }) => {
+        const silence = parseSilence(body, source.clock.now().wallMs);
+        if (source.alerts.silences().length >= SILENCES_MAX) {
+          throw new HttpError(422, { detail: `there are ${SILENCES_MAX} silences already` });
+        }
+        return status(201, viewSilence(requireActions(actions).addSilence(silence)));
+      },
+      {
+        body: SilenceBody,
+        response: { 201: SilenceSchema, ...refusals },
+        detail: {
+          summary: "add a silence, which begins now: it holds the messages of alerts back",
+        },
+      },
+    )
+    .delete(
+      "/silences/:id",
+      ({ params: { id } }) => {
+        const silence = source.alerts.silences().find((each) => each.id === id);
+        if (silence === undefined || !requireActions(actions).expireSilence(id)) {
+          throw new HttpError(404, { detail: "there is no such silence" });
+        }
+        return { ...viewSilence(silence), endsAt: iso(source.clock.now().wallMs) };
+      },
+      {
+        params: T.Object({ id: IdText }, closed),
+        response: { 200: SilenceSchema, 404: ProblemSchema, ...refusals },
+        detail: { summary: "end a silence now" },
+      },
+    )
     .post("/scan", async () => ({ ...(await scan()) }), {
       response: { 200: ScanSchema, 429: ProblemSchema, ...failures },
       detail: { summary: "scan all devices now" },
@@ -504,6 +581,12 @@ function makeRoutes(
 
   routes = app.routes;
   return app;
+}
+
+/** The daemon always has them; a program that reads the store has not. */
+function requireActions(actions: AlertActions | null): AlertActions {
+  if (actions === null) throw new HttpError(503, { detail: "wgmon is not running" });
+  return actions;
 }
 
 /**

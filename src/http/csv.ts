@@ -23,7 +23,7 @@ export const SESSION_COLUMNS = [
   "allowedIps",
 ] as const satisfies readonly (keyof SessionView)[];
 
-/** The columns of events, in order: fields of the event, of its peer and of its session. */
+/** The columns of events, in order: fields of the event, of its peer, its session and its alerts. */
 export const EVENT_COLUMNS = [
   "seq",
   "id",
@@ -45,6 +45,12 @@ export const EVENT_COLUMNS = [
   "listenPort",
   "network",
   "packets",
+  "rule",
+  "kind",
+  "severity",
+  "since",
+  "count",
+  "sentence",
 ] as const;
 
 export function sessionLine(session: SessionView): string {

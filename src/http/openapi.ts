@@ -12,6 +12,7 @@ export interface Route {
 interface Hooks {
   readonly query?: Schema;
   readonly params?: Schema;
+  readonly body?: Schema;
   readonly response?: Readonly<Record<string, Schema>>;
   readonly detail?: {
     readonly summary?: string;
@@ -35,6 +36,7 @@ type Json = Readonly<Record<string, unknown>>;
 /** Descriptions of the statuses. */
 const statusDescriptions: Readonly<Record<string, string>> = {
   200: "success",
+  201: "added",
   401: "the token is missing or wrong",
   403: "the Host or Origin header does not name this server",
   404: "not found",
@@ -47,7 +49,7 @@ export function openApi(routes: readonly Route[], version: string): Json {
   const schemas: Record<string, unknown> = {};
   const paths: Record<string, Record<string, unknown>> = {};
   for (const { method, path, hooks } of routes) {
-    const { detail = {}, query, params, response = {} } = hooks as Hooks;
+    const { detail = {}, query, params, body, response = {} } = hooks as Hooks;
     const template = path.replaceAll(/:(\w+)/g, "{$1}");
     paths[template] ??= {};
     paths[template][method.toLowerCase()] = {
@@ -58,6 +60,7 @@ export function openApi(routes: readonly Route[], version: string): Json {
         ...parameters("query", query, schemas),
         ...(path.endsWith("/stream") ? [lastEventId] : []),
       ],
+      ...(body === undefined ? {} : { requestBody: requestBody(body, schemas) }),
       responses: { ...detail.responses, ...responses(path, response, schemas) },
     };
   }
@@ -120,6 +123,10 @@ function parameters(
       schema: rest,
     };
   });
+}
+
+function requestBody(schema: Schema, schemas: Record<string, unknown>): Json {
+  return { required: true, content: { "application/json": { schema: convert(schema, schemas) } } };
 }
 
 function responses(

@@ -1,9 +1,8 @@
-/** What a user can do on the page: retry, delete, and test the delivery of events; add and end silences. */
+/** What a user can do on the page: retry, delete, and test the delivery of events. */
 
 import type { Clock } from "../base/clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import { makeSamples } from "../events/samples.ts";
-import type { AlertActions } from "./alert-model.ts";
 
 export interface PageActions {
   /**
@@ -16,7 +15,6 @@ export interface PageActions {
   deleteMessages(target: string, kind: "dead" | "waiting"): number;
   /** Sends a sample event to a target, whatever its filter is. Returns null if there is no such target. */
   test(target: string): Promise<TestResult | null>;
-  readonly alerts: AlertActions;
 }
 
 export interface TestResult {
@@ -29,7 +27,6 @@ export interface TestResult {
 /** The parts of the running program that the actions use. */
 interface Stages {
   readonly clock: Clock;
-  readonly alerts: AlertActions;
   readonly outbox: Pick<PageActions, "retry" | "deleteMessages"> & {
     test(
       target: string,
@@ -39,9 +36,8 @@ interface Stages {
   settings(): { readonly host: string };
 }
 
-export function makePageActions({ clock, alerts, outbox, ...stages }: Stages): PageActions {
+export function makePageActions({ clock, outbox, ...stages }: Stages): PageActions {
   return {
-    alerts,
     retry: (target) => outbox.retry(target),
     deleteMessages: (target, kind) => outbox.deleteMessages(target, kind),
     async test(target) {

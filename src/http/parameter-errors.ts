@@ -1,6 +1,7 @@
 /** Which route a request is for, and what is wrong with its parameters. Elysia's own errors repeat what the client sent. */
 
 import type { Route } from "./openapi.ts";
+import { ONE_LINE } from "./schemas.ts";
 
 /** The methods that the path allows; empty if no route matches it. */
 export function allowedMethods(routes: readonly Route[], path: string): string[] {
@@ -30,15 +31,17 @@ export function parameterErrors(
   route: Route | null,
   request: Request,
 ): { parameter: string; detail: string }[] {
-  const { params, query } = (route?.hooks ?? {}) as { params?: Schema; query?: Schema };
-  const schemas = new Map(Object.entries({ ...params?.properties, ...query?.properties }));
+  const { params, query, body } = (route?.hooks ?? {}) as Hooks;
+  const given = body ?? query;
+  const schemas = new Map(Object.entries({ ...params?.properties, ...given?.properties }));
   const invalid = new Set(
     errors.map((each) => {
       const { path } = each as { path?: unknown };
-      return typeof path === "string" ? path.slice(1) : "";
+      // `/matchers/0` is a part of `matchers`.
+      return typeof path === "string" ? (path.split("/")[1] ?? "") : "";
     }),
   );
-  let hasUnknown = false;
+  let hasUnknown = body !== undefined && invalid.values().some((name) => !schemas.has(name));
   for (const [name, value] of new URL(request.url).searchParams) {
     const schema = schemas.get(name);
     if (schema === undefined) hasUnknown = true;
@@ -48,8 +51,11 @@ export function parameterErrors(
   const found = [...schemas]
     .filter(([name]) => invalid.has(name))
     .map(([name, schema]) => ({ parameter: name, detail: expectedValue(schema) }));
+  const names = Object.keys(given?.properties ?? {}).join(", ");
+  if (body !== undefined && found.length === 0) {
+    return [{ parameter: "(body)", detail: `a JSON object with some of: ${names}` }];
+  }
   if (!hasUnknown) return found;
-  const names = Object.keys(query?.properties ?? {}).join(", ");
   return [
     ...found,
     { parameter: "(unknown)", detail: `known parameters: ${names === "" ? "none" : names}` },
@@ -59,6 +65,12 @@ export function parameterErrors(
 function isInRange({ minimum, maximum }: Schema, value: string): boolean {
   if (minimum === undefined) return true;
   return Number(value) >= minimum && Number(value) <= (maximum ?? Infinity);
+}
+
+interface Hooks {
+  readonly params?: Schema;
+  readonly query?: Schema;
+  readonly body?: Schema;
 }
 
 type Schema = {
@@ -72,15 +84,25 @@ type Schema = {
   readonly maximum?: number;
   readonly minLength?: number;
   readonly maxLength?: number;
+  readonly items?: Schema;
+  readonly minItems?: number;
+  readonly maxItems?: number;
 };
 
 /** What a parameter accepts: `a whole number from 1 to 1000`. */
 function expectedValue(schema: Schema): string {
-  const { anyOf = [], minimum, maximum, format, pattern, minLength, maxLength } = schema;
+  const { anyOf = [], minimum, maximum, format, pattern, minLength = 0, maxLength } = schema;
+  const { items, minItems, maxItems } = schema;
+  if (items !== undefined) {
+    return `a list of ${minItems} to ${maxItems}, each ${expectedValue(items)}`;
+  }
   const words = anyOf.flatMap((each) => ("const" in each ? [String(each.const)] : []));
   if (words.length > 0) return `one of ${words.join(", ")}`;
   if (minimum !== undefined) return `a whole number from ${minimum} to ${maximum}`;
   if (format === "date-time") return "an RFC 3339 time";
+  if (pattern === ONE_LINE) {
+    return `text of ${minLength} to ${maxLength} characters without control characters`;
+  }
   if (pattern !== undefined) return `text that matches the pattern ${pattern}`;
   return `text of ${minLength} to ${maxLength} characters`;
 }

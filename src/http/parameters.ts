@@ -7,6 +7,7 @@ import { EVENT_TYPES } from "../base/event-types.ts";
 import { keyFromUrl, URL_KEY_PATTERN } from "../base/wireguard.ts";
 import { rangeNames } from "../store/ranges.ts";
 import type { SessionCursor } from "../store/stored-sessions.ts";
+import { type AlertCursor, parseAlertCursor } from "./alert-cursor.ts";
 import { downloadFormats } from "./download.ts";
 import { HttpError } from "./problem.ts";
 import { oneOf } from "./schemas.ts";
@@ -82,6 +83,36 @@ export function eventFilter(filter: Static<TObject<typeof EventFilter>>) {
   };
 }
 
+/** The id of an alert or a silence. */
+export const IdText = T.String({ pattern: "^[A-Za-z0-9_-]{1,64}$" });
+
+/** Selects alerts; see AlertQuery. */
+export const AlertFilter = {
+  state: T.Optional(
+    oneOf(
+      ["current", "pending", "firing", "resolved"],
+      "current: pending and firing; firing: recovering ones included; default: all",
+    ),
+  ),
+  rule: T.Optional(T.String({ minLength: 1, maxLength: 64, description: "the name of a rule" })),
+  device: T.Optional(DeviceName),
+  peer: T.Optional(KeyText),
+  since: Since,
+  until: Until,
+};
+
+export function alertFilter(filter: Static<TObject<typeof AlertFilter>>) {
+  const { state = null, rule = null, device = null, peer, since, until } = filter;
+  return {
+    state,
+    rule,
+    device,
+    publicKey: peer === undefined ? null : keyFromUrl(peer),
+    sinceMs: since === undefined ? null : Date.parse(since),
+    untilMs: until === undefined ? null : Date.parse(until),
+  };
+}
+
 export const DownloadFormat = oneOf(downloadFormats);
 export const pageOf = <Schema extends Parameters<typeof T.Array>[0]>(item: Schema) =>
   T.Object(
@@ -110,6 +141,13 @@ export function parseSequence(text: string): number {
 /** Parses a cursor of a list of sessions. */
 export function requireSessionCursor(text: string): SessionCursor {
   const cursor = parseSessionCursor(text);
+  if (cursor === null) throw invalidCursor();
+  return cursor;
+}
+
+/** Parses a cursor of a list of alerts. */
+export function requireAlertCursor(text: string): AlertCursor {
+  const cursor = parseAlertCursor(text);
   if (cursor === null) throw invalidCursor();
   return cursor;
 }

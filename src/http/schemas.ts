@@ -5,18 +5,20 @@ import { type Static, Type as T } from "@sinclair/typebox";
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import { SLOT_MS } from "../store/ranges.ts";
 
-const Timestamp = T.String({
+export const Timestamp = T.String({
   format: "date-time",
   description: "RFC 3339 with milliseconds, UTC",
 });
 const Bytes = T.Integer({ minimum: 0 });
 const Count = T.Integer({ minimum: 0 });
 const Milliseconds = T.Number({ minimum: 0 });
-const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
+export const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
   schema: Schema,
   description: string,
 ) => T.Union([schema, T.Null()], { description });
-const closed = { additionalProperties: false } as const;
+/** The pattern of a text without control characters. */
+export const ONE_LINE = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$";
+export const closed = { additionalProperties: false } as const;
 
 /** The schema of a string that is one of the words. */
 export function oneOf<const Words extends readonly string[]>(words: Words, description?: string) {
@@ -29,8 +31,8 @@ export function oneOf<const Words extends readonly string[]>(words: Words, descr
   );
 }
 
-const PublicKeyText = T.String({ description: "base64, 44 characters" });
-const DeviceName = T.String({ description: "interface name, such as wg0" });
+export const PublicKeyText = T.String({ description: "base64, 44 characters" });
+export const DeviceName = T.String({ description: "interface name, such as wg0" });
 const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
 
 export const StatusSchema = T.Object(
@@ -61,6 +63,15 @@ export const StatusSchema = T.Object(
           T.String(),
           "why packets do not wake wgmon, and the fix; null: no problem is known",
         ),
+      },
+      closed,
+    ),
+    alerts: T.Object(
+      {
+        firing: T.Integer({ minimum: 0, description: "alerts that fire and are not held back" }),
+        heldBack: T.Integer({ minimum: 0, description: "alerts that fire and are held back" }),
+        pending: Count,
+        silences: T.Integer({ minimum: 0, description: "silences that have not ended" }),
       },
       closed,
     ),

@@ -1,13 +1,14 @@
 /**
  * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file decides which
  * clients have access and how many requests run at once. api.ts, metrics.ts and the page answer the requests; each is
- * loaded at the first request for it. daemon.ts loads this file when wgmon is ready.
+ * loaded at the first request for it. daemon.ts loads this file when wgmon is ready. More than 400 lines, because every
+ * check of a request is in one place.
  */
 
 import { chmod, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../base/clock.ts";
-import { isUnreadable, SystemError } from "../base/errors.ts";
+import { ConfigError, isUnreadable, SystemError } from "../base/errors.ts";
 import { isLoopback } from "../config/listen.ts";
 import type { Log } from "../platform/log.ts";
 import { socketPath } from "../platform/socket-path.ts";
@@ -21,6 +22,7 @@ import {
   wantsHtmlPage,
 } from "./access.ts";
 import { ActiveRequests, limitStreams, PENDING_MAX } from "./active-requests.ts";
+import type { AlertActions } from "./alert-model.ts";
 import type { Api } from "./api.ts";
 import { chunkedBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
@@ -33,10 +35,10 @@ import type { ReadModel } from "./read-model.ts";
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in event-stream.ts. */
 const IDLE_SECONDS = 30;
 /**
- * The longest body is the login form: a token and an address (ADDRESS_MAX in login.tsx). Bun itself answers 413 to a
- * longer body, and 431 to a header of 16 KiB or more.
+ * The longest body is a new silence (SilenceBody in alert-schemas.ts), with characters of several bytes. Bun itself
+ * answers 413 to a longer body, and 431 to a header of 16 KiB or more.
  */
-const BODY_MAX_BYTES = 1024;
+const BODY_MAX_BYTES = 12 * 1024;
 /** TLS 1.2 ciphers with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
 const TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20";
 /**
@@ -59,10 +61,23 @@ export interface HttpSettings {
   readonly metrics: readonly Naming[];
 }
 
+/** What a reload did. */
+export interface ReloadReport {
+  /** Names of the changed settings that are in effect now. */
+  readonly changed: readonly string[];
+  /** Names of the changed settings that need a restart. */
+  readonly needRestart: readonly string[];
+  readonly warnings: readonly string[];
+}
+
 export interface ServerOptions {
   readonly source: ReadModel;
   /** Omitted: the page has no buttons for targets. */
   readonly actions?: PageActions;
+  /** Omitted: silences cannot be changed. */
+  readonly alertActions?: AlertActions;
+  /** Reads the settings again. Omitted: the server does not do that. @throws ConfigError, SystemError */
+  readonly reload?: () => Promise<ReloadReport>;
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
@@ -82,6 +97,8 @@ export interface PageOptions {
   readonly source: ReadModel;
   /** null: the page has no buttons for targets. */
   readonly actions: PageActions | null;
+  /** null: the page has no forms for silences. */
+  readonly alertActions: AlertActions | null;
   readonly logins: LoginSessions;
   readonly log: Pick<Log, "error">;
 }
@@ -300,12 +317,31 @@ export class HttpServer {
       if (!access.isUnixSocket) return problem(404);
       return isRead(request) ? Response.json(this.#options.source.settings()) : notAllowed();
     }
+    if (pathname === "/v1/reload") {
+      if (!access.isUnixSocket) return problem(404);
+      return request.method === "POST" ? await this.#reload() : notAllowed("POST");
+    }
     if (pathname === "/metrics") {
       return isRead(request) ? this.#metrics(request, active) : notAllowed();
     }
     if (pathname.startsWith("/v1/"))
       return await (await this.#loadApi()).handle(request, active.downloads);
     return await (await this.#loadPage()).handle(request, access);
+  }
+
+  async #reload(): Promise<Response> {
+    const { reload } = this.#options;
+    if (reload === undefined) return problem(503);
+    try {
+      return Response.json(await reload());
+    } catch (error) {
+      if (error instanceof ConfigError) {
+        const errors = error.errors.map((detail) => ({ parameter: "settings", detail }));
+        return problem(422, { detail: "the settings have mistakes; nothing was changed", errors });
+      }
+      if (error instanceof SystemError) return problem(422, { detail: error.message });
+      throw error;
+    }
   }
 
   /** A server that answers is ready. The text warns if the store is in memory only. */
@@ -333,14 +369,17 @@ export class HttpServer {
 
   #loadApi(): Promise<Api> {
     this.#api ??= import("./api.ts").then(({ makeApi }) =>
-      makeApi(this.#options.source, (error) => this.#logFailure(error)),
+      makeApi(this.#options.source, {
+        onError: (error) => this.#logFailure(error),
+        actions: this.#options.alertActions ?? null,
+      }),
     );
     return this.#api;
   }
 
   #loadPage(): Promise<Page> {
-    const { loadPage, source, actions = null, log } = this.#options;
-    this.#page ??= loadPage({ source, actions, logins: this.#logins, log });
+    const { loadPage, source, actions = null, alertActions = null, log } = this.#options;
+    this.#page ??= loadPage({ source, actions, alertActions, logins: this.#logins, log });
     return this.#page;
   }
 }
@@ -374,8 +413,8 @@ function wrongHost(): Response {
   return harden(problem(403, { detail: "the Host header does not name this server" }));
 }
 
-function notAllowed(): Response {
-  return problem(405, { headers: { allow: "GET, HEAD" } });
+function notAllowed(allow = "GET, HEAD"): Response {
+  return problem(405, { headers: { allow } });
 }
 
 function text(body: string, status = 200): Response {

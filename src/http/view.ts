@@ -21,8 +21,20 @@ export function viewStatus(source: ReadModel): StatusView {
     connected: sum(devices.map(({ connected }) => connected)),
     store: { inMemory: source.store.isInMemory, problem: source.store.problem },
     wakeUp: source.wakeUp(),
+    alerts: countAlerts(source),
     latestEvent: source.store.events.sequenceRange().last,
   };
+}
+
+/** How many alerts fire, are held back, and are pending. */
+function countAlerts({ alerts }: ReadModel): StatusView["alerts"] {
+  let [firing, heldBack, pending] = [0, 0, 0];
+  for (const { state, heldBy } of alerts.current()) {
+    if (state === "pending") pending++;
+    else if (heldBy === null) firing++;
+    else heldBack++;
+  }
+  return { firing, heldBack, pending, silences: alerts.silences().length };
 }
 
 export function viewDevices(source: ReadModel): DeviceView[] {

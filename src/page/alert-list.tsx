@@ -1,7 +1,8 @@
 /** A list of alerts of this moment, which several pages contain. */
 
 import type { AlertView } from "../alerts/alert.ts";
-import { reasonText, textOf } from "./alert-text.ts";
+import { reasonOf } from "../alerts/suppression-text.ts";
+import { textOf } from "./alert-text.ts";
 import { Age, At, Name, PeerLink } from "./components.tsx";
 import type { HeldAlert } from "./current-alerts.ts";
 import { count, idOf } from "./format.ts";
@@ -85,22 +86,15 @@ export function alertAddress(id: string): string {
   return `/alerts/${encodeURIComponent(id)}`;
 }
 
-/** `silenced until 16:00:00: maintenance` */
+/** `silenced: maintenance, until 16:00:00` */
 function Reason({ held: { by, silence }, snapshot }: { held: HeldAlert; snapshot: PageSnapshot }) {
-  if (by.type !== "silence") return <>{reasonText(by)}</>;
   return (
     <>
-      {reasonText(by)}
+      <bdi>{textOf(reasonOf(by))}</bdi>
       {silence === null ? null : (
         <>
-          {" until "}
+          {", until "}
           <At ms={silence.endMs} snapshot={snapshot} />
-        </>
-      )}
-      {by.comment === "" ? null : (
-        <>
-          {": "}
-          <bdi>{textOf(by.comment)}</bdi>
         </>
       )}
     </>

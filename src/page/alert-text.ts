@@ -1,6 +1,6 @@
 /** Alerts, rules and silences in words. Pure. */
 
-import type { AlertView, Suppression } from "../alerts/alert.ts";
+import type { AlertView } from "../alerts/alert.ts";
 import type { Rule, RuleKind } from "../alerts/rule.ts";
 import type { Selectable } from "../alerts/selectors.ts";
 import { type Silence, silenceOf } from "../alerts/silences.ts";
@@ -11,26 +11,6 @@ import { isPublicKey, shortKey } from "../base/wireguard.ts";
 
 const TEXT_MAX = 400;
 const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] as const;
-
-/** Why wgmon has not sent anything about an alert yet, without the end of a silence. */
-export function reasonText(by: Suppression): string {
-  switch (by.type) {
-    case "silence":
-      return "silenced";
-    case "times":
-      return "outside of the rule's times";
-    case "device-down":
-      return `${shortName(by.device)} does not exist: one message for all its peers`;
-    case "all-peers":
-      return `all peers of ${shortName(by.device)} are silent: one message for all`;
-    case "away":
-      return "wgmon did not watch, and does not know yet whether this is still so";
-    case "scan-failed":
-      return "the device cannot be read, so this may be over";
-    case "over-before-sent":
-      return "over before it was sent";
-  }
-}
 
 /** When a rule fires. */
 export const kindText: Readonly<Record<RuleKind, string>> = {

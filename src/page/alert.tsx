@@ -3,10 +3,12 @@
 import type { AlertView } from "../alerts/alert.ts";
 import type { SilenceMatcher } from "../alerts/silences.ts";
 import { duration } from "../events/event.ts";
+import type { NoticeApiView } from "../http/alert-schemas.ts";
+import { viewAlertDetail } from "../http/alert-view.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import type { AlertRecord, NoticeRecord } from "../store/alert-rows.ts";
+import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
-import { kindText, reasonText, ruleFacts, silenceFor, textOf } from "./alert-text.ts";
+import { kindText, ruleFacts, silenceFor, textOf } from "./alert-text.ts";
 import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
 import { address } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
@@ -40,7 +42,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   const silences = source.alerts.silences();
   const silence =
     current === null ? null : silenceFor(current, silences, source.clock.now().wallMs);
-  const notices = source.store.alerts.notices(id).slice(0, NOTICES_MAX);
+  const notices = viewAlertDetail(source, id).notices.slice(-NOTICES_MAX);
   const matchers = matchersOf(subject, ruleName);
   return {
     title: textOf(sentence),
@@ -125,7 +127,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
               <ol class="events full notices" id="notices">
                 {snapshot.list(
                   "notices",
-                  notices.map((notice) => noticeItem(notice, snapshot)),
+                  notices.map((notice, index) => noticeItem(notice, index, snapshot)),
                 )}
               </ol>
               {snapshot.part(
@@ -220,10 +222,10 @@ function matchersOf(subject: AlertView["subject"], rule: string): readonly Silen
   }
 }
 
-function noticeItem(notice: NoticeRecord, snapshot: PageSnapshot): Item {
-  const { seq, type, atMs, sentence, suppressedBy, dryRun, targets, alertIds } = notice;
-  const id = `n${seq}`;
-  const isHeld = suppressedBy !== null || dryRun;
+function noticeItem(notice: NoticeApiView, index: number, snapshot: PageSnapshot): Item {
+  const { type, at, sentence, heldBack, dryRun, deliveries, alerts } = notice;
+  const id = `n${index}`;
+  const isHeld = heldBack !== null || dryRun;
   return item(id, <li id={id}></li>, [
     <span class={`sign ${isHeld ? "pending" : type === "resolved" ? "resolved" : "sent"}`}></span>,
     <span>
@@ -231,36 +233,31 @@ function noticeItem(notice: NoticeRecord, snapshot: PageSnapshot): Item {
       {": "}
       <bdi>{textOf(sentence)}</bdi>
       <small class="sub">
-        {suppressedBy === null ? (
-          dryRun ? (
-            "the rule has dry_run"
-          ) : (
-            <>
-              {targets.length === 0
-                ? "no target accepts it; it is in the log and among the events"
-                : "to "}
-              {targets.map((target, index) => (
-                <>
-                  {index === 0 ? "" : ", "}
-                  <Name text={target} />
-                </>
-              ))}
-            </>
-          )
+        {heldBack !== null ? (
+          <bdi>{textOf(heldBack.sentence)}</bdi>
+        ) : dryRun ? (
+          "the rule has dry_run"
+        ) : deliveries.length === 0 ? (
+          "no target accepts it; it is in the log and among the events"
         ) : (
-          <>
-            {reasonText(suppressedBy)}
-            {suppressedBy.type === "silence" && suppressedBy.comment !== "" ? (
-              <>
-                {": "}
-                <bdi>{textOf(suppressedBy.comment)}</bdi>
-              </>
-            ) : null}
-          </>
+          deliveries.map((delivery, number) => (
+            <>
+              {number === 0 ? "to " : ", "}
+              <Name text={delivery.target} />
+              {` (${deliveryText[delivery.state]})`}
+            </>
+          ))
         )}
-        {alertIds.length > 1 ? `; one message for ${alertIds.length} alerts` : null}
+        {alerts.length > 1 ? `; one message for ${alerts.length} alerts` : null}
       </small>
     </span>,
-    <At ms={atMs} snapshot={snapshot} />,
+    <At ms={Date.parse(at)} snapshot={snapshot} />,
   ]);
 }
+
+const deliveryText: Readonly<Record<NoticeApiView["deliveries"][number]["state"], string>> = {
+  delivered: "delivered",
+  waiting: "waits in the outbox",
+  "dead-letter": "dead letter",
+  unknown: "no longer in the settings",
+};

@@ -2,6 +2,7 @@
 
 import { SEVERITIES } from "../alerts/rule.ts";
 import { duration } from "../events/event.ts";
+import { formatAlertCursor, parseAlertCursor } from "../http/alert-cursor.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { AlertLink, AlertList } from "./alert-list.tsx";
@@ -17,8 +18,6 @@ import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx
 const CURRENT_MAX = 50;
 const PAGE_SIZE = 50;
 const kinds = { name: "state", label: "State", choices: ["firing", "resolved"] } as const;
-/** The position in the list of past alerts: a time and the id of an alert. */
-const CURSOR = /^(\d{1,15})\.([\w-]{1,40})$/;
 
 export interface RefusedForm {
   readonly form: URLSearchParams;
@@ -128,9 +127,8 @@ function Past({
   const filter = readFilter(source, given, kinds);
   const { parameters, publicKey, sinceMs, untilMs, candidates } = filter;
   const rule = given.get("rule") || null;
-  const [, firedAt, id] = CURSOR.exec(given.get("before") ?? "") ?? [];
-  const before =
-    firedAt === undefined || id === undefined ? null : { firedAtMs: Number(firedAt), id };
+  const cursor = parseAlertCursor(given.get("before") ?? "");
+  const before = cursor?.type === "past" ? cursor : null;
   const rows =
     candidates !== null
       ? []
@@ -192,11 +190,15 @@ function Past({
         "more",
         <nav id="more" class="pages" aria-label="Pages of alerts">
           {before === null ? null : <a href={`${to(null)}#past`}>Latest</a>}
-          {last === null ? null : <a href={`${to(`${last.firedAtMs}.${last.id}`)}#past`}>Older</a>}
+          {last === null ? null : <a href={`${to(cursorOf(last))}#past`}>Older</a>}
         </nav>,
       )}
     </section>
   );
+}
+
+function cursorOf({ firedAtMs, id }: AlertRecord): string {
+  return formatAlertCursor({ type: "past", firedAtMs, id });
 }
 
 function AlertRecords({

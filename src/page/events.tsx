@@ -3,8 +3,9 @@
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { describeShort } from "../channels/formats/message-text.ts";
-import type { Event } from "../events/event-schema.ts";
+import { describeShort, isAlert } from "../channels/formats/message-text.ts";
+import type { AlertEvent, Event } from "../events/event-schema.ts";
+import { signalOf } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
@@ -122,10 +123,9 @@ export function EventList({
 
 function eventItem(seq: number, event: Event, snapshot: PageSnapshot, view: View): Item {
   const id = `e${seq}`;
-  const [, kind] = event.type.split(".");
   const ms = Date.parse(event.timestamp);
   return item(id, <li id={id}></li>, [
-    <span class={`sign ${kind}`}></span>,
+    <span class={`sign ${signOf(event)}`}></span>,
     <Sentence event={event} view={view} />,
     view === "full" ? (
       <At ms={ms} snapshot={snapshot} />
@@ -168,9 +168,15 @@ function alertLines(row: AlertRecord, snapshot: PageSnapshot) {
   ];
 }
 
+/** The class of the event's sign: the second part of its type, or the severity of an alert. */
+function signOf(event: Event): string {
+  return isAlert(event) ? signalOf(event) : event.type.split(".")[1]!;
+}
+
 /** The event as the log describes it, with the peer's name as a link to the peer's page. */
 function Sentence({ event, view }: { event: Event; view: View }) {
   const text = describeShort(event);
+  if (isAlert(event)) return <AlertSentence event={event} text={text} view={view} />;
   if (!("peer" in event.data)) return <span>{isolate(text)}</span>;
   const { device, peer } = event.data;
   const name = shortName(peer.name ?? "");
@@ -192,6 +198,23 @@ function Sentence({ event, view }: { event: Event; view: View }) {
           <Addresses allowedIps={peer.allowedIps} />
         </small>
       ) : null}
+    </span>
+  );
+}
+
+/** The name of the alert's peer is within the text: `critical: alice (wg0) is down ...`. */
+function AlertSentence({ event, text, view }: { event: AlertEvent; text: string; view: View }) {
+  const { device, peer } = event.data;
+  if (peer === null || device === null || view === "peer") return <span>{isolate(text)}</span>;
+  const name = shortName(peer.name ?? "");
+  const nameText = name === "" ? shortKey(peer.publicKey) : name;
+  const start = text.indexOf(`${nameText} (${shortName(device)}) `);
+  if (start === -1) return <span>{isolate(text)}</span>;
+  return (
+    <span>
+      {text.slice(0, start)}
+      <PeerLink device={device} publicKey={peer.publicKey} name={peer.name} />
+      {isolate(text.slice(start + nameText.length))}
     </span>
   );
 }

@@ -318,6 +318,8 @@ const kindText: Readonly<Record<EventType, (number: number) => string>> = {
   "handshake.unknown": (number) => counted(number, "unknown handshake"),
   "device.added": (number) => `${counted(number, "device")} added`,
   "device.removed": (number) => `${counted(number, "device")} removed`,
+  "alert.firing": (number) => counted(number, "alert"),
+  "alert.resolved": (number) => `${count(number)} resolved`,
 };
 
 function GatewayChartView({

@@ -62,7 +62,7 @@ type Render = (
   cost: RenderCost,
 ) => PageContent | null | Promise<PageContent | null>;
 
-export function makePage({ source, actions, logins, log }: PageOptions): Page {
+export function makePage({ source, actions, alertActions, logins, log }: PageOptions): Page {
   const history = new PeerHistory(source);
   const summary = new GatewaySummary(source);
   const marks = new AlertMarks(source);
@@ -101,18 +101,18 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   app.post(ALERTS_PATH, async (c) => {
     const form = await readForm(c.req.raw);
     if (form === null) return c.text(INCOMPLETE_FORM, 408);
-    if (actions === null || !mayAct(c.env)) return c.text(NEEDS_TOKEN, 403);
+    if (alertActions === null || !mayAct(c.env)) return c.text(NEEDS_TOKEN, 403);
     const next = ownAddress(form.get("next"));
     switch (form.get("action")) {
       case "silence": {
         const silence = readSilence(form, source.clock.now().wallMs);
         if (typeof silence === "string") return showAlerts(c, { form, problem: silence });
-        actions.alerts.addSilence(silence);
+        alertActions.addSilence(silence);
         return c.redirect(next, 303);
       }
       case "end":
         // It may have just ended by itself.
-        actions.alerts.expireSilence(form.get("silence") ?? "");
+        alertActions.expireSilence(form.get("silence") ?? "");
         return c.redirect(next, 303);
       default:
         return c.text("there is no such action\n", 404);
@@ -191,7 +191,7 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   }
 
   function maySilence(c: Context): boolean {
-    return actions !== null && mayAct(c.env);
+    return alertActions !== null && mayAct(c.env);
   }
 
   /** Responds with a page, or with the stream of its changes. */

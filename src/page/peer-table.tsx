@@ -190,8 +190,8 @@ export function peerItem(row: FoundPeer, data: RowData): Item {
   const seenMs = session?.lastActivity.wallMs ?? latest(day.lastEndMs, peer.lastHandshakeMs);
   return item(id, <tr role="row" id={id} class={state}></tr>, [
     <th role="rowheader" scope="row">
-      {alert === null ? null : <AlertMark alert={alert} isHeld={isHeld} />}
       <PeerLink device={device} publicKey={publicKey} name={name} />
+      {alert === null ? null : <AlertMark alert={alert} isHeld={isHeld} />}
       <Tags tags={tags} />
     </th>,
     <td role="cell" class="second">

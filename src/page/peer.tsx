@@ -5,6 +5,7 @@ import { showBytes } from "../base/size.ts";
 import { percent, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
+import { isAlert } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
@@ -236,7 +237,7 @@ export function peer(
         <Card titleId="events-title" title="Events" href={address("/events", mine)}>
           <EventList
             id="events"
-            events={events.filter(({ event }) => !event.type.startsWith("alert."))}
+            events={events.filter(({ event }) => !isAlert(event))}
             snapshot={snapshot}
             view="peer"
             alerts={{ rows: fired, max: EVENTS_MAX }}

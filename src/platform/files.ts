@@ -181,16 +181,16 @@ export function lockFile(path: string): void {
 }
 
 /**
- * Returns the names in a folder; none if it does not exist or may not be read.
+ * Returns the names in a folder; none if it does not exist, or, unless `isRequired`, may not be read.
  *
  * @throws SystemError when it cannot be listed for another reason, for example without a free descriptor. Then no name
  *   is returned, because the caller would take the other files for removed.
  */
-export function listFolder(path: string): string[] {
+export function listFolder(path: string, { isRequired = false } = {}): string[] {
   const descriptor = libc().open(path, O_DIRECTORY | O_CLOEXEC, 0);
   if (descriptor < 0) {
     const code = errno();
-    if (code === ENOENT || code === ENOTDIR || code === EACCES) return [];
+    if (code === ENOENT || code === ENOTDIR || (code === EACCES && !isRequired)) return [];
     throw systemError(`list ${path}`, code);
   }
   try {

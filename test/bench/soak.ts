@@ -40,7 +40,7 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
     // Keeps memory bounded.
     receiver.requests.length = 0;
     const visitor =
-      event !== null && "peer" in event.data ? byKey.get(event.data.peer.publicKey) : undefined;
+      event !== null && "session" in event.data ? byKey.get(event.data.peer.publicKey) : undefined;
     if (visitor === undefined || !visitor.received(event!)) {
       unexpected++;
       console.error(`unexpected event: ${JSON.stringify(event)}`);

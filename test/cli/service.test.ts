@@ -289,6 +289,7 @@ describe("the settings file of install-service", () => {
         path === SETTINGS
           ? { text, mode: { bits: 0o644, isOwnedByUsOrRoot: true, isRegular: true } }
           : null,
+      listFolder: () => [],
       folderOpenToOthers: () => null,
     });
     if (command.type !== "run") throw new Error(command.type);

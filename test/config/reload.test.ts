@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import type { Settings } from "../../src/config/config.ts";
-import { mergeReloaded } from "../../src/config/reload.ts";
+import { changedSettings, mergeReloaded } from "../../src/config/reload.ts";
 import { run } from "../support/settings.ts";
 
 const current = run([]).settings;
@@ -42,3 +42,28 @@ test("a listen address that stays open keeps its tokens if the settings name ano
   const rotated = { ...open, listenTokens: ["new"] };
   expect(mergeReloaded(open, rotated).settings.listenTokens).toEqual(["new"]);
 });
+
+test("a reload names the settings that changed, and no value of them", () => {
+  const toml = (secret: string, body: string, tick: string) => `
+    tick = "${tick}"
+    [[target]]
+    name = "ops"
+    url = "https://hooks.example.net/${secret}"
+    format = "template"
+    template = '{"text": "${body}"}'`;
+  const settings = (...values: [string, string, string]) =>
+    run([], { toml: toml(...values) }).settings;
+  const before = settings("a", "{{ sentence }}", "10s");
+  expect(changedSettings(before, settings("a", "{{ sentence }}", "10s"))).toEqual([]);
+  expect(changedSettings(before, settings("b", "{{ sentence }}", "10s"))).toEqual(["target"]);
+  expect(changedSettings(before, settings("a", "x", "5s"))).toEqual(["tick", "target"]);
+  expect(changedSettings(before, { ...before, ...fixedValues() })).toEqual([
+    "interface",
+    "device",
+    "max-store",
+  ]);
+});
+
+function fixedValues(): Partial<Settings> {
+  return { captureInterface: "eth7", devices: ["wg7"], maxStoreBytes: 1 };
+}

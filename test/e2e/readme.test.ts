@@ -76,6 +76,7 @@ describe("the documentation", () => {
       hostname: "gw1",
       readFile: (path) =>
         path === table.config.defaultValue ? { text: snippet("toml"), mode: null } : null,
+      listFolder: () => [],
       folderOpenToOthers: () => null,
     });
     expect(command).toMatchObject({

@@ -172,7 +172,7 @@ function gaps(events: readonly Event[]): number {
   const endpoints = new Map<string, string | null>();
   let count = 0;
   for (const event of events) {
-    if (!("peer" in event.data)) continue;
+    if (!("session" in event.data)) continue;
     const { publicKey, endpoint } = event.data.peer;
     const before = endpoints.get(publicKey) ?? null;
     switch (event.type) {
@@ -188,6 +188,8 @@ function gaps(events: readonly Event[]): number {
       case "handshake.unknown":
       case "device.added":
       case "device.removed":
+      case "alert.firing":
+      case "alert.resolved":
         if (before !== endpoint) count++;
         endpoints.set(publicKey, null);
     }

@@ -79,7 +79,11 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     } = {},
   ): Promise<void> {
     source = await from;
-    served = await serve(source, actions === undefined ? { tokens } : { tokens, actions });
+    served = await serve(source, {
+      tokens,
+      alertActions: source.alerts,
+      ...(actions === undefined ? {} : { actions }),
+    });
     const context = await browser.newContext({ viewport: desktop, ...options });
     page = await context.newPage();
     errors = complaintsOf(page);
@@ -207,7 +211,6 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
             done.push(`test ${target}`);
             return await Promise.resolve({ isDelivered: true, reason: "", tookMs: 81 });
           },
-          alerts: (await FakeSource.make()).alerts,
         },
       });
       await page.getByRole("button", { name: "Send a test to ntfy" }).click();
@@ -237,7 +240,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
         expect(await page.locator("#peers tr").count()).toBe(2);
         expect(await page.locator(".chart g text").count()).toBeGreaterThan(4);
       }
-      await page.getByRole("link", { name: "alice-laptop" }).first().click();
+      await page.locator("#peers").getByRole("link", { name: "alice-laptop" }).click();
       await page.getByRole("link", { name: "30 d", exact: true }).click();
       expect(new URL(page.url()).search).toBe("?range=30d");
       expect(await page.locator(".chart svg").first().getAttribute("aria-label")).toMatch(
@@ -307,7 +310,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       const row = page.locator("#peers tr", { hasText: "dave" });
       expect(await row.innerText()).toContain("disconnected");
       // Focus and selection are in different places.
-      await row.getByRole("link").focus();
+      await row.getByRole("link", { name: "dave" }).focus();
       await page.evaluate(
         `getSelection().selectAllChildren(document.querySelector("#peers code"))`,
       );

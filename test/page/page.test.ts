@@ -51,9 +51,6 @@ const actions: PageActions = {
     done.push(`test ${target}`);
     return slowTest === null ? testResult : await slowTest;
   },
-  get alerts() {
-    return source.alerts;
-  },
 };
 
 beforeEach(async () => {
@@ -70,7 +67,7 @@ function setUp(made: FakeSource): void {
   source = made;
   const record = (...args: unknown[]) => void logged.push(args);
   const logins = new LoginSessions({ clock: source.clock, log: { warn: record } });
-  page = makePage({ source, actions, logins, log: { error: record } });
+  page = makePage({ source, actions, alertActions: source.alerts, logins, log: { error: record } });
 }
 
 async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {

@@ -93,13 +93,13 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that connects"), () => {
     const events = receiver.requests
       .filter(({ path }) => path === pathOf(way))
       .map(({ event }) => event!)
-      .filter(({ data }) => "peer" in data && data.peer.publicKey === client.publicKey);
+      .filter(({ data }) => "session" in data && data.peer.publicKey === client.publicKey);
     return [...new Map(events.map((event) => [event.id, event])).values()];
   }
 
   function peersOf(way: string): string[] {
     return receiver.requests.flatMap(({ path, event }) =>
-      path === pathOf(way) && event !== null && "peer" in event.data
+      path === pathOf(way) && event !== null && "session" in event.data
         ? [event.data.peer.publicKey]
         : [],
     );

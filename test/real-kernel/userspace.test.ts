@@ -194,7 +194,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
       await bob.connect();
       const { publicKey } = bob;
       const isBobs = (type: string) => (event: Event) =>
-        event.type === type && "peer" in event.data && event.data.peer.publicKey === publicKey;
+        event.type === type && "session" in event.data && event.data.peer.publicKey === publicKey;
       const reported = async (type: string) => {
         for (const name of running.keys()) {
           await receiver.waitFor(() => events(name).some(isBobs(type)), REPORT_MS);

@@ -203,7 +203,7 @@ describe("events", () => {
           const matching = every.filter(({ event }) => {
             const atMs = Date.parse(event.timestamp);
             const { device } = event.data;
-            const key = "peer" in event.data ? event.data.peer.publicKey : null;
+            const key = "session" in event.data ? event.data.peer.publicKey : null;
             return (
               (filter.device === null || device === filter.device) &&
               (filter.publicKey === null || key === filter.publicKey) &&

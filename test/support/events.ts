@@ -4,7 +4,7 @@ import fc from "fast-check";
 
 import type { Peer } from "../../src/base/wireguard.ts";
 import type { Message } from "../../src/delivery/target.ts";
-import type { Event } from "../../src/events/event-schema.ts";
+import type { AlertEvent, Event, Severity } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
 import { ALICE, mustEndpoint, peer } from "./peers.ts";
@@ -19,6 +19,17 @@ export interface EventFields {
   readonly name?: string | null;
   readonly peer?: Peer;
   readonly initial?: boolean;
+  readonly alert?: AlertFields;
+}
+
+/** What events about alerts have in addition. */
+export interface AlertFields {
+  readonly rule?: string;
+  readonly severity?: Severity;
+  /** Of the notice; by default that of its only alert. */
+  readonly sentence?: string;
+  /** Several alerts: names of their peers. */
+  readonly names?: readonly string[];
 }
 
 export const eventTypes = [
@@ -28,17 +39,61 @@ export const eventTypes = [
   "device.added",
   "device.removed",
   "handshake.unknown",
+  "alert.firing",
+  "alert.resolved",
 ] as const;
 
 export function anEvent(type: Event["type"], fields: EventFields = {}): Event {
   const { device = "wg0", host = "gw1", name = "alice", initial = false } = fields;
   const eventPeer = fields.peer ?? peer({ publicKey: ALICE, endpoint: "198.51.100.7:40001" });
   const id = `evt_${String(eventTypes.indexOf(type)).repeat(32)}`;
+  if (type === "alert.firing" || type === "alert.resolved") {
+    const { publicKey } = eventPeer;
+    const parts = { device, name, publicKey, ...fields.alert };
+    const head = { id, version: 1, timestamp: new Date(AT_MS).toISOString(), host } as const;
+    const data = alertData(type, parts);
+    return type === "alert.resolved"
+      ? { ...head, type, data }
+      : { ...head, type, data: { ...data, cause: null, reminder: false } };
+  }
   return eventOf(changeOf(type, { device, peer: eventPeer, initial }), { id, host, name });
 }
 
+interface AlertParts extends AlertFields {
+  readonly device: string;
+  readonly name: string | null;
+  readonly publicKey: string;
+}
+
+function alertData(type: AlertEvent["type"], parts: AlertParts): AlertEvent["data"] {
+  const { device, publicKey, rule = "offices", severity = "critical" } = parts;
+  const names = parts.names ?? [parts.name];
+  const since = new Date(AT_MS - 300_000).toISOString();
+  const alerts = names.map((name, index) => {
+    const who = `${name ?? publicKey} (${device})`;
+    const sentence =
+      type === "alert.firing"
+        ? `${who} is down: no data for 5 minutes; check the peer and its network`
+        : `${who} is back after 5 minutes`;
+    const peer = { publicKey, name, tags: [] };
+    return { id: `alert-${index + 1}`, device, peer, target: null, since, sentence };
+  });
+  const several = `${alerts.length} alerts of rule ${rule}: ${alerts.map((alert) => alert.sentence).join("; ")}`;
+  return {
+    rule,
+    kind: "down",
+    severity,
+    device,
+    peer: alerts.length === 1 ? alerts[0]!.peer : null,
+    since,
+    sentence: parts.sentence ?? (alerts.length === 1 ? alerts[0]!.sentence : several),
+    count: alerts.length,
+    alerts,
+  };
+}
+
 function changeOf(
-  type: Event["type"],
+  type: Exclude<Event["type"], AlertEvent["type"]>,
   { device, peer: eventPeer, initial }: { device: string; peer: Peer; initial: boolean },
 ): Change {
   const head = { atMs: AT_MS, device, peer: eventPeer, session };
@@ -145,6 +200,10 @@ export const hostileEvent: fc.Arbitrary<Event> = fc
     host: fc.oneof(fc.constant("gw1"), hostileText),
     endpoint: fc.constantFrom("198.51.100.7:40001", "[2001:db8::7]:40002", null),
     initial: fc.boolean(),
+    alert: fc.record({
+      rule: fc.oneof(fc.constant("offices"), hostileText),
+      severity: fc.constant("critical" as const),
+    }),
   })
   .map(({ type, endpoint, ...fields }) => anEvent(type, { ...fields, peer: peer({ endpoint }) }));
 

@@ -14,6 +14,8 @@ export interface Given {
   readonly toml?: string;
   /** Texts by path; a SystemError is thrown when the file is read. */
   readonly files?: Readonly<Record<string, string | SystemError>>;
+  /** Replaces the result of `listFolder`; a SystemError is thrown. */
+  readonly listing?: readonly string[] | SystemError;
   readonly mode?: TextFile["mode"];
   /** The result of `folderOpenToOthers`; a SystemError is thrown. */
   readonly openFolder?: string | null | SystemError;
@@ -23,6 +25,7 @@ export function parse(argv: readonly string[], given: Given = {}): Command {
   const {
     env = {},
     toml,
+    listing,
     mode = { bits: 0o600, isOwnedByUsOrRoot: true, isRegular: true },
     openFolder = null,
   } = given;
@@ -39,6 +42,10 @@ export function parse(argv: readonly string[], given: Given = {}): Command {
     readFile(path) {
       const text = orThrow(files.get(path) ?? null);
       return text === null ? null : { text, mode };
+    },
+    listFolder: (folder) => {
+      const names = [...files.keys()].filter((path) => path.startsWith(`${folder}/`));
+      return orThrow(listing ?? names.map((path) => path.slice(folder.length + 1)));
     },
     folderOpenToOthers: () => orThrow(openFolder),
   });

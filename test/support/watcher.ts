@@ -35,8 +35,8 @@ export class Watcher implements AsyncDisposable {
   eventsOf(about: Client | string): Event[] {
     return this.events.filter(({ data }) =>
       typeof about === "string"
-        ? !("peer" in data) && data.device === about
-        : "peer" in data && data.peer.publicKey === about.publicKey,
+        ? !("session" in data) && data.device === about
+        : "session" in data && data.peer.publicKey === about.publicKey,
     );
   }
 

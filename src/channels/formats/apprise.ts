@@ -3,12 +3,12 @@
  * https://github.com/caronc/apprise-api
  */
 
-import type { Event } from "../../events/event-schema.ts";
 import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import {
-  commonType,
   formatLines,
+  type Look,
+  lookOf,
   titleOf,
   truncateLines,
   withoutMentions,
@@ -17,13 +17,17 @@ import {
 /** UTF-16 units: the limit of Discord, the lowest of the usual services behind Apprise. */
 const BODY_MAX = 2000;
 
-const types: Readonly<Record<Event["type"], string>> = {
+const types: Readonly<Record<Look, string>> = {
   "peer.connected": "success",
   "peer.roamed": "info",
   "peer.disconnected": "warning",
   "handshake.unknown": "warning",
   "device.added": "info",
   "device.removed": "warning",
+  critical: "failure",
+  warning: "warning",
+  info: "info",
+  resolved: "success",
 };
 
 export const apprise: NamedFormat = {
@@ -39,11 +43,11 @@ export const apprise: NamedFormat = {
     isNotifyUrl(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),
   validateUrl: (url) => (isNotifyUrl(url) ? null : "does not end with /notify/<key>"),
   request(message, url) {
-    const type = commonType(message);
+    const look = lookOf(message);
     const body = jsonText({
       title: titleOf(message, withoutMentions),
       body: truncateLines(formatLines(message, withoutMentions), { max: BODY_MAX }).join("\n"),
-      type: type === null ? "info" : types[type],
+      type: look === null ? "info" : types[look],
       format: "text",
     });
     return { url: url.href, contentType: "application/json", body };

@@ -1,31 +1,42 @@
 /**
- * Discord's webhooks: one embed, a line for each event, in the colour of the events' common type. Pure.
+ * Discord's webhooks: one embed, a line for each event, in a colour for their type or severity. Pure.
  * https://discord.com/developers/docs/resources/webhook#execute-webhook, and its embed limits.
  */
 
-import type { Event } from "../../events/event-schema.ts";
 import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { commonType, escapeMarkdown, formatLines, titleOf, truncateLines } from "./message-text.ts";
+import {
+  escapeMarkdown,
+  formatLines,
+  type Look,
+  lookOf,
+  titleOf,
+  truncateLines,
+} from "./message-text.ts";
 import { membersOf, retryAfter } from "./response-body.ts";
 
 /** UTF-16 units in an embed's description. The title is limited to 256, all texts together to 6000. */
 const DESCRIPTION_MAX = 4096;
 
-const colours: Readonly<Record<Event["type"], number>> = {
+const colours: Readonly<Record<Look, number>> = {
   "peer.connected": 0x2ecc71, // green
   "peer.roamed": 0x3498db, // blue
   "peer.disconnected": 0xe74c3c, // red
   "handshake.unknown": 0xf1c40f, // yellow
   "device.added": 0x95a5a6, // grey
   "device.removed": 0xe67e22, // orange
+  critical: 0xe74c3c, // red
+  warning: 0xe67e22, // orange
+  info: 0x3498db, // blue
+  resolved: 0x2ecc71, // green
 };
 
 export const discord: NamedFormat = {
   docs: {
     url: "`https://discord.com/api/webhooks/<id>/<token>`, with `?thread_id=` for a thread",
     recognised: "yes",
-    arrives: "an embed with title, time and a colour for the event type",
+    arrives:
+      "an embed with title, time and a colour for the event type, or for the severity of an alert",
     limit: "4,096 characters",
   },
   publicParts: ["api", "webhooks"],
@@ -36,11 +47,11 @@ export const discord: NamedFormat = {
     return "is not a Discord webhook: write https://discord.com/api/webhooks/<id>/<token>";
   },
   request(message, url) {
-    const type = commonType(message);
+    const look = lookOf(message);
     const embed = {
       title: titleOf(message, escape),
       description: truncateLines(formatLines(message, escape), { max: DESCRIPTION_MAX }).join("\n"),
-      ...(type === null ? {} : { color: colours[type] }),
+      ...(look === null ? {} : { color: colours[look] }),
       timestamp: message.events.at(-1)!.timestamp,
     };
     // Mentions in an embed do not notify users; allowed_mentions makes that explicit.

@@ -5,10 +5,9 @@
 
 import { shortName } from "../../base/text.ts";
 import type { Event } from "../../events/event-schema.ts";
-import { describeEvent } from "../../events/event.ts";
 import type { NamedFormat } from "./format.ts";
 import { USUAL_PARTS } from "./json.ts";
-import { truncateLines, withoutMentions } from "./message-text.ts";
+import { lineOf, truncateLines, withoutMentions } from "./message-text.ts";
 
 /** UTF-16 units: Discord's limit for this field. Unlike JSON, a form cannot disable mentions in Discord. */
 const CONTENT_MAX = 2000;
@@ -23,7 +22,7 @@ export const form: NamedFormat = {
   },
   publicParts: USUAL_PARTS,
   request(message, url) {
-    const content = truncateLines(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
+    const content = truncateLines(message.events.map(contentOf), { max: CONTENT_MAX }).join("\n");
     return {
       url: url.href,
       contentType: "application/x-www-form-urlencoded",
@@ -33,7 +32,7 @@ export const form: NamedFormat = {
 };
 
 /** The Go program has lines only for "opened" and "closed"; for other events, the line is that of the other formats. */
-function lineOf(event: Event): string {
+function contentOf(event: Event): string {
   switch (event.type) {
     case "peer.connected":
       return connection(event.data, "opened");
@@ -43,7 +42,9 @@ function lineOf(event: Event): string {
     case "handshake.unknown":
     case "device.added":
     case "device.removed":
-      return describeEvent(event, (name) => withoutMentions(shortName(name)));
+    case "alert.firing":
+    case "alert.resolved":
+      return lineOf(event, withoutMentions);
   }
 }
 

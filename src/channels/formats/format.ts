@@ -28,6 +28,8 @@ export interface Format {
    * the first 4 KiB. For all formats, refusal.ts finds the receiver's explanation of a refusal.
    */
   readonly interpretResponse?: (status: number, body: string) => DeliveryResult | null;
+  /** The template of the format, so that a changed one can be recognised; absent: another format. */
+  readonly template?: unknown;
   /** Sends the headers of Standard Webhooks: the id always, the signature if there is a secret. */
   readonly isSigned?: true;
 }

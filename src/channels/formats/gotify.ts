@@ -3,9 +3,11 @@
  * https://gotify.net/docs/pushmsg
  */
 
+import type { Message } from "../../delivery/target.ts";
+import type { Severity } from "../../events/event-schema.ts";
 import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { formatLines, titleOf, truncateLines } from "./message-text.ts";
+import { formatLines, severityOf, titleOf, truncateLines } from "./message-text.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** UTF-16 units. Gotify itself has no limit; MySQL limits a text to 65,535 bytes. */
@@ -14,9 +16,12 @@ const MESSAGE_MAX = 16_000;
 /** From priority 4 the app plays a sound. Without a priority it shows no notification at all. */
 const PRIORITY = 5;
 
+/** From priority 8 the phone also vibrates. */
+const priorities: Readonly<Record<Severity, number>> = { critical: 8, warning: 6, info: PRIORITY };
+
 export const gotify: NamedFormat = {
   docs: {
-    url: "`https://push.example.net/message?token=<application token>`, also below a path; also `&priority=8` (5 without it)",
+    url: "`https://push.example.net/message?token=<application token>`, also below a path; also `&priority=8` (without it 8 for critical alerts, 6 for warnings, 5 for others)",
     recognised: "by `/message` and the form of the token",
     arrives: "title and message; the token is sent as a header",
     limit: "16,000 characters",
@@ -44,7 +49,12 @@ export const gotify: NamedFormat = {
     body: jsonText({
       title: titleOf(message),
       message: truncateLines(formatLines(message), { max: MESSAGE_MAX }).join("\n"),
-      priority: Number(parameter(url, "priority") ?? PRIORITY),
+      priority: Number(parameter(url, "priority") ?? priorityOf(message)),
     }),
   }),
 };
+
+function priorityOf(message: Message): number {
+  const severity = severityOf(message);
+  return severity === null ? PRIORITY : priorities[severity];
+}

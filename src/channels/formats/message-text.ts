@@ -7,18 +7,33 @@
 import { sanitize, shortName, truncate } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
 import type { Message } from "../../delivery/target.ts";
-import type { Event } from "../../events/event-schema.ts";
-import { describeEvent } from "../../events/event.ts";
+import type { AlertEvent, Event, Severity } from "../../events/event-schema.ts";
+import { describeEvent, type Signal, signalOf } from "../../events/event.ts";
 
 /** UTF-16 units. A title is within the limit of every service even if each character is escaped. */
 const HOST_MAX = 100;
+
+/**
+ * UTF-16 units of an alert's sentence, which contains names. So the line of one alert is within the limit of every
+ * service, even if each character of a sentence is escaped as `&amp;`.
+ */
+const SENTENCE_MAX = 500;
 
 /** Escapes a name, so that a service shows it as plain text. */
 export type Escape = (text: string) => string;
 
 /** One line for each event: `alice (wg0) connected from 198.51.100.7:51820`. */
 export function formatLines(message: Message, escape: Escape = identity): string[] {
-  return message.events.map((event) => describeEvent(event, (name) => escape(shortName(name))));
+  return message.events.map((event) => lineOf(event, escape));
+}
+
+/** The line of one event. */
+export function lineOf(event: Event, escape: Escape): string {
+  return describeEvent(event, {
+    name: (name) => escape(shortName(name)),
+    key: escape,
+    sentence: (sentence) => escape(truncate(sanitize(sentence), SENTENCE_MAX)),
+  });
 }
 
 /**
@@ -26,26 +41,64 @@ export function formatLines(message: Message, escape: Escape = identity): string
  * can look up the full key.
  */
 export function describeShort(event: Event): string {
-  return describeEvent(event, shortName, (key) => shortName(shortKey(key)));
-}
-
-/** As formatLines, for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
-export function linesWithHost(message: Message, escape: Escape = identity): string[] {
-  return message.events.map((event) => {
-    const text = describeEvent(event, (name) => escape(shortName(name)));
-    return `${escape(shortHost(event.host))}: ${text}`;
+  return describeEvent(event, {
+    name: shortName,
+    key: (key) => shortName(shortKey(key)),
+    sentence: sanitize,
   });
 }
+
+/**
+ * As formatLines, for services whose messages have no title and no colour: `gw1: alice (wg0) connected ...`. Alerts begin
+ * with a sign.
+ */
+export function linesWithHost(message: Message, escape: Escape = identity): string[] {
+  return message.events.map((event) => {
+    const sign = isAlert(event) ? `${signs[signalOf(event)]} ` : "";
+    return `${sign}${escape(shortHost(event.host))}: ${lineOf(event, escape)}`;
+  });
+}
+
+const signs: Readonly<Record<Signal, string>> = {
+  critical: "\u{1f534}", // red circle
+  warning: "\u{1f7e0}", // orange circle
+  info: "\u{1f535}", // blue circle
+  resolved: "\u2705", // check mark
+};
 
 /** `WireGuard on gw1`. The host distinguishes the gateways of a user who has several. */
 export function titleOf(message: Message, escape: Escape = identity): string {
   return `WireGuard on ${escape(shortHost(message.events[0].host))}`;
 }
 
-/** The type that all events of the message have; null: they have different types. */
-export function commonType({ events }: Message): Event["type"] | null {
-  const [{ type }] = events;
-  return events.every((event) => event.type === type) ? type : null;
+/** What a message's colour, sign or type depends on: the type of an event, or what an alert signals. */
+export type Look = Exclude<Event["type"], AlertEvent["type"]> | Signal;
+
+/**
+ * The look of a message: that of its most severe alert that fires, otherwise that of all its events. null: they have
+ * different looks.
+ */
+export function lookOf(message: Message): Look | null {
+  const severity = severityOf(message);
+  if (severity !== null) return severity;
+  const [look, ...rest] = new Set(message.events.map(eventLook));
+  return rest.length === 0 ? look! : null;
+}
+
+/** The severity of the message's most severe alert that fires; null: it has none. */
+export function severityOf({ events }: Message): Severity | null {
+  const found = new Set(
+    events.map((event) => (event.type === "alert.firing" ? event.data.severity : null)),
+  );
+  return (["critical", "warning", "info"] as const).find((each) => found.has(each)) ?? null;
+}
+
+function eventLook(event: Event): Look {
+  return isAlert(event) ? signalOf(event) : event.type;
+}
+
+export function isAlert(event: Event): event is AlertEvent {
+  return "alerts" in event.data;
 }
 
 export interface SizeLimit {

@@ -4,12 +4,17 @@
  */
 
 import type { NamedFormat } from "./format.ts";
-import { formatLines, titleOf, truncateLines } from "./message-text.ts";
+import { formatLines, severityOf, titleOf, truncateLines } from "./message-text.ts";
 import { membersOf } from "./response-body.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** Characters. The title is limited to 250. */
 const MESSAGE_MAX = 1024;
+
+/** Ignores the quiet hours of the user. */
+const HIGH = "1";
+/** Repeated each `retry` seconds until the user confirms it. */
+const REPEATED = "2";
 
 const required = ["token", "user"];
 const optional = ["device", "priority", "sound", "ttl", "retry", "expire"];
@@ -18,7 +23,8 @@ export const pushover: NamedFormat = {
   docs: {
     url: "`https://api.pushover.net/1/messages.json?token=<app>&user=<user>`; also `device`, `priority` (2: with `retry` and `expire`), `sound`, `ttl`",
     recognised: "yes",
-    arrives: "title, message and the event's time",
+    arrives:
+      "title, message and the event's time; critical alerts with priority 1, or 2 with `retry` and `expire`, unless the URL has a priority",
     limit: "1,024 characters; 10,000 messages a month for free",
   },
   publicParts: ["messages.json"],
@@ -45,6 +51,11 @@ export const pushover: NamedFormat = {
     for (const name of [...required, ...optional]) {
       const value = parameter(url, name);
       if (value !== null) body.set(name, value);
+    }
+    // The URL's priority, which the user chose for all events, takes precedence.
+    if (severityOf(message) === "critical" && !body.has("priority")) {
+      const isRepeated = body.has("retry") && body.has("expire");
+      body.set("priority", isRepeated ? REPEATED : HIGH);
     }
     return {
       url: withoutQuery(url),

@@ -3,18 +3,30 @@
  * each event. Pure. https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/
  */
 
+import type { Event } from "../../events/event-schema.ts";
+import { type Signal, signalOf } from "../../events/event.ts";
 import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { formatLines, titleOf, truncateLines } from "./message-text.ts";
+import { formatLines, isAlert, titleOf, truncateLines } from "./message-text.ts";
 
 /** Teams accepts a message of about 28 KB; a card without lines has less than 1 KB. */
 const LINES_MAX_BYTES = 25_000;
+
+/** https://adaptivecards.io/explorer/TextRun.html */
+const colours: Readonly<Record<Signal, string>> = {
+  critical: "Attention", // red
+  warning: "Warning", // yellow
+  info: "Accent", // blue
+  resolved: "Good", // green
+};
+/** Bytes of a colour, and of the comma after the block. */
+const COLOUR_BYTES = ',"color":"Attention",'.length;
 
 export const teams: NamedFormat = {
   docs: {
     url: 'the URL of a workflow "post to a channel when a webhook request is received"',
     recognised: "`*.logic.azure.com`, `*.powerplatform.com`, `*.webhook.office.com`",
-    arrives: "an Adaptive Card",
+    arrives: "an Adaptive Card; alerts in the colour of their severity",
     limit: "28 KB",
   },
   publicParts: ["workflows", "triggers", "manual", "paths", "invoke"],
@@ -25,12 +37,18 @@ export const teams: NamedFormat = {
   },
   request(message, url) {
     const sizeOf = (line: string): number => Buffer.byteLength(jsonText(block(line)));
-    const lines = truncateLines(formatLines(message), { max: LINES_MAX_BYTES, sizeOf });
+    const all = formatLines(message);
+    const perLine = message.events.some(isAlert) ? COLOUR_BYTES : 1;
+    const lines = truncateLines(all, { max: LINES_MAX_BYTES, sizeOf, perLine });
+    // The last line may be the number of the others.
+    const blocks = lines.map((line, index) =>
+      block(line, line === all[index] ? styleOf(message.events[index]!) : {}),
+    );
     const card = {
       $schema: "http://adaptivecards.io/schemas/adaptive-card.json",
       type: "AdaptiveCard",
       version: "1.4",
-      body: [block(titleOf(message), "Bolder"), ...lines.map((line) => block(line))],
+      body: [block(titleOf(message), { weight: "Bolder" }), ...blocks],
     };
     const contentType = "application/vnd.microsoft.card.adaptive";
     const body = jsonText({
@@ -53,8 +71,12 @@ export const teams: NamedFormat = {
   },
 };
 
+function styleOf(event: Event): object {
+  return isAlert(event) ? { color: colours[signalOf(event)] } : {};
+}
+
 /** A RichTextBlock, which unlike a TextBlock does not interpret Markdown. */
-function block(text: string, weight?: "Bolder"): object {
-  const run = { type: "TextRun", text, ...(weight === undefined ? {} : { weight }) };
+function block(text: string, style: object = {}): object {
+  const run = { type: "TextRun", text, ...style };
   return { type: "RichTextBlock", inlines: [run] };
 }

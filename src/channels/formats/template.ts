@@ -4,7 +4,7 @@
  */
 
 import { suggest } from "../../base/suggest.ts";
-import { shortName } from "../../base/text.ts";
+import { sanitize, shortName } from "../../base/text.ts";
 import type { Message } from "../../delivery/target.ts";
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
@@ -40,6 +40,13 @@ export const templateVariables = [
   "session.txBytes",
   "session.roams",
   "listenPort",
+  "rule",
+  "kind",
+  "severity",
+  "since",
+  "sentence",
+  "cause",
+  "reminder",
 ] as const;
 
 type Variable = (typeof templateVariables)[number];
@@ -77,6 +84,7 @@ export function templateFormat({ json }: Template): Format {
   return {
     publicParts: USUAL_PARTS,
     isSigned: true,
+    template: json,
     request(message, url) {
       const body = jsonText(mapStrings(json, (part) => fillIn(part, message)));
       return { url: url.href, contentType: "application/json", body };
@@ -122,8 +130,9 @@ function fieldOf(event: Event, variable: Variable): Value {
     value = (value as Readonly<Record<string, unknown>> | null)?.[name] ?? null;
   }
   if (Array.isArray(value)) return value.map((part) => shortName(String(part)));
+  if (typeof value !== "string") return value as Value;
   // As in {{text}}, remove line ends and bidirectional controls.
-  return typeof value === "string" ? shortName(value) : (value as Value);
+  return variable === "sentence" ? sanitize(value) : shortName(value);
 }
 
 function asText(value: Value): string {

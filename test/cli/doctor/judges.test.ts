@@ -413,6 +413,7 @@ test("the running wgmon has a problem if it does not answer, misses devices, or 
     connected: 2,
     store: { inMemory: false, problem: null as string | null },
     wakeUp: { monitor: "bpf", group: null, interface: "any", reason: null, problem: null } as const,
+    alerts: { firing: 0, heldBack: 0, pending: 0, silences: 0 },
     latestEvent: 9,
   };
   const target = { label: "ops", state: "ok", failures: 0, reason: null } as const;

@@ -1,0 +1,311 @@
+/** Alerts and silences as the HTTP API returns them, and the lists of them. Pure. */
+
+import { type AlertState, type AlertView, deviceOf, type Suppression } from "../alerts/alert.ts";
+import { parseMatcher, type Silence, type SilenceMatcher } from "../alerts/silences.ts";
+import { reasonOf } from "../alerts/suppression-text.ts";
+import { formatDuration, parseDuration } from "../base/duration.ts";
+import type { PublicKey } from "../base/wireguard.ts";
+import type { AlertQuery, AlertRecord, NoticeRecord } from "../store/alert-rows.ts";
+import { type AlertCursor, formatAlertCursor } from "./alert-cursor.ts";
+import type { NewSilence } from "./alert-model.ts";
+import type {
+  AlertApiView,
+  AlertDetailView,
+  NewSilenceView,
+  NoticeApiView,
+  SilenceView,
+  SuppressionView,
+} from "./alert-schemas.ts";
+import { HttpError } from "./problem.ts";
+import type { ReadModel } from "./read-model.ts";
+import type { TargetView } from "./schemas.ts";
+import { iso, viewTargets } from "./view.ts";
+
+/** Limits of the duration of a silence. */
+const SILENCE_MIN_MS = 1000;
+const SILENCE_MAX_MS = 366 * 86_400_000;
+
+/** Selects alerts; a filter that is null matches every alert. */
+export interface AlertFilter extends Omit<AlertQuery, "before" | "limit" | "state"> {
+  /** current: pending and firing. */
+  readonly state: "current" | "pending" | "firing" | "resolved" | null;
+}
+
+export interface AlertPage {
+  readonly items: AlertApiView[];
+  readonly next: string | null;
+}
+
+/** The alerts that fire or are pending, then those that are over, the latest first. */
+export function listAlerts(
+  source: ReadModel,
+  filter: AlertFilter,
+  { cursor, limit }: { readonly cursor: AlertCursor | null; readonly limit: number },
+): AlertPage {
+  const { state } = filter;
+  const current = source.alerts.current();
+  const items: AlertApiView[] = [];
+  if (state !== "resolved" && (cursor === null || cursor.type === "current")) {
+    const wanted = current.filter((alert) => matches(alert, filter));
+    const from = cursor?.skip ?? 0;
+    items.push(...wanted.slice(from, from + limit).map((alert) => viewAlert(source, alert)));
+    if (from + limit < wanted.length) {
+      return { items, next: formatAlertCursor({ type: "current", skip: from + limit }) };
+    }
+  }
+  if (state !== null && state !== "resolved") return { items, next: null };
+  const found = pastAlerts(source, filter, {
+    before: cursor?.type === "past" ? cursor : null,
+    limit: limit - items.length + 1,
+    except: new Set(current.map(({ id }) => id)),
+  });
+  const page = found.slice(0, limit - items.length);
+  items.push(...page.map((record) => viewRecord(source, record)));
+  if (found.length === page.length) return { items, next: null };
+  const last = page.at(-1);
+  // Without an item, the alerts that are over begin on the next page.
+  const next: AlertCursor =
+    last === undefined
+      ? { type: "past", firedAtMs: Number.MAX_SAFE_INTEGER, id: "alert-0" }
+      : { type: "past", firedAtMs: last.firedAtMs, id: last.id };
+  return { items, next: formatAlertCursor(next) };
+}
+
+/** @throws HttpError 404 when there is no such alert. */
+export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView {
+  const current = source.alerts.current().find((alert) => alert.id === id);
+  const record = current === undefined ? source.store.alerts.find(id) : null;
+  const alert =
+    current !== undefined
+      ? viewAlert(source, current)
+      : record === null
+        ? null
+        : viewRecord(source, record);
+  if (alert === null) throw new HttpError(404, { detail: "there is no such alert" });
+  const targets = viewTargets(source);
+  const notices = source.store.alerts.notices(id);
+  return { ...alert, notices: notices.map((each) => viewNotice(source, each, targets)) };
+}
+
+export function viewSilence({
+  id,
+  matchers,
+  startMs,
+  endMs,
+  comment,
+  createdBy,
+}: Silence): SilenceView {
+  return {
+    id,
+    matchers: matchers.map(({ field, pattern }) => `${field}=${pattern}`),
+    startsAt: iso(startMs),
+    endsAt: iso(endMs),
+    comment,
+    createdBy,
+  };
+}
+
+/** @throws HttpError 422 when the silence is not valid; it does not repeat what was sent. */
+export function parseSilence(body: NewSilenceView, nowMs: number): NewSilence {
+  const { comment = "", createdBy = "API" } = body;
+  const matchers = body.matchers.map((text) => parseMatcher(text));
+  const invalid = matchers.findIndex((matcher) => typeof matcher === "string");
+  if (invalid !== -1) {
+    throw refused(
+      "matchers",
+      `number ${invalid + 1} is not a field and a value, such as peer=branch-*; the fields are peer, tag, device, rule, severity and target`,
+    );
+  }
+  const endMs = endOf(body, nowMs);
+  return { matchers: matchers as SilenceMatcher[], endMs, comment, createdBy };
+}
+
+function endOf({ for: length, until }: NewSilenceView, nowMs: number): number {
+  if (length !== undefined && until !== undefined) {
+    throw refused("until", "cannot be combined with for");
+  }
+  const endMs =
+    length !== undefined
+      ? nowMs + (parseDuration(length) ?? NaN)
+      : until !== undefined
+        ? Date.parse(until)
+        : null;
+  if (endMs === null) throw refused("for", "for or until is missing");
+  const isValid = endMs >= nowMs + SILENCE_MIN_MS && endMs <= nowMs + SILENCE_MAX_MS;
+  if (isValid) return endMs;
+  throw length === undefined
+    ? refused("until", "a time in the future, at most 366 days from now")
+    : refused(
+        "for",
+        `a duration such as 90s or 2h, from ${formatDuration(SILENCE_MIN_MS)} to ${formatDuration(SILENCE_MAX_MS)}`,
+      );
+}
+
+function refused(parameter: string, detail: string): HttpError {
+  return new HttpError(422, { errors: [{ parameter, detail }] });
+}
+
+function matches(alert: AlertView, filter: AlertFilter): boolean {
+  const { state, rule, device, publicKey, sinceMs, untilMs } = filter;
+  const { subject, firedAtMs } = alert;
+  // A pending alert is as new as can be.
+  const isSince = sinceMs === null || firedAtMs === null || firedAtMs >= sinceMs;
+  const isUntil = untilMs === null || (firedAtMs !== null && firedAtMs < untilMs);
+  const isOfState =
+    state === null || state === "current" || (state === "pending") === (alert.state === "pending");
+  return (
+    isOfState &&
+    isSince &&
+    isUntil &&
+    (rule === null || alert.rule === rule) &&
+    (device === null || deviceOf(subject) === device) &&
+    (publicKey === null || (subject.type === "peer" && subject.publicKey === publicKey))
+  );
+}
+
+/** The stored alerts except those that are in the list of current ones. */
+function pastAlerts(
+  { store }: ReadModel,
+  { state: _, ...filter }: AlertFilter,
+  {
+    before,
+    limit,
+    except,
+  }: {
+    readonly before: AlertQuery["before"];
+    readonly limit: number;
+    readonly except: ReadonlySet<string>;
+  },
+): AlertRecord[] {
+  const found: AlertRecord[] = [];
+  let from = before;
+  for (;;) {
+    const rows = store.alerts.query({ ...filter, state: "resolved", before: from, limit });
+    found.push(...rows.filter(({ id }) => !except.has(id)));
+    const last = rows.at(-1);
+    if (found.length >= limit || rows.length < limit || last === undefined) {
+      return found.slice(0, limit);
+    }
+    from = { firedAtMs: last.firedAtMs, id: last.id };
+  }
+}
+
+function viewAlert(source: ReadModel, alert: AlertView): AlertApiView {
+  const { subject, peer, id, state } = alert;
+  return {
+    ...common(alert),
+    id: id === "" ? null : id,
+    state,
+    device: deviceOf(subject),
+    peer:
+      subject.type === "peer"
+        ? {
+            publicKey: subject.publicKey,
+            name: peer?.name ?? null,
+            tags: [...(peer?.tags ?? source.tagsOf(subject.publicKey as PublicKey))],
+          }
+        : null,
+    target: subject.type === "target" ? subject.target : null,
+    ...times(alert),
+    heldBack: alert.heldBy === null ? null : viewSuppression(alert.heldBy),
+  };
+}
+
+function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
+  const { id, device, publicKey, peerName, target, resolves, firedAtMs, resolvedAtMs } = alert;
+  const endedAtMs = resolves ? resolvedAtMs : firedAtMs;
+  const state: AlertState = endedAtMs === null ? "firing" : "resolved";
+  return {
+    ...common(alert),
+    id,
+    state,
+    device,
+    peer:
+      publicKey === null
+        ? null
+        : { publicKey, name: peerName, tags: [...source.tagsOf(publicKey as PublicKey)] },
+    target,
+    ...times(alert),
+    heldBack: null,
+  };
+}
+
+function common({
+  rule,
+  kind,
+  severity,
+  sentence,
+  resolves,
+  isSent,
+}: Pick<AlertRecord, "rule" | "kind" | "severity" | "sentence" | "resolves" | "isSent">) {
+  return { rule, kind, severity, sentence, moment: !resolves, sent: isSent };
+}
+
+/** A moment is over when it has fired. */
+function times({
+  sinceMs,
+  firedAtMs,
+  resolvedAtMs,
+  resolves,
+}: Pick<AlertView, "sinceMs" | "firedAtMs" | "resolvedAtMs" | "resolves">) {
+  const endMs = resolves ? resolvedAtMs : firedAtMs;
+  return {
+    since: iso(sinceMs),
+    firedAt: firedAtMs === null ? null : iso(firedAtMs),
+    resolvedAt: endMs === null ? null : iso(endMs),
+  };
+}
+
+function viewNotice(
+  source: ReadModel,
+  notice: NoticeRecord,
+  targets: readonly TargetView[],
+): NoticeApiView {
+  const { type, atMs, sentence, alertIds, suppressedBy, dryRun, eventSeq } = notice;
+  return {
+    type,
+    at: iso(atMs),
+    sentence,
+    alerts: [...alertIds],
+    heldBack: suppressedBy === null ? null : viewSuppression(suppressedBy),
+    dryRun,
+    event: eventSeq,
+    deliveries:
+      eventSeq === null
+        ? []
+        : notice.targets.map((label) => ({
+            target: label,
+            ...deliveryOf(
+              source,
+              eventSeq,
+              targets.find((target) => target.label === label),
+            ),
+          })),
+  };
+}
+
+/** The state of an event's delivery to a target. */
+function deliveryOf(
+  { store: { outbox } }: ReadModel,
+  seq: number,
+  target: TargetView | undefined,
+): Pick<NoticeApiView["deliveries"][number], "state" | "reason"> {
+  if (target === undefined) return { state: "unknown", reason: null };
+  const { key, reason } = target;
+  const [waiting] = outbox.waiting(key, seq - 1, 1);
+  if (waiting?.seq === seq) return { state: "waiting", reason };
+  const [dead] = outbox.deadLetters({ target: key, after: seq - 1, limit: 1 });
+  if (dead?.seq === seq) return { state: "dead-letter", reason: dead.reason };
+  return { state: "delivered", reason: null };
+}
+
+function viewSuppression(by: Suppression): SuppressionView {
+  const isSilence = by.type === "silence";
+  return {
+    type: by.type,
+    silence: isSilence ? by.id : null,
+    comment: isSilence ? by.comment : null,
+    device: by.type === "device-down" || by.type === "all-peers" ? by.device : null,
+    sentence: reasonOf(by),
+  };
+}
