@@ -2,14 +2,18 @@
 
 import { version } from "../../package.json";
 import { systemClock } from "../base/clock.ts";
+import type { PublicKey } from "../base/wireguard.ts";
 import { type Command, DEFAULT_STATE_DIR, type Settings } from "../config/config.ts";
 import type { FilesRead } from "../config/secret-files.ts";
 import { targetAt } from "../config/targets.ts";
 import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
-import { print } from "../platform/standard-streams.ts";
+import { isTerminal, print } from "../platform/standard-streams.ts";
 import { printError, printLine } from "./print.ts";
+import type { QueryCommand } from "./query-commands.ts";
+
+const STDOUT = 1;
 
 /** Returns the exit code; null: the command continues until a signal ends the process. */
 export async function runCommand(
@@ -26,6 +30,11 @@ export async function runCommand(
       return await rules(command);
     case "doctor":
       return (await doctor(command, files)) ? 0 : 1;
+    case "check":
+      return await check(command);
+    case "schema":
+      print((await import("./schema.ts")).schemaText(command.of));
+      return 0;
     case "health":
       await health();
       return 0;
@@ -46,8 +55,11 @@ export async function runCommand(
     case "peer":
     case "sessions":
     case "events":
+    case "silence":
     case "top":
       return await query(command);
+    case "alerts":
+      return await alerts(command);
     case "help":
       print((await import("./help.ts")).helpText(command.command));
       return 0;
@@ -124,6 +136,14 @@ async function doctor(
   return await runDoctor(command, options);
 }
 
+async function check(command: Extract<Command, { type: "check" }>): Promise<number> {
+  const { runCheck } = await import("./check.ts");
+  return await runCheck(command, {
+    print: printLine,
+    warn: (line) => printError(`wgmon: ${line}`),
+  });
+}
+
 async function health(): Promise<void> {
   const { fetchHealth } = await import("./health.ts");
   printLine(await fetchHealth(process.env));
@@ -137,11 +157,59 @@ async function receiveEvents(command: Extract<Command, { type: "receive" }>): Pr
   process.on("SIGINT", stop);
 }
 
-async function query(
-  command: Extract<Command, { type: "status" | "peer" | "sessions" | "events" | "top" }>,
-): Promise<number> {
+async function query(command: QueryCommand): Promise<number> {
   const { runQuery } = await import("./query-commands.ts");
   const warn = (line: string) => printError(`wgmon: ${line}`);
   const { env } = process;
   return await runQuery(command, { env, version, clock: systemClock, warn });
+}
+
+async function alerts(command: Extract<Command, { type: "alerts" }>): Promise<number> {
+  switch (command.action) {
+    case "examples":
+      print((await import("./alert-examples.ts")).ALERT_EXAMPLES);
+      return 0;
+    case "test":
+      await testAlerts(command);
+      return 0;
+    case "list":
+    case "explain":
+      return await query(command);
+  }
+}
+
+async function testAlerts(
+  command: Extract<Command, { type: "alerts"; action: "test" }>,
+): Promise<void> {
+  const { settings, rules: tested, warnings } = command;
+  const { testAlerts: test } = await import("./test-alerts.ts");
+  const { Store } = await import("../store/store.ts");
+  const { PeerNames } = await import("../names/peer-names.ts");
+  const { readPlaces } = await import("../names/places.ts");
+  const { paintFor } = await import("./text.ts");
+  const log = createLog({ format: "text", level: "warn" });
+  const warn = (line: string) => printError(`wgmon: ${line}`);
+  for (const warning of warnings) warn(warning);
+  const directory = await stateDirOf(settings);
+  using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
+  using names = new PeerNames({ clock: systemClock, log });
+  names.setSources(settings);
+  const { lookup, problems } = await readPlaces(settings.places);
+  for (const problem of problems) warn(problem);
+  test(store, {
+    ...(settings.places.length === 0 ? {} : { lookup }),
+    request: command,
+    rules: tested,
+    settings,
+    named: (publicKey, device) => ({
+      publicKey,
+      name: names.nameOf(publicKey as PublicKey, device),
+      tags: settings.peers.get(publicKey as PublicKey)?.tags ?? [],
+    }),
+    nowMs: Date.now(),
+    print,
+    warn,
+    paint: paintFor(process.env, isTerminal(STDOUT)),
+    maxWidth: null,
+  });
 }

@@ -3,10 +3,12 @@
  * to which it does not write.
  */
 
+import { AlertEngine } from "../alerts/engine.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
+import type { AlertModel } from "../http/alert-model.ts";
 import { type Api, makeApi } from "../http/api.ts";
 import { DaemonReadModel } from "../http/daemon-read-model.ts";
 import type { PeerView } from "../http/schemas.ts";
@@ -64,7 +66,7 @@ export class LocalApi implements ApiReader, Disposable {
       },
       store,
       // Only the daemon judges.
-      alerts: { current: () => [], silences: () => [], rules: () => settings.alerts },
+      alerts: savedAlerts(store, settings, clock),
       metrics: new Metrics(),
       rates: new RateTracker(),
       tracker,
@@ -137,6 +139,21 @@ export class LocalApi implements ApiReader, Disposable {
     this.#api[Symbol.dispose]();
     for (const part of this.#parts) part[Symbol.dispose]();
   }
+}
+
+/** The alerts and silences as they were when wgmon ended. */
+function savedAlerts(store: Store, { alerts: rules }: Settings, clock: Clock): AlertModel {
+  const saved = store.alerts.loadState();
+  const engine = saved.size === 0 ? null : new AlertEngine({ rules, saved, isSaved: false });
+  const current = engine?.alerts().filter(({ state }) => state !== "resolved") ?? [];
+  const { wallMs } = clock.now();
+  const silences = [...(engine?.silences.values() ?? [])].filter(({ endMs }) => endMs > wallMs);
+  return {
+    // Firing alerts first, the latest first.
+    current: () => current.toSorted((a, b) => (b.firedAtMs ?? 0) - (a.firedAtMs ?? 0)),
+    silences: () => silences.toSorted((a, b) => a.endMs - b.endMs),
+    rules: () => rules,
+  };
 }
 
 /** Opens the store; if it cannot be read, an empty one in memory, and the error. */

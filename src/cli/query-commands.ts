@@ -1,4 +1,4 @@
-/** The commands that query the running wgmon: `status`, `peer`, `sessions`, `events` and `top`. */
+/** The commands that query the running wgmon: `status`, `peer`, `sessions`, `events`, `alerts`, `silence` and `top`. */
 
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
@@ -11,7 +11,9 @@ import { paintFor } from "./text.ts";
 
 const STDOUT = 1;
 
-type QueryCommand = Extract<Command, { type: "status" | "peer" | "sessions" | "events" | "top" }>;
+export type QueryCommand =
+  | Extract<Command, { type: "status" | "peer" | "sessions" | "events" | "silence" | "top" }>
+  | Extract<Command, { type: "alerts"; action: "list" | "explain" }>;
 
 interface Options {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -28,7 +30,6 @@ interface Options {
  */
 export async function runQuery(command: QueryCommand, options: Options): Promise<number> {
   const { env, clock, warn } = options;
-  const { requestedDevices } = command;
   const { devices } = command.settings;
   const daemon = new DaemonClient(socketPath(runtimeDirOf(env)));
   if (command.type === "top") {
@@ -36,10 +37,14 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
     await runTop(daemon, {
       intervalMs: command.intervalMs,
       device: devices[0] ?? null,
-      requestedDevices,
+      requestedDevices: command.requestedDevices,
       env,
       clock,
     });
+    return 0;
+  }
+  if (command.type === "silence" && command.action !== "list") {
+    await changeSilences(daemon, command, options);
     return 0;
   }
 
@@ -58,7 +63,7 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
   switch (command.type) {
     case "status": {
       const { printStatus } = await import("./status.ts");
-      const { search, json } = command;
+      const { search, json, requestedDevices } = command;
       await printStatus(api, { ...output, requestedDevices, search, json, isRunning });
       return offline !== null && offline.problems.length > 0 ? 1 : 0;
     }
@@ -82,7 +87,36 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
       if (command.follow && position !== null) await followEvents(daemon, position, request);
       return 0;
     }
+    case "alerts": {
+      if (command.action === "explain") {
+        const { explainAlert } = await import("./explain-alert.ts");
+        await explainAlert(api, { ...output, request: command });
+      } else {
+        const { printAlerts } = await import("./alerts.ts");
+        await printAlerts(api, { ...output, request: command });
+      }
+      return 0;
+    }
+    case "silence": {
+      const { listSilences } = await import("./silence.ts");
+      await listSilences(api, { ...output, json: command.json });
+      return 0;
+    }
   }
+}
+
+async function changeSilences(
+  daemon: DaemonClient,
+  command: Extract<QueryCommand, { type: "silence"; action: "add" | "expire" }>,
+  { env, clock, warn }: Options,
+): Promise<void> {
+  const { addSilence, expireSilence } = await import("./silence.ts");
+  // With sudo, who ran it.
+  const user = env["SUDO_USER"] ?? env["USER"] ?? "root";
+  const output = { print, warn, paint: paintFor(env, isTerminal(STDOUT)), maxWidth: null };
+  const options = { ...output, nowMs: clock.now().wallMs, user };
+  if (command.action === "add") await addSilence(daemon, command, options);
+  else await expireSilence(daemon, command, options);
 }
 
 async function isDaemonRunning(daemon: DaemonClient): Promise<boolean> {
@@ -101,7 +135,8 @@ async function openOffline(
   { version, clock, warn }: Options,
 ): Promise<LocalApi> {
   const { LocalApi } = await import("./local-api.ts");
-  const { requestedDevices, settings } = command;
+  const { settings } = command;
+  const requestedDevices = "requestedDevices" in command ? command.requestedDevices : [];
   // List all devices, so that a misspelt one gets a suggestion.
   const scanned = requestedDevices.length > 0 ? { ...settings, devices: [] } : settings;
   const offline = await LocalApi.open(scanned, { version, clock });

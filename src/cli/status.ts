@@ -24,6 +24,9 @@ interface Options extends Output {
   readonly isRunning: boolean;
 }
 
+/** The answer of a daemon that may be older than this program. */
+type GivenStatus = Omit<StatusView, "alerts"> & Partial<Pick<StatusView, "alerts">>;
+
 /**
  * @throws SystemError
  * @throws ConfigError when a device of the flag --device does not exist.
@@ -45,13 +48,18 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
     return;
   }
   if (isRunning) {
-    const { host, version, startedAt, store, wakeUp } = await api.get<StatusView>("/v1/status");
+    const status = await api.get<GivenStatus>("/v1/status");
+    const { host, version, startedAt, store, wakeUp, alerts } = status;
     print(`${shortName(host)}: wgmon ${shortName(version)}, up ${since(startedAt, nowMs)}\n`);
     const wakeUpLine = visible(describeWakeUp(wakeUp));
     print(`${maxWidth === null ? wakeUpLine : cutTo(wakeUpLine, maxWidth)}\n`);
     if (wakeUp.problem !== null) print(`${paint("red", sanitize(wakeUp.problem))}\n`);
     if (store.problem !== null)
       print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
+    if (alerts !== undefined && alerts.firing > 0) {
+      const count = `${counted(alerts.firing, "alert")} ${alerts.firing === 1 ? "fires" : "fire"}`;
+      print(`${paint("red", `${count}; wgmon alerts lists them`)}\n`);
+    }
   }
   if (items.length === 0) print("there is no WireGuard device\n");
   for (const name of wanted.filter((each) => !items.some((item) => item.name === each))) {

@@ -97,7 +97,8 @@ export interface AlertExplainRequest extends QueryRequest {
   readonly json: boolean;
 }
 
-export type AlertsRequest = AlertListRequest | AlertTestRequest | AlertExplainRequest;
+export type AlertsRequest =
+  AlertListRequest | AlertTestRequest | AlertExplainRequest | { readonly action: "examples" };
 
 export type SilenceRequest =
   | { readonly action: "list"; readonly json: boolean }
@@ -130,6 +131,8 @@ export interface ReceiveRequest {
   /** Empty: signatures are not checked. */
   readonly secrets: readonly SigningSecret[];
 }
+
+export type SchemaName = "config" | "event";
 
 export type Shell = "bash" | "zsh" | "fish";
 
@@ -266,6 +269,7 @@ export function alertsRequest(line: ParsedArgs, errors: string[]): AlertsRequest
       if (found.has(name)) errors.push(`--${name}: has no effect on wgmon alerts ${subcommand}`);
     }
   };
+  if (subcommand === "examples") return { action: "examples" };
   if (subcommand === "explain") {
     refuse("rule", "peer", "since", "until", "limit");
     const example = "wgmon alerts lists the ids";
@@ -339,6 +343,13 @@ function historyRequest(
     limit:
       commandFlag(line, "limit", flags.limit, errors) ?? (since === null ? defaultLimit : null),
   };
+}
+
+export function schemaOf({ subcommand }: ParsedArgs, errors: string[]): SchemaName {
+  if (subcommand === "config" || subcommand === "event") return subcommand;
+  const { subcommands } = commands.schema;
+  errors.push(`wgmon schema needs one more word: ${formatList(subcommands, "or")}`);
+  return "config";
 }
 
 export function shellOf({ subcommand }: ParsedArgs, errors: string[]): Shell {

@@ -323,7 +323,7 @@ export const commands = {
   alerts: {
     section: "view",
     summary: "print the alerts that fire, and why; test rules on the past",
-    subcommands: ["test", "explain"],
+    subcommands: ["test", "explain", "examples"],
     operands: {
       test: {
         placeholder: "FILE",
@@ -354,6 +354,7 @@ export const commands = {
       ["alerts explain alert-17", "why it fired, and which messages were sent"],
       ["alerts test --since 30d", "what the rules would have sent in 30 days"],
       ["alerts test ./wgmon.toml", "the same for the rules of another file"],
+      ["alerts examples", "a dozen rules to copy into the settings file"],
     ],
   },
   silence: {
@@ -440,6 +441,35 @@ export const commands = {
     examples: [
       ["doctor", "check the running wgmon, with its own settings"],
       ["doctor --config ./wgmon.toml", "check other settings"],
+    ],
+  },
+  check: {
+    section: "setup",
+    summary: "check the settings and alerts, and print what they mean",
+    subcommands: [],
+    argument: {
+      placeholder: "FILE",
+      description: "the settings file; without it, the one of --config",
+      isOptional: true,
+      suggests: "file",
+    },
+    takesSettings: true,
+    relevant: ["config"],
+    flags: {},
+    examples: [
+      ["check", "the settings file of the service"],
+      ["check ./wgmon.toml", "before it is installed; exit code 2 if it has mistakes"],
+    ],
+  },
+  schema: {
+    section: "other",
+    summary: "print a JSON Schema, for editors and programs",
+    subcommands: ["config", "event"],
+    takesSettings: false,
+    flags: {},
+    examples: [
+      ["schema config > wgmon.schema.json", "for the editor of the settings file"],
+      ["schema event", "for the receiver of events"],
     ],
   },
   health: {

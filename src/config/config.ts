@@ -28,6 +28,8 @@ import {
   receiveRequest,
   type RulesAction,
   rulesAction,
+  type SchemaName,
+  schemaOf,
   type SessionsRequest,
   sessionsRequest,
   type Shell,
@@ -106,6 +108,10 @@ export type Command =
   | { readonly type: "completion"; readonly shell: Shell }
   | ({ readonly type: "receive" } & ReceiveRequest)
   | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
+  /** `errors` and `settings` as for doctor. */
+  | ({ readonly type: "check"; readonly errors: readonly string[] } & Configured)
+  | { readonly type: "schema"; readonly of: SchemaName }
+  | { readonly type: "alerts"; readonly action: "examples" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
@@ -171,6 +177,10 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     }
     case "doctor":
       return doctorCommand(line, sources, errors);
+    case "check":
+      return checkCommand(line, sources, errors);
+    case "schema":
+      return { type: "schema", of: schemaOf(line, errors) };
     case "health":
       return { type: "health" };
     case "completion":
@@ -361,6 +371,8 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
 
 function alertsCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const request = alertsRequest(line, errors);
+  // The examples are printed also if the settings have mistakes.
+  if (request.action === "examples") return { type: "alerts", action: request.action };
   const configured = configure(line.found, sources, errors);
   if (request.action !== "test") return { type: "alerts", ...request, ...configured };
   const rules = testedRules(request, configured, { line, sources, errors });
@@ -391,6 +403,18 @@ function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Co
   const settingsErrors: string[] = [];
   const configured = configure(line.found, sources, settingsErrors);
   return { type: "doctor", ...request, errors: settingsErrors, ...configured };
+}
+
+/** Like doctor, it runs with mistakes in the settings, to print the warnings too. */
+function checkCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+  const found: RawSettings = new Map(line.found);
+  if (line.argument !== null) {
+    if (found.has("config")) errors.push("FILE and --config: give only one of them");
+    found.set("config", { origin: "flag", where: "FILE", texts: [line.argument] });
+  }
+  const settingsErrors: string[] = [];
+  const configured = configure(found, sources, settingsErrors);
+  return { type: "check", errors: settingsErrors, ...configured };
 }
 
 // ---- For the log ----

@@ -24,7 +24,7 @@ import { keyOf, SETTING_NAMES, type SettingName, settingOf, table } from "./sett
 import { boolean, peerName, peerTag, type ValueType } from "./value-types.ts";
 
 /** Maximum number of tags of one peer. Each event of the peer contains all of them. */
-const TAGS_MAX = 16;
+export const TAGS_MAX = 16;
 
 export interface PeerSettings {
   readonly name: string | null;
@@ -189,6 +189,14 @@ function parseToml(text: string, where: string, errors: string[]): Record<string
   }
 }
 
+/** The types of the keys of a peer. */
+export const peerTypes = () => ({
+  name: peerName(),
+  tags: peerTag(),
+  idle_timeout: table["idle-timeout"],
+  mute: boolean(),
+});
+
 function readPeers(
   section: unknown,
   file: string,
@@ -204,12 +212,7 @@ function readPeers(
     errors.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
     return;
   }
-  const types = {
-    name: peerName(),
-    tags: peerTag(),
-    idle_timeout: table["idle-timeout"],
-    mute: boolean(),
-  };
+  const types = peerTypes();
   for (const [key, fields] of Object.entries(section)) {
     const where = `${file}: peers.${quoteSafely(key)}`;
     if (!isPublicKey(key)) {

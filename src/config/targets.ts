@@ -35,7 +35,7 @@ import {
 } from "./webhooks.ts";
 
 /** Maximum number of targets. Each has its own queue. */
-const TARGETS_MAX = 100;
+export const TARGETS_MAX = 100;
 
 /** The index of the target whose name, or number counted from 1, is `word`; null: no target matches. */
 export function targetAt(targets: readonly TargetSettings[], word: string): number | null {
@@ -78,7 +78,7 @@ export function readTargets(context: Context): readonly TargetSettings[] {
 }
 
 /** The types of the keys. A function, so that they are created only if the settings file has [[target]] tables. */
-const keyTypes = () => ({
+export const keyTypes = () => ({
   name: targetName(),
   url: webhookUrl(),
   url_file: secretFile("/etc/wgmon/ops.url"),

@@ -11,7 +11,7 @@
 import { isUnreadable } from "../base/errors.ts";
 import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
-import type { Histogram } from "../stats/counters.ts";
+import { type Histogram, LabeledCounter } from "../stats/counters.ts";
 import type { ReadModel } from "./read-model.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
@@ -65,6 +65,7 @@ type Kind = "counter" | "gauge" | "histogram" | "info";
 function* lines(source: ReadModel, names: readonly Naming[], isOpen: boolean): Generator<string> {
   const head = (name: string, kind: Kind, help: string): string => headOf(name, kind, help, isOpen);
   yield* ownMetrics(source, head);
+  yield* alertMetrics(source, head);
   const { devices, peers, omitted } = yield* gather(source);
   yield* deviceMetrics(devices, head);
   yield head(
@@ -243,6 +244,42 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   for (const { target, count } of store.outbox.deadCounts()) {
     yield `wgmon_dead_letters{target="${escaped(target)}"} ${count}\n`;
   }
+}
+
+const alertStates = ["pending", "firing", "suppressed"] as const;
+const noticeTypes = ["firing", "reminder", "resolved"] as const;
+
+/** Every rule has all its series, also those with the value 0, so that Prometheus sees each alert begin. */
+function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<string> {
+  const counts = new Map<string, number>();
+  for (const { rule, state, heldBy } of alerts.current()) {
+    const shown = state === "pending" ? state : heldBy === null ? "firing" : "suppressed";
+    const key = `${rule}\n${shown}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  yield head("wgmon_alerts", "gauge", "Alerts, by rule and state; suppressed: held back.");
+  for (const { name, severity } of alerts.rules()) {
+    for (const state of alertStates) {
+      yield `wgmon_alerts{rule="${escaped(name)}",severity="${severity}",state="${state}"} ${counts.get(`${name}\n${state}`) ?? 0}\n`;
+    }
+  }
+  yield head(
+    "wgmon_alert_notices_total",
+    "counter",
+    "Messages about alerts, by rule, type and result: sent, held-back or dry-run.",
+  );
+  const known = alerts
+    .rules()
+    .flatMap(({ name }) => noticeTypes.map((type) => [name, type] as const));
+  const sent = new LabeledCounter<readonly [string, string, string]>(
+    ...known.map(([name, type]) => [name, type, "sent"] as const),
+  );
+  for (const { labels, count } of counters.notices.entries()) sent.add(labels, count);
+  for (const { labels, count } of sent.entries()) {
+    yield `wgmon_alert_notices_total{rule="${escaped(labels[0])}",type="${labels[1]}",result="${labels[2]}"} ${count}\n`;
+  }
+  yield head("wgmon_silences", "gauge", "Silences that have not ended.");
+  yield `wgmon_silences ${alerts.silences().length}\n`;
 }
 
 function* deviceMetrics(devices: readonly DeviceCounts[], head: Head): Generator<string> {

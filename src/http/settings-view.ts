@@ -16,6 +16,7 @@ const COPIED = [
   "manageRules",
   "devices",
   "names",
+  "places",
   "stateDir",
   "maxStoreBytes",
   "listenTls",
@@ -39,6 +40,11 @@ export interface SettingsView extends Pick<Settings, (typeof COPIED)[number]> {
   /** Names in the settings, by public key; null if the peer has no name there. */
   readonly peers: Readonly<Record<string, string | null>>;
   readonly targets: readonly TargetPlace[];
+  /** The rules, with what they select. */
+  readonly alerts: readonly Pick<
+    Settings["alerts"][number],
+    "name" | "kind" | "devices" | "peers"
+  >[];
 }
 
 /** @param labels labels of the targets, in the order of the settings. */
@@ -47,6 +53,12 @@ export function viewSettings(settings: Settings, labels: readonly string[]): Set
   return {
     ...(copied as Pick<Settings, (typeof COPIED)[number]>),
     peers: Object.fromEntries([...settings.peers].map(([key, { name }]) => [key, name])),
+    alerts: settings.alerts.map(({ name, kind, devices, peers }) => ({
+      name,
+      kind,
+      devices,
+      peers,
+    })),
     targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };
 }

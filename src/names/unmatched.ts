@@ -1,9 +1,10 @@
 /**
  * Finds peers and devices in the settings that do not exist now, most likely because of a typing mistake that keeps a
- * target from ever getting an event. This is only a warning, at the start, after a reload and in `wgmon doctor`,
- * because a peer or a device may be added later.
+ * target from ever getting an event, or a rule from ever firing. This is only a warning, at the start, after a reload
+ * and in `wgmon doctor`, because a peer or a device may be added later.
  */
 
+import { matcherOf } from "../alerts/selectors.ts";
 import { isUnreadable } from "../base/errors.ts";
 import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
@@ -19,6 +20,7 @@ const KEYS_MAX = 3;
 /** The settings that mention peers and devices. */
 export interface PeerSettings {
   readonly targets: readonly TargetFilter[];
+  readonly alerts: readonly AlertFilter[];
   /** A null name: the settings give the peer no name. */
   readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
 }
@@ -27,6 +29,23 @@ interface TargetFilter {
   /** null: the target has no name and is identified by its number. */
   readonly name: string | null;
   readonly selection: Pick<EventFilter, "devices" | "peers">;
+}
+
+/** The selectors of a rule. In `peers`, `*` and `?` are wildcards. */
+export interface AlertFilter {
+  readonly name: string;
+  readonly devices: readonly string[];
+  readonly peers: readonly string[];
+}
+
+/** What selects peers, for messages. */
+interface User {
+  /** `target ops`, `alert office-down` */
+  readonly label: string;
+  readonly devices: readonly string[];
+  readonly peers: readonly string[];
+  /** Whether a word selects a text. */
+  readonly matches: (word: string) => (text: string) => boolean;
 }
 
 /** What exists now. */
@@ -39,30 +58,34 @@ interface Present {
 }
 
 /** Returns a warning for each name, key and device that matches nothing. */
-export function unmatched({ targets, peers }: PeerSettings, present: Present): string[] {
+export function unmatched(settings: PeerSettings, present: Present): string[] {
   const { devices, publicKeys, names } = present;
+  const users = usersOf(settings);
   const warnings: string[] = [];
   const warn = (words: Map<string, string[]>, describe: (word: string) => string) => {
     for (const [word, users] of words) warnings.push(`${describe(word)} (${users.join(", ")})`);
   };
   warn(
-    wordsOf(targets, ({ selection }) =>
-      selection.devices.filter((word) => !devices.includes(word)),
+    wordsOf(users, ({ devices: words, matches }) =>
+      words.filter((word) => !devices.some(matches(word))),
     ),
     (word) => `wgmon watches no device ${quoteSafely(word)} now${didYouMean(word, devices)}`,
   );
   // Without a device there are no peers to compare with.
   if (devices.length === 0) return warnings;
+  const known = [...names, ...publicKeys];
   warn(
-    wordsOf(targets, ({ selection }) =>
-      selection.peers.filter((word) => !names.has(word) && !publicKeys.has(word)),
+    wordsOf(users, ({ peers, matches }) =>
+      peers.filter(
+        (word) => !names.has(word) && !publicKeys.has(word) && !known.some(matches(word)),
+      ),
     ),
     (word) =>
       isPublicKey(word)
         ? `no device has the peer ${word} now`
         : `no peer is called ${quoteSafely(word)} now${didYouMean(word, [...names])}`,
   );
-  const absent = [...peers.keys()].filter((key) => !publicKeys.has(key));
+  const absent = [...settings.peers.keys()].filter((key) => !publicKeys.has(key));
   if (absent.length > 0) {
     const shown = firstOf(absent, KEYS_MAX).join(", ");
     warnings.push(`no device has these peers of the settings now: ${shown}`);
@@ -70,17 +93,35 @@ export function unmatched({ targets, peers }: PeerSettings, present: Present): s
   return warnings;
 }
 
-/** Collects the words that the targets use, and for each word the targets that use it. */
+function usersOf({ targets, alerts }: PeerSettings): User[] {
+  const isSame = (word: string) => (text: string) => text === word;
+  return [
+    ...targets.map(({ name, selection: { devices, peers } }, index) => ({
+      label: `target ${name ?? index + 1}`,
+      devices,
+      peers,
+      matches: isSame,
+    })),
+    ...alerts.map(({ name, devices, peers }) => ({
+      label: `alert ${name}`,
+      devices,
+      peers,
+      matches: (word: string) => (/[*?]/.test(word) ? matcherOf([word]) : isSame(word)),
+    })),
+  ];
+}
+
+/** Collects the words that the targets and rules use, and for each word those that use it. */
 function wordsOf(
-  targets: readonly TargetFilter[],
-  select: (target: TargetFilter) => readonly string[],
+  users: readonly User[],
+  select: (user: User) => readonly string[],
 ): Map<string, string[]> {
   const found = new Map<string, string[]>();
-  for (const [index, target] of targets.entries()) {
-    for (const word of new Set(select(target))) {
-      const users = found.get(word) ?? [];
-      users.push(`target ${target.name ?? index + 1}`);
-      found.set(word, users);
+  for (const user of users) {
+    for (const word of new Set(select(user))) {
+      const labels = found.get(word) ?? [];
+      labels.push(user.label);
+      found.set(word, labels);
     }
   }
   return found;
@@ -103,7 +144,7 @@ export function warnOfUnmatched(
   },
 ): void {
   const known = devices.lastScanned.map(({ name }) => name);
-  const needsKeys = settings.peers.size > 0 || settings.targets.some(hasPeers);
+  const needsKeys = settings.peers.size > 0 || selectPeers(settings);
   try {
     const peers = known.map((name) => ({
       name,
@@ -116,15 +157,15 @@ export function warnOfUnmatched(
   }
 }
 
-/** Collects what exists now. Reads the names of peers only if a target selects peers. */
+/** Collects what exists now. Reads the names of peers only if a target or a rule selects peers. */
 export function presentOf(
-  { targets, peers }: PeerSettings,
+  settings: PeerSettings,
   devices: readonly { readonly name: string; readonly publicKeys: readonly PublicKey[] }[],
   peerNames: Pick<PeerNames, "nameOf">,
 ): Present {
   const names = new Set<string>();
-  for (const { name } of peers.values()) if (name !== null) names.add(name);
-  if (targets.some(hasPeers)) {
+  for (const { name } of settings.peers.values()) if (name !== null) names.add(name);
+  if (selectPeers(settings)) {
     for (const { name: device, publicKeys } of devices) {
       for (const key of publicKeys) {
         const name = peerNames.nameOf(key, device);
@@ -139,6 +180,6 @@ export function presentOf(
   };
 }
 
-function hasPeers({ selection }: TargetFilter): boolean {
-  return selection.peers.length > 0;
+function selectPeers(settings: PeerSettings): boolean {
+  return usersOf(settings).some(({ peers }) => peers.length > 0);
 }

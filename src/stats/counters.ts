@@ -53,6 +53,8 @@ export class Metrics {
   readonly events = new LabeledCounter<readonly [type: string]>(
     ...EVENT_TYPES.map((type) => [type] as const),
   );
+  /** Notices about alerts by rule, type (firing, reminder, resolved) and result (sent, held-back, dry-run). */
+  readonly notices = new LabeledCounter<readonly [rule: string, type: string, result: string]>();
   /** Scans by reason. */
   readonly scans = new LabeledCounter<readonly [reason: string]>();
   /** Errors of scans. */

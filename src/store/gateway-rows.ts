@@ -39,6 +39,21 @@ export class GatewayRows {
     this.#database.write("soon", () => this.table.add(atMs, [rxBytes, txBytes, connected]));
   }
 
+  /**
+   * The times without rows between the first row and `untilMs`, oldest first: wgmon did not run. They are known to five
+   * minutes.
+   */
+  gaps(untilMs: number): { readonly fromMs: number; readonly toMs: number }[] {
+    const rows = this.#database.all<{ slot: number }>("SELECT slot FROM $.gateway ORDER BY slot");
+    const ends = [...rows.map(({ slot }) => slot), Math.floor(untilMs / SLOT_MS)];
+    return ends.slice(1).flatMap((slot, index) => {
+      const before = ends[index]!;
+      // The row of the present slot is written after a minute.
+      const isGap = index === rows.length - 1 ? slot - before > 2 : slot - before > 1;
+      return isGap ? [{ fromMs: (before + 1) * SLOT_MS, toMs: slot * SLOT_MS }] : [];
+    });
+  }
+
   range(range: Range, nowMs: number): GatewayChart {
     const { stepMs } = ranges[range];
     const { startMs, count } = stepsOf(range, nowMs);

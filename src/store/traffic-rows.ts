@@ -14,6 +14,13 @@ export interface TrafficSums {
   readonly txBytes: number;
 }
 
+/** The traffic of a peer in one slot. */
+export interface TrafficSlot extends TrafficSums {
+  readonly startMs: number;
+  /** An hour, or five minutes. */
+  readonly spanMs: number;
+}
+
 /** A peer with its traffic. */
 export interface TopPeer extends TrafficSums {
   readonly publicKey: PublicKey;
@@ -118,6 +125,49 @@ export class TrafficRows {
       });
     }
     return await this.#top.peers;
+  }
+
+  /**
+   * The traffic of all peers, oldest first: by hour, and of the last day by five minutes. Peers whose rows an older wgmon
+   * wrote are left out until they have traffic again.
+   */
+  *history(): Iterable<TrafficSlot> {
+    const oldestMs = (this.#slots.oldestEndMs ?? Infinity) - SLOT_MS;
+    const slotsFromMs = Math.ceil(oldestMs / HOUR_MS) * HOUR_MS;
+    const peers = new Map(
+      this.#database
+        .all<{ peer: number; device: string; publicKey: PublicKey }>(
+          "SELECT peer, device, public_key AS publicKey FROM $.traffic_peers",
+        )
+        .map(({ peer, ...rest }) => [peer, rest]),
+    );
+    yield* this.#slotsOf(this.#hours, { fromMs: 0, toMs: slotsFromMs }, peers);
+    yield* this.#slotsOf(this.#slots, { fromMs: slotsFromMs, toMs: Infinity }, peers);
+  }
+
+  *#slotsOf(
+    { name, slotMs }: SlotTable,
+    { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
+    peers: ReadonlyMap<number, Pick<TopPeer, "device" | "publicKey">>,
+  ): Iterable<TrafficSlot> {
+    if (fromMs === Infinity) return;
+    let last = { slot: fromMs / slotMs, peer: -1 };
+    for (;;) {
+      const rows = this.#database.all<Record<"slot" | "peer" | "rx" | "tx", number>>(
+        `SELECT slot, peer, rx_bytes AS rx, tx_bytes AS tx FROM $.${name}
+         WHERE (slot, peer) > (?, ?) AND slot < ? ORDER BY slot, peer LIMIT ${TOP_SLICE}`,
+        last.slot,
+        last.peer,
+        Math.min(toMs / slotMs, Number.MAX_SAFE_INTEGER),
+      );
+      for (const { slot, peer, rx, tx } of rows) {
+        const named = peers.get(peer);
+        if (named === undefined) continue;
+        yield { ...named, rxBytes: rx, txBytes: tx, startMs: slot * slotMs, spanMs: slotMs };
+      }
+      if (rows.length < TOP_SLICE) return;
+      last = rows.at(-1)!;
+    }
   }
 
   async #readTop(sinceHour: number, limit: number): Promise<TopPeer[]> {

@@ -55,6 +55,21 @@ describe("warnOfUnmatched", () => {
       [`no device has these peers of the settings now: ${BOB}`],
     ],
     [
+      "for a rule whose name or pattern matches no peer, and not for one that matches",
+      `[[alert]]\nname = "a"\nkind = "down"\npeers = ["al*", "bob?s*", "berlin-*", "alcie", "${ALICE.slice(0, 5)}*"]
+       [[alert]]\nname = "b"\nkind = "flapping"\npeers = ["berlin-*"]\ndevices = ["wg?", "wg7"]`,
+      [
+        'wgmon watches no device "wg7" now; did you mean wg0? (alert b)',
+        'no peer is called "berlin-*" now (alert a, alert b)',
+        'no peer is called "alcie" now; did you mean alice? (alert a)',
+      ],
+    ],
+    [
+      "for a pattern in the filter of a target, where it is only text",
+      `webhook_peers = ["al*"]`,
+      ['no peer is called "al*" now (target 1)'],
+    ],
+    [
       "without control characters",
       `webhook_peers = ["a\\u202eb"]`,
       ['no peer is called "a\\u{202e}b" now (target 1)'],

@@ -99,7 +99,8 @@ function sumOf(
   return (direction === "tx" ? 0 : rxBytes) + (direction === "rx" ? 0 : txBytes);
 }
 
-function roundedBytes(bytes: number): string {
+/** `12.5 MB` */
+export function roundedBytes(bytes: number): string {
   const units = ["kB", "MB", "GB", "TB"];
   let value = bytes;
   let unit = "";

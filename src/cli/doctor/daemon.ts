@@ -19,10 +19,13 @@ export async function fetchStatus(daemon: DaemonClient): Promise<Running> {
   }
 }
 
+/** What a wgmon of an older version does not return: it runs until it is restarted after an upgrade. */
+const ABSENT: Partial<SettingsView> = { alerts: [], places: [] };
+
 /** The settings of the running wgmon; null: it is not running, or does not respond. */
 export async function fetchSettings(daemon: DaemonClient): Promise<SettingsView | null> {
   try {
-    return await daemon.get<SettingsView>("/v1/settings");
+    return { ...ABSENT, ...(await daemon.get<SettingsView>("/v1/settings")) };
   } catch (error) {
     if (error instanceof SystemError) return null;
     throw error;

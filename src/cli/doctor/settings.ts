@@ -43,7 +43,7 @@ export function judgeSettings({
 
 /** @param daemon the daemon that has these settings; null: it is not running, or other settings are checked. */
 export async function checkNames(
-  settings: Pick<SettingsView, "names" | "peers" | "targets">,
+  settings: Pick<SettingsView, "names" | "peers" | "targets" | "alerts">,
   devices: readonly DeviceFacts[],
   daemon: ApiReader | null,
 ): Promise<Finding[]> {
@@ -68,7 +68,8 @@ export async function checkNames(
   const isNamed = devices.flatMap(({ name, publicKeys }) =>
     publicKeys.map((key) => names.nameOf(key, name) !== null),
   );
-  const watched = { targets: settings.targets, peers };
+  const { targets, alerts } = settings;
+  const watched = { targets, alerts, peers };
   const absent = unmatched(watched, presentOf(watched, devices, names));
   return [
     ...judgeNames({ warnings, isNamed }),

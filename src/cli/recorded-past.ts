@@ -1,0 +1,170 @@
+/**
+ * The past that the store has, as inputs of the alert engine: events, the sessions that were open before the first event,
+ * the traffic of peers if a rule needs it, and the times at which wgmon did not run.
+ */
+
+import type { NamedPeer } from "../alerts/input.ts";
+import { type Recorded, recordedEvents } from "../alerts/replay.ts";
+import type { Rule } from "../alerts/rule.ts";
+import type { Event } from "../events/event-schema.ts";
+import type { Store } from "../store/store.ts";
+import type { SessionCursor } from "../store/stored-sessions.ts";
+
+/** Events, or sessions, in one query of the store. */
+const CHUNK = 1000;
+/** The traffic of an hour is distributed evenly for rules with a rate. */
+const PIECE_MS = 300_000;
+
+export type PastStore = {
+  readonly events: Pick<Store["events"], "query">;
+  readonly sessions: Pick<Store["sessions"], "query">;
+  readonly traffic: Pick<Store["traffic"], "history">;
+  readonly totals: Pick<Store["totals"], "gaps">;
+};
+
+export interface PastOptions {
+  readonly rules: readonly Rule[];
+  readonly untilMs: number;
+  /** The present name and tags of a peer, for sessions without an event. */
+  readonly named: (publicKey: string, device: string) => NamedPeer;
+  /** Called for each event. */
+  readonly onEvent: (atMs: number) => void;
+}
+
+/** All inputs until a time, the oldest first. */
+export function recordedPast(store: PastStore, options: PastOptions): Iterable<Recorded> {
+  const { rules, untilMs, onEvent } = options;
+  const devices = new Set<string>();
+  const isUsed = rules.some(({ kind }) => kind === "traffic");
+  const hasRate = rules.some((rule) => rule.kind === "traffic" && rule.rate !== null);
+  return merged([
+    sessionsAndEvents(store, options, (event, atMs) => {
+      if (event.data.device !== null) devices.add(event.data.device);
+      onEvent(atMs);
+    }),
+    absences(store, untilMs, devices),
+    isUsed ? traffic(store, untilMs, hasRate) : [],
+  ]);
+}
+
+/** The sessions that were open when the first event happened, then the events. */
+function* sessionsAndEvents(
+  store: PastStore,
+  { untilMs, named }: PastOptions,
+  onEvent: (event: Event, atMs: number) => void,
+): Iterable<Recorded> {
+  let isFirst = true;
+  for (const event of events(store, untilMs)) {
+    const atMs = Date.parse(event.timestamp);
+    if (isFirst) yield* openSessions(store, atMs, named);
+    isFirst = false;
+    onEvent(event, atMs);
+    yield* recordedEvents([event]);
+  }
+}
+
+function* events({ events: stored }: PastStore, untilMs: number): Iterable<Event> {
+  let from: number | null = null;
+  for (;;) {
+    const found = stored.query({
+      order: "oldest",
+      from,
+      limit: CHUNK,
+      type: null,
+      publicKey: null,
+      sinceMs: null,
+      untilMs,
+    });
+    for (const { event } of found) yield event;
+    if (found.length < CHUNK) return;
+    from = found.at(-1)!.seq;
+  }
+}
+
+/** The sessions that began before a time and were open then. */
+function openSessions(
+  { sessions }: PastStore,
+  atMs: number,
+  named: PastOptions["named"],
+): Recorded[] {
+  const found: Recorded[] = [];
+  let from: SessionCursor | null = null;
+  for (;;) {
+    const rows = sessions.query({
+      device: null,
+      publicKey: null,
+      sinceMs: atMs,
+      untilMs: atMs,
+      isOpen: null,
+      from,
+      limit: CHUNK,
+    });
+    for (const { device, publicKey, endpoint, startedAtMs } of rows) {
+      const peer = named(publicKey, device);
+      const times = { handshakeAtMs: null, startedAtMs };
+      found.push({ atMs, input: { type: "connected", device, peer, endpoint, ...times } });
+    }
+    if (rows.length < CHUNK) return found;
+    from = rows.at(-1)!;
+  }
+}
+
+/**
+ * The times at which wgmon did not run. After each, an empty scan of each device: it is watched again.
+ *
+ * @param devices those that occurred before.
+ */
+function* absences(
+  { totals }: PastStore,
+  untilMs: number,
+  devices: ReadonlySet<string>,
+): Iterable<Recorded> {
+  for (const { fromMs, toMs } of totals.gaps(untilMs)) {
+    yield { atMs: toMs, input: { type: "away", fromMs, reason: "not-running" } };
+    for (const device of devices) {
+      yield { atMs: toMs, input: { type: "scan", device, peers: [] } };
+    }
+  }
+}
+
+/** The sums of traffic, each at the end of its time, in the same period of a quota. */
+function* traffic(store: PastStore, untilMs: number, hasRate: boolean): Iterable<Recorded> {
+  let pending: Recorded[] = [];
+  let startMs = -Infinity;
+  for (const slot of store.traffic.history()) {
+    if (slot.startMs >= untilMs) break;
+    if (slot.startMs !== startMs) {
+      yield* pending.sort((a, b) => a.atMs - b.atMs);
+      pending = [];
+      startMs = slot.startMs;
+    }
+    const { device, publicKey, rxBytes, txBytes, spanMs } = slot;
+    const pieces = hasRate ? spanMs / PIECE_MS : 1;
+    const part = { rxBytes: rxBytes / pieces, txBytes: txBytes / pieces };
+    for (let piece = 1; piece <= pieces; piece++) {
+      const atMs = startMs + (spanMs * piece) / pieces - 1;
+      pending.push({ atMs, input: { type: "traffic", device, publicKey, ...part } });
+    }
+  }
+  yield* pending.sort((a, b) => a.atMs - b.atMs);
+}
+
+/** Merges sequences by time; of equal times, the earlier sequence comes first. */
+function* merged(sequences: readonly Iterable<Recorded>[]): Iterable<Recorded> {
+  const heads = sequences.map((sequence) => {
+    const iterator = sequence[Symbol.iterator]();
+    return { iterator, next: iterator.next() };
+  });
+  for (;;) {
+    let first: (typeof heads)[number] | null = null;
+    let firstMs = Infinity;
+    for (const head of heads) {
+      if (head.next.done === true || head.next.value.atMs >= firstMs) continue;
+      first = head;
+      firstMs = head.next.value.atMs;
+    }
+    if (first === null) return;
+    yield first.next.value as Recorded;
+    first.next = first.iterator.next();
+  }
+}
