@@ -1,6 +1,7 @@
 /** The page of one alert: why it fired, what was sent about it and to whom, what was held back and why. */
 
 import type { AlertView } from "../alerts/alert.ts";
+import { ruleText } from "../alerts/rule-text.ts";
 import type { SilenceMatcher } from "../alerts/silences.ts";
 import { duration } from "../events/event.ts";
 import type { NoticeApiView } from "../http/alert-schemas.ts";
@@ -8,7 +9,7 @@ import { viewAlertDetail } from "../http/alert-view.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
-import { kindText, ruleFacts, silenceFor, textOf } from "./alert-text.ts";
+import { silenceFor, textOf } from "./alert-text.ts";
 import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
 import { address } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
@@ -35,7 +36,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   const current = source.alerts.current().find((each) => each.id === id) ?? null;
   const known = knownOf(current, source.store.alerts.find(id));
   if (known === null) return null;
-  const { rule: ruleName, kind, severity, subject, sentence, sinceMs } = known;
+  const { rule: ruleName, severity, subject, sentence, sinceMs } = known;
   const { firedAtMs, resolvedAtMs, resolves } = known;
   const rule = source.alerts.rules().find(({ name }) => name === ruleName) ?? null;
   const isFiring = resolves && resolvedAtMs === null;
@@ -90,7 +91,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
                         {")"}
                       </>
                     ) : null}
-                    {current?.peer == null ? null : <Tags tags={current.peer.tags} />}
+                    <Tags tags={current?.peer?.tags ?? []} />
                   </Fact>
                   <Fact name="Rule">
                     <a href={`${address(ALERTS_PATH, { rule: ruleName })}#past`}>
@@ -117,9 +118,6 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
                       </>
                     )}
                   </Fact>
-                  <Fact name={`Kind: ${kind}`} isWide={true}>
-                    Fires when {kindText[kind]}.
-                  </Fact>
                 </dl>,
               )}
             </Card>
@@ -144,20 +142,13 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
             <Card titleId="rule-title" title="The rule now">
               {snapshot.part(
                 "rule",
-                <dl id="rule" class="facts">
-                  {rule === null ? (
-                    <Fact name="Rule" isWide={true}>
-                      No longer in the settings.
-                    </Fact>
-                  ) : (
-                    ruleFacts(rule).map(([name, value]) => <Fact name={name}>{value}</Fact>)
-                  )}
-                  {rule?.dryRun === true ? (
-                    <Fact name="Dry run" isWide={true}>
-                      Its messages are only recorded.
-                    </Fact>
-                  ) : null}
-                </dl>,
+                <ul id="rule" class="phrases">
+                  {(rule === null ? ["no longer in the settings"] : ruleText(rule)).map((each) => (
+                    <li>
+                      <bdi>{textOf(each)}</bdi>
+                    </li>
+                  ))}
+                </ul>,
               )}
             </Card>
             <Card titleId="silence-title" title="Silence">

@@ -103,7 +103,7 @@ export function makePage({ source, actions, alertActions, logins, log }: PageOpt
     if (form === null) return c.text(INCOMPLETE_FORM, 408);
     if (alertActions === null || !mayAct(c.env)) return c.text(NEEDS_TOKEN, 403);
     const next = ownAddress(form.get("next"));
-    switch (form.get("action")) {
+    switch (form.get("action") ?? "") {
       case "silence": {
         const silence = readSilence(form, source.clock.now().wallMs);
         if (typeof silence === "string") return showAlerts(c, { form, problem: silence });

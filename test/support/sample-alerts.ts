@@ -3,6 +3,8 @@
 import type { AlertView, Suppression } from "../../src/alerts/alert.ts";
 import type { SilenceMatcher } from "../../src/alerts/silences.ts";
 import type { Peer } from "../../src/base/wireguard.ts";
+import type { Event } from "../../src/events/event-schema.ts";
+import { eventOfNotice } from "../../src/live-alerts/notice-event.ts";
 import type { FakeSource } from "./source.ts";
 
 const MINUTE_MS = 60_000;
@@ -19,12 +21,15 @@ interface Sample {
   readonly heldBy?: Suppression | null;
   /** It is resolved now, and has lasted for this time. */
   readonly lasted?: number;
+  /** Labels of targets. */
   readonly targets?: readonly string[];
+  /** Whether its message is also among the events, as the latest. */
+  readonly hasEvent?: boolean;
 }
 
 /** Adds an alert that fires, is held back, or was resolved. Returns its id. */
 export function addAlert(source: FakeSource, sample: Sample): string {
-  const { sentence, minutes, heldBy = null, lasted = null, targets = [] } = sample;
+  const { sentence, heldBy = null, lasted = null, targets = [] } = sample;
   const alert = viewOf(source, sample);
   const resolvedAtMs = lasted === null ? null : alert.sinceMs + lasted * MINUTE_MS;
   const firedAtMs = alert.sinceMs + 2 * MINUTE_MS;
@@ -33,21 +38,46 @@ export function addAlert(source: FakeSource, sample: Sample): string {
   const notice = { alertIds: [id], rule, dryRun: false, targets, suppressedBy: heldBy };
   const state = { rows: new Map(), all: () => new Map() };
   const record = {
-    ...{ id, rule, kind, severity, resolves, isSent, sentence, sinceMs, firedAtMs, resolvedAtMs },
+    id,
+    rule,
+    kind,
+    severity,
+    resolves,
+    isSent,
+    sentence,
+    sinceMs,
+    firedAtMs,
+    resolvedAtMs,
     device: sample.device ?? "wg0",
     publicKey: sample.peer.publicKey,
     peerName: alert.peer?.name ?? null,
     target: null,
   };
+  const events = sample.hasEvent === true ? [eventOf({ ...alert, firedAtMs })] : [];
+  const event = events.length === 0 ? null : 0;
   const notices = [
-    { ...notice, type: "firing", atMs: firedAtMs, sentence, event: null } as const,
+    { ...notice, type: "firing", atMs: firedAtMs, sentence, event } as const,
     ...(resolvedAtMs === null
       ? []
       : [{ ...notice, type: "resolved", atMs: resolvedAtMs, sentence, event: null } as const]),
   ];
   const none = { events: [], sessions: [], ended: [], devices: null };
-  source.store.record({ ...none, alerts: { state, alerts: [record], notices } }, sinceMs + minutes);
+  const keys = source.targetStates.filter(({ label }) => targets.includes(label));
+  const queued = events.map((each) => ({ event: each, targets: keys.map(({ key }) => key) }));
+  const alerts = { state, alerts: [record], events: queued, notices };
+  source.store.record({ ...none, alerts }, sinceMs);
   return id;
+}
+
+function eventOf(alert: AlertView): Event {
+  const { rule, kind, severity, sentence, firedAtMs } = alert;
+  const notice = { rule, kind, severity, sentence, atMs: firedAtMs!, alerts: [alert] };
+  const others = { targets: [], exceptTargets: [], dryRun: false, cause: null, suppressedBy: null };
+  const device = alert.subject.type === "target" ? null : alert.subject.device;
+  return eventOfNotice(
+    { ...notice, ...others, device, type: "firing" },
+    { id: `evt_${alert.id.replace(/\D/g, "").padStart(32, "a")}`, host: "gw1" },
+  );
 }
 
 /** Adds an alert whose condition is met, but not yet for long enough. */

@@ -98,7 +98,11 @@ function addAlerts(source: FakeSource, peers: readonly Peer[], comment: string):
   addAlert(source, { ...down(1), sentence: back, minutes: 300, lasted: 12, targets: ["ntfy"] });
   addAlert(source, { ...down(5), minutes: 22, targets: ["ntfy"] });
   addAlert(source, {
-    ...{ rule: "quota", kind: "traffic", severity: "warning", peer: peers[2]!, minutes: 95 },
+    rule: "quota",
+    kind: "traffic",
+    severity: "warning",
+    peer: peers[2]!,
+    minutes: 95,
     sentence: `${nameOf(2)} (wg0) has used 80 % of its 50 GB for this month`,
   });
   const key = { field: "peer", pattern: peers[4]!.publicKey } as const;

@@ -442,28 +442,39 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     ruleOf("traffic", "monthly-quota"),
   ];
   addAlert(source, {
-    ...{ rule: "all-peers", peer: peerOf("office-lyon"), device: "wg1", minutes: 600 },
+    rule: "all-peers",
+    peer: peerOf("office-lyon"),
+    device: "wg1",
+    minutes: 600,
     sentence: "office-lyon (wg1) is back after 14 minutes",
     lasted: 14,
     targets: ["ntfy https://ntfy.example.net/..."],
   });
   addAlert(source, {
-    ...{ rule: "monthly-quota", kind: "traffic", severity: "warning", minutes: 190 },
+    rule: "monthly-quota",
+    kind: "traffic",
+    severity: "warning",
+    minutes: 190,
     peer: peerOf("nas-backup"),
     sentence: "nas-backup (wg0) has used 80 % of its 2 TB for this month",
     targets: ["ntfy https://ntfy.example.net/..."],
   });
   addAlert(source, {
-    ...{ rule: "copied-configuration", kind: "shared-key", minutes: 19 },
+    rule: "copied-configuration",
+    kind: "shared-key",
+    minutes: 19,
     peer: peerOf("alice-laptop"),
     sentence:
-      "the key of alice-laptop (wg0) is used from two places in turns, 198.51.100.7 and 203.0.113.80: give each machine its own key",
-    targets: ["ntfy https://ntfy.example.net/..."],
+      "alice-laptop (wg0) is used from two places in turns, 198.51.100.7 and 203.0.113.80: its configuration was probably copied; give each machine its own key",
+    hasEvent: true,
   });
   const guests = { field: "peer", pattern: "guest-*" } as const;
   const heldBy = addSilence(source, [guests], { minutes: 60, comment: "not handed out yet" });
   addAlert(source, {
-    ...{ rule: "all-peers", peer: peerOf("guest-ipad"), minutes: 3 * 24 * 60, heldBy },
+    rule: "all-peers",
+    peer: peerOf("guest-ipad"),
+    minutes: 3 * 24 * 60,
+    heldBy,
     sentence: "guest-ipad (wg0) has not connected since wgmon watches it, for 3 days",
   });
 }
