@@ -3,13 +3,16 @@
  * rarely, because each open page asks for them at each update.
  */
 
+import type { AlertView } from "../alerts/alert.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { DAY_MS } from "../store/ranges.ts";
 
 /** How long the alerts of a day are kept; those of this moment are known anyway. */
 const AGE_MS = 10_000;
-/** More alerts of a day have no mark. */
+/** An alert that fired before this time has no mark, unless it still fires. */
+const OLDEST_MS = 7 * DAY_MS;
+/** More alerts have no mark. */
 const DAY_MAX = 1000;
 /** More alerts of one peer have no mark. */
 const PEER_MAX = 200;
@@ -30,22 +33,31 @@ export class AlertMarks {
     this.#source = source;
   }
 
-  /** The alerts of a peer that fired in the last 24 hours, the latest first. */
-  dayOf(device: string, publicKey: string): readonly Fired[] {
+  /**
+   * The alerts of a peer that fired in the last 24 hours, the latest first.
+   *
+   * @param current one that fires now; null: none.
+   */
+  dayOf(device: string, publicKey: string, current: AlertView | null): readonly Fired[] {
     const { monotonicMs, wallMs } = this.#source.clock.now();
     if (monotonicMs - this.#readAtMs >= AGE_MS) {
       this.#readAtMs = monotonicMs;
-      const rows = this.#query({ limit: DAY_MAX, sinceMs: wallMs - DAY_MS });
+      const rows = this.#query({ limit: DAY_MAX, sinceMs: wallMs - OLDEST_MS });
       this.#day = new Map(
         Array.from(Map.groupBy(rows, keyOf), ([key, own]) => [key, own.map(firedOf)]),
       );
     }
-    return this.#day.get(`${device} ${publicKey}`) ?? [];
+    const startMs = wallMs - DAY_MS;
+    const known = this.#day.get(`${device} ${publicKey}`) ?? [];
+    const found = known.filter(({ toMs }) => toMs === null || toMs >= startMs);
+    const isKnown = current === null || found.some(({ toMs }) => toMs === null);
+    return isKnown ? found : [{ fromMs: current.firedAtMs ?? wallMs, toMs: null }, ...found];
   }
 
   /** The alerts of a peer since a time, the latest first. */
   of(device: string, publicKey: string, sinceMs: number): readonly Fired[] {
-    return this.#query({ limit: PEER_MAX, sinceMs, device, publicKey }).map(firedOf);
+    const rows = this.#query({ limit: PEER_MAX, sinceMs: null, device, publicKey });
+    return rows.map(firedOf).filter(({ toMs }) => toMs === null || toMs >= sinceMs);
   }
 
   #query(

@@ -90,7 +90,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
                         <Name text={subject.device} />
                         {")"}
                       </>
-                    ) : null}
+                    ) : null}{" "}
                     <Tags tags={current?.peer?.tags ?? []} />
                   </Fact>
                   <Fact name="Rule">

@@ -62,7 +62,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
       snapshot,
       alert,
       isHeld: alert !== null && alerts.isHeld(alert),
-      alerts: marks.dayOf(row.device, row.peer.publicKey),
+      alerts: marks.dayOf(row.device, row.peer.publicKey, alert),
       day: days[index]!,
       rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),

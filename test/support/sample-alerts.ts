@@ -23,7 +23,7 @@ interface Sample {
   readonly lasted?: number;
   /** Labels of targets. */
   readonly targets?: readonly string[];
-  /** Whether its message is also among the events, as the latest. */
+  /** Whether its message is also the latest event, and was delivered. */
   readonly hasEvent?: boolean;
 }
 
@@ -66,6 +66,8 @@ export function addAlert(source: FakeSource, sample: Sample): string {
   const queued = events.map((each) => ({ event: each, targets: keys.map(({ key }) => key) }));
   const alerts = { state, alerts: [record], events: queued, notices };
   source.store.record({ ...none, alerts }, sinceMs);
+  const { last: seq } = source.store.events.sequenceRange();
+  if (event !== null) source.store.outbox.delivered(keys.map(({ key }) => ({ target: key, seq })));
   return id;
 }
 

@@ -466,6 +466,7 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     peer: peerOf("alice-laptop"),
     sentence:
       "alice-laptop (wg0) is used from two places in turns, 198.51.100.7 and 203.0.113.80: its configuration was probably copied; give each machine its own key",
+    targets: ["ntfy https://ntfy.example.net/..."],
     hasEvent: true,
   });
   const guests = { field: "peer", pattern: "guest-*" } as const;
