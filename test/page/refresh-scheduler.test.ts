@@ -63,22 +63,22 @@ test("an open page is updated every second while an update costs little", async 
 });
 
 test("the updates of one page take at most one percent of one core", async () => {
-  const updates = await updatesIn(60_000, 1, 30);
-  // Two thirds of the limit are for what the cost does not include.
-  expect(updates * 30).toBeLessThanOrEqual(60_000 * 0.0045);
-  expect(updates * 30).toBeGreaterThan(60_000 * 0.0025);
+  const updates = await updatesIn(300_000, 1, 30);
+  // Most of the limit is for what the cost does not include.
+  expect(updates * 30).toBeLessThanOrEqual(300_000 * 0.0017);
+  expect(updates * 30).toBeGreaterThan(300_000 * 0.0012);
 });
 
 test("the updates of many pages take at most four percent of one core", async () => {
-  const updates = await updatesIn(60_000, 20, 10);
+  const updates = await updatesIn(60_000, 40, 10);
   expect(updates * 10).toBeLessThanOrEqual(60_000 * 0.044);
   expect(updates * 10).toBeGreaterThan(60_000 * 0.032);
 });
 
 test("an expensive page keeps to the limit, and gets a heartbeat every ten seconds", async () => {
-  // At 1 s, 6 s and 66 s: the cost is known after the first update.
-  expect(await updatesIn(70_000, 1, 200)).toBe(3);
-  expect(heartbeats).toBe(5);
+  // At 1 s, 6 s and 146 s: the cost is known after the first update.
+  expect(await updatesIn(150_000, 1, 200)).toBe(3);
+  expect(heartbeats).toBe(13);
 });
 
 test("an event updates an expensive page before its period ends", async () => {
