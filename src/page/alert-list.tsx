@@ -60,13 +60,16 @@ function alertItem(list: string, each: AlertView | HeldAlert, snapshot: PageSnap
       <span class="unseen">{severity}: </span>
       <AlertLink id={alert.id} sentence={sentence} />
       <small class="sub">
-        {"rule "}
-        <Name text={rule} />
-        {isPending ? ", pending" : null}
-        {state === "recovering" ? ", nearly over" : null}
+        <span class="rule">
+          {"rule "}
+          <Name text={rule} />
+          {isPending ? ", pending" : null}
+          {state === "recovering" ? ", nearly over" : null}
+          {held === null ? null : "; "}
+        </span>
         {held === null ? null : (
           <>
-            {"; held back: "}
+            {"held back: "}
             <Reason held={held} snapshot={snapshot} />
           </>
         )}
