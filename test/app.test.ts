@@ -633,7 +633,7 @@ describe("while there is a viewer", () => {
 
   test("rates and the last activity are at most a second old, and the scans have a reason of their own", async () => {
     await startTalking();
-    const leave = source.watch();
+    const leave = source.addViewer();
     await talk(3);
     for (let second = 0; second < 6; second++) {
       await talk(1);
@@ -677,7 +677,7 @@ describe("while there is a viewer", () => {
     for (const isWatched of [false, true]) {
       const running = await startTalking();
       const from = sent.length;
-      const leave = isWatched ? source.watch() : () => {};
+      const leave = isWatched ? source.addViewer() : () => {};
       const { store } = running.stages;
       const writes = spyOn(store, "record");
       await talk(15);
@@ -703,7 +703,7 @@ describe("while there is a viewer", () => {
 
   test("a scan for a packet is not later than without viewers", async () => {
     await startTalking();
-    source.watch();
+    source.addViewer();
     await talk(5);
     const before = scansFor("packet");
     handler.packetReceived(ipv4(response(), { destinationPort: WG0.listenPort }));

@@ -76,7 +76,7 @@ export class LocalApi implements ApiReader, Disposable {
       inputs: { devices, wakeUp: { monitor: "poll", reason: null } },
       wakeUpWatch: { problem: null },
       scanLoop: { errors: [], scanAll: () => Promise.resolve() },
-      viewerScans: { watch: () => () => {}, requested() {} },
+      viewerScans: { addViewer: () => () => {}, requested() {} },
       names,
       // A lookup would end after the answer.
       endpointNames: { nameOf: () => null },

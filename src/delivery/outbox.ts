@@ -124,15 +124,23 @@ export class Outbox {
   retry(key: string): number | null {
     const queue = this.#queueOf(key);
     if (queue === undefined || queue.isStopped) return null;
-    const { store, clock } = this.#options;
+    const { store, clock, log } = this.#options;
     const nowMs = clock.now().wallMs;
-    return this.#inSlices(
+    const waiting = queue.waiting;
+    const letters = this.#inSlices(
       key,
       "dead",
       RETRIED_MAX,
       (slice, durability) => store.outbox.requeueSlice(slice, nowMs, durability),
       () => queue.reload(),
     );
+    const retried = [
+      ...(letters > 0 ? [counted(letters, "dead letter")] : []),
+      ...(waiting > 0 ? [counted(waiting, "waiting event")] : []),
+    ];
+    if (retried.length > 0)
+      log.info(`${queue.state.label}: ${retried.join(" and ")} retried on the page`);
+    return letters;
   }
 
   /** Deletes the dead letters or the waiting events of a target, also of one that no longer exists. */
@@ -158,7 +166,12 @@ export class Outbox {
 
   /** Sends one event to a target, outside of its queue. Returns null if there is no such target. */
   async test(key: string, event: Event): Promise<DeliveryResult | null> {
-    return (await this.#queueOf(key)?.test(event)) ?? null;
+    const queue = this.#queueOf(key);
+    if (queue === undefined) return null;
+    const result = await queue.test(event);
+    const text = result.type === "delivered" ? "delivered" : `not delivered: ${result.reason}`;
+    this.#options.log.info(`${queue.state.label}: test from the page ${text}`);
+    return result;
   }
 
   /** Prepares the channels, so that the first attempt is as fast as later ones and already has its resources. */

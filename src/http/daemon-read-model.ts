@@ -48,7 +48,7 @@ export interface Stages {
     scanAll(reason: "request"): Promise<unknown>;
   };
   readonly viewerScans: {
-    watch(): () => void;
+    addViewer(): () => void;
     requested(url: string): void;
   };
   settings(): Settings;
@@ -174,8 +174,8 @@ export class DaemonReadModel implements ReadModel {
     return this.#stages.reporter.subscribe(listener);
   }
 
-  watch(): () => void {
-    return this.#stages.viewerScans.watch();
+  addViewer(): () => void {
+    return this.#stages.viewerScans.addViewer();
   }
 
   countersRequested(url: string): void {

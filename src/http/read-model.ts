@@ -105,7 +105,7 @@ export interface ReadModel {
   /** Calls the listener with events, in order, after they are stored. Returns a function that unsubscribes. */
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
   /** Keeps counters and rates up to date, by a scan about every second, until the returned function is called. */
-  watch(): () => void;
+  addViewer(): () => void;
   /** A program has requested counters or rates. While it repeats this URL, they are kept up to date for it. */
   countersRequested(url: string): void;
   /** Scans all devices now. */

@@ -6,7 +6,7 @@
 import type { EventType } from "../base/event-types.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { GatewayChart } from "../store/gateway-rows.ts";
-import { DAY_MS, HOUR_MS, type Range, SLOT_MS } from "../store/ranges.ts";
+import { DAY_MS, type Range, SLOT_MS } from "../store/ranges.ts";
 import type { TrafficSums } from "../store/traffic-rows.ts";
 import { recordedUntil } from "./chart-data.ts";
 import type { RenderCost } from "./render-cost.ts";
@@ -52,7 +52,7 @@ export interface Today {
   /** Midnight in the gateway's time zone. */
   readonly sinceMs: number;
   readonly events: ReadonlyMap<EventType, number>;
-  /** Received from all peers, and sent to them, since the full hour of UTC that `sinceMs` is in; so is `top`. */
+  /** Received from all peers, and sent to them. */
   readonly rxBytes: number;
   readonly txBytes: number;
   /** The peers with the most traffic, most first. */
@@ -103,10 +103,8 @@ export class GatewaySummary {
     const nowMs = this.#source.clock.now().wallMs;
     const sinceMs = new Date(nowMs).setHours(0, 0, 0, 0);
     const events = this.#eventsSince(sinceMs, nowMs);
-    // `top` reads whole hours; the sums must agree with it.
-    const hourMs = Math.floor(sinceMs / HOUR_MS) * HOUR_MS;
-    const sums = this.#sumsSince(hourMs, nowMs);
-    return { sinceMs, events, ...sums, top: await cost.without(this.#topSince(hourMs, nowMs)) };
+    const sums = this.#sumsSince(sinceMs, nowMs);
+    return { sinceMs, events, ...sums, top: await cost.without(this.#topSince(sinceMs, nowMs)) };
   }
 
   #connected(): number {

@@ -35,7 +35,7 @@ export interface HistoryFilter {
   readonly isActive: boolean;
 }
 
-/** Parses the parameters. Ignores invalid values, because the address may be an old bookmark. */
+/** Parses the parameters. Ignores invalid values, which the page reports, because the address may be an old bookmark. */
 export function readFilter(
   source: ReadModel,
   given: URLSearchParams,
@@ -119,6 +119,10 @@ export function nameIn(source: ReadModel, publicKey: string): string | null {
 function zoneOf(text: string | null): { readonly fromMs: number; readonly untilMs: number } {
   const [, from = "0", until = from] = /^(-?\d{1,3})(?:_(-?\d{1,3}))?$/.exec(text ?? "") ?? [];
   return { fromMs: Number(from) * MINUTE_MS, untilMs: Number(until) * MINUTE_MS };
+}
+
+export function isDate(text: string): boolean {
+  return dateOf(text, 0) !== null;
 }
 
 /** The beginning of a day; null if the text is not a date. */

@@ -6,7 +6,7 @@ import { stateNames } from "../http/schemas.ts";
 import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";
 
-const PAGE_SIZE = 100;
+const PAGE_SIZE = 50;
 export const DEFAULT_SORT: ListSort = "state";
 export const DEFAULT_RANGE: Range = "24h";
 

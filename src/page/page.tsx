@@ -19,6 +19,7 @@ import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
 import { address } from "./format.ts";
 import { GatewaySummary } from "./gateway-summary.ts";
+import { InvalidParameters } from "./invalid-parameters.tsx";
 import { Layout, type NavigationPath, type Theme, themes } from "./layout.tsx";
 import { readQuery, readRange } from "./list.ts";
 import { Login, ownAddress } from "./login.tsx";
@@ -236,6 +237,7 @@ export function makePage({ source, actions, alertActions, logins, log }: PageOpt
         isLive={isLive}
         hasChart={view.hasChart ?? false}
       >
+        {isLive ? <InvalidParameters path={path} given={new URL(c.req.url).searchParams} /> : null}
         {view.body}
       </Layout>
     );

@@ -97,7 +97,7 @@ export class RefreshScheduler implements Disposable {
   }
 
   #start(): void {
-    this.#endWatch = this.#source.watch();
+    this.#endWatch = this.#source.addViewer();
     this.#unsubscribe = this.#source.subscribe(() => {
       const atMs = Math.max(this.#nowMs() + EVENT_DELAY_MS, this.#earliestMs());
       this.#dueMs = Math.min(this.#dueMs, atMs);

@@ -36,7 +36,7 @@ export class ViewerScans {
     overdraftMs: 0,
     leastScans: 1,
   });
-  /** Number of viewers added by `watch` and not yet removed. */
+  /** Number of viewers added by `addViewer` and not yet removed. */
   #watching = 0;
   /** The URLs that were requested within REQUEST_MS, and when, oldest first. */
   readonly #requests = new Map<string, number>();
@@ -53,7 +53,7 @@ export class ViewerScans {
   }
 
   /** Adds a viewer. Returns a function that removes it. */
-  watch(): () => void {
+  addViewer(): () => void {
     let isWatching = true;
     this.#watching++;
     this.#schedule();

@@ -82,6 +82,9 @@ const LAST_BEFORE = `coalesce((SELECT max(started_at_ms) FROM $.sessions
 /** Below this number, sorting a device's sessions costs less than walking the start index. */
 const FEW = 2000;
 
+/** From this number on, the index of ends is not read: it may have a million entries, but there are at most 10,000 peers. */
+const MANY_ENDS = 20_000;
+
 export class StoredSessions {
   readonly #database: Database;
   readonly #boot: string | null;
@@ -145,6 +148,11 @@ export class StoredSessions {
     const filter = this.#filter(query);
     const later = this.#select([...filter, ["started_at_ms >= ?", sinceMs]], limit);
     if (later.length === limit) return later;
+    if (this.#hasManyEndedSince(sinceMs)) {
+      const devices = device === null ? this.#devices() : [device];
+      const rest = devices.flatMap((each) => this.#lastingUntil(each, sinceMs, query));
+      return [...later, ...rest.toSorted(latestFirst)].slice(0, limit);
+    }
     const earlier = [...filter, ["started_at_ms < ?", sinceMs] as const];
     const rest = [
       ...(query.isOpen === true
@@ -168,6 +176,29 @@ export class StoredSessions {
          SELECT device FROM names WHERE device IS NOT NULL`,
       )
       .map(({ device }) => device!);
+  }
+
+  /** The sessions of a device that began before a time and lasted until then: reads the last one before it of each peer. */
+  #lastingUntil(device: string, sinceMs: number, query: SessionQuery): SessionRow[] {
+    const filter: Condition[] = [
+      ...this.#filter({ ...query, device: null }),
+      ["coalesce(ended_at_ms, 9e15) >= ?", sinceMs],
+    ];
+    return this.#database.all<SessionRow>(
+      `WITH RECURSIVE peers (name) AS (
+         SELECT min(public_key) FROM $.sessions WHERE device = ?1
+         UNION ALL SELECT (SELECT min(public_key) FROM $.sessions WHERE device = ?1 AND public_key > peers.name)
+         FROM peers WHERE name IS NOT NULL)
+       SELECT ${COLUMNS} FROM peers CROSS JOIN $.sessions
+         ON device = ?1 AND public_key = peers.name AND started_at_ms = (
+           SELECT max(started_at_ms) FROM $.sessions
+           WHERE device = ?1 AND public_key = peers.name AND started_at_ms < ?2)
+       ${whereOf(filter)} ORDER BY ${LATEST_FIRST} LIMIT ?`,
+      device,
+      sinceMs,
+      ...filter.flatMap(([, ...values]) => values),
+      query.limit,
+    );
   }
 
   #ofPeer(query: SessionQuery & { device: string; publicKey: string }): SessionRow[] {
@@ -212,6 +243,16 @@ export class StoredSessions {
       device,
     )!;
     return count === FEW;
+  }
+
+  /** Whether reading the index of ends from a time on would take longer than one lookup for each peer. */
+  #hasManyEndedSince(sinceMs: number): boolean {
+    const { count } = this.#database.get<{ count: number }>(
+      `SELECT count(*) AS count FROM (
+         SELECT 1 FROM $.sessions INDEXED BY sessions_by_end WHERE ended_at_ms >= ? LIMIT ${MANY_ENDS})`,
+      sinceMs,
+    )!;
+    return count === MANY_ENDS;
   }
 
   #select(filter: readonly Condition[], limit: number): SessionRow[] {

@@ -38,6 +38,9 @@ export interface TrafficChart {
 /** Rows that `top` reads without a pause; more would delay packets by milliseconds. */
 const TOP_SLICE = 2000;
 const HOURS = DAY_MS / HOUR_MS;
+const HOUR_SLOTS = HOUR_MS / SLOT_MS;
+/** Slots of five minutes are kept for this long: a day, which has 25 hours when the clocks are set back. */
+const SLOTS_KEPT_MS = DAY_MS + HOUR_MS;
 
 export class TrafficRows {
   readonly #database: Database;
@@ -110,13 +113,13 @@ export class TrafficRows {
    * The peers with the most traffic since a time, most first, also those that were removed since. Reads the rows in
    * slices, with other work in between, and one read at a time. The result is kept until the rows change.
    *
-   * @param sinceMs rounded down to an hour.
+   * @param sinceMs rounded down to five minutes; to an hour if it is longer ago than slots of five minutes are kept.
    */
   async top(sinceMs: number, limit: number): Promise<TopPeer[]> {
-    const sinceHour = Math.floor(sinceMs / HOUR_MS);
-    const key = `${sinceHour} ${limit}`;
+    const sinceSlot = Math.floor(sinceMs / SLOT_MS);
+    const key = `${sinceSlot} ${limit}`;
     if (this.#top?.key !== key) {
-      const peers = this.#reading.then(() => this.#readTop(sinceHour, limit));
+      const peers = this.#reading.then(() => this.#readTop(sinceSlot, limit));
       const top = { key, peers };
       this.#top = top;
       this.#reading = peers.catch(() => {
@@ -170,8 +173,14 @@ export class TrafficRows {
     }
   }
 
-  async #readTop(sinceHour: number, limit: number): Promise<TopPeer[]> {
+  async #readTop(sinceSlot: number, limit: number): Promise<TopPeer[]> {
     const sums = new Map<number, { rxBytes: number; txBytes: number }>();
+    // The rest of an hour is only in the slots of five minutes.
+    const oldestSlotEndMs = this.#slots.oldestEndMs ?? Infinity;
+    const hasSlots = oldestSlotEndMs <= (sinceSlot + 1) * SLOT_MS;
+    const sinceHour = hasSlots
+      ? Math.ceil(sinceSlot / HOUR_SLOTS)
+      : Math.floor(sinceSlot / HOUR_SLOTS);
     const firstDay = Math.floor(sinceHour / HOURS);
     const hours = sinceHour - firstDay * HOURS;
     // Of the first day, either adds the hours from the given one on, or subtracts those before it from the whole day.
@@ -181,6 +190,8 @@ export class TrafficRows {
     const wholeFrom = firstDay + (isMostlyWanted ? 0 : 1);
     const from = isMostlyWanted ? firstDay * HOURS : sinceHour;
     const to = isMostlyWanted ? sinceHour : wholeFrom * HOURS;
+    const wholeHoursFrom = sinceHour * HOUR_SLOTS;
+    await this.#sum(this.#slots, { from: sinceSlot, to: wholeHoursFrom, sign: 1 }, sums);
     await this.#sum(this.#days, { from: wholeFrom, to: Infinity, sign: 1 }, sums);
     await this.#sum(this.#hours, { from, to, sign: isMostlyWanted ? -1 : 1 }, sums);
     const ordered = [...sums]
@@ -252,12 +263,12 @@ export class TrafficRows {
   }
 
   /**
-   * Deletes at most `limit` rows of each table: slots of five minutes that are older than a day, and sums that are older
-   * than `beforeMs`. The caller's transaction writes it. Returns the number of rows deleted from each.
+   * Deletes at most `limit` rows of each table: slots of five minutes that are older than 25 hours, and sums that are
+   * older than `beforeMs`. The caller's transaction writes it. Returns the number of rows deleted from each.
    */
   trim(beforeMs: number, nowMs: number, limit: number): number[] {
     return [
-      this.#slots.deleteBefore(nowMs - DAY_MS, limit),
+      this.#slots.deleteBefore(nowMs - SLOTS_KEPT_MS, limit),
       this.deleteBefore(this.#hours, beforeMs, limit),
       this.deleteBefore(this.#days, beforeMs, limit),
     ];

@@ -106,6 +106,8 @@ function queries(note: Note, store: Store, nowMs: number): void {
   }
   for (const [what, filter] of [
     ["a past day", day],
+    ["a past minute", { ...day, untilMs: day.sinceMs + 60_000 }],
+    ["device and a past minute", { ...day, untilMs: day.sinceMs + 60_000, device: "wg1" }],
     ["peer", { publicKey }],
     ["peer and a past day", { publicKey, ...day }],
     ["device", { device: "wg1" }],

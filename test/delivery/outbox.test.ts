@@ -726,12 +726,15 @@ describe("a command that changes the outbox of a running wgmon", () => {
 
 describe("the actions of a user", () => {
   test("a retry queues dead letters again, and the pause of a failing target ends", async () => {
-    const { add, outbox, channel, store } = await single();
+    const { add, outbox, channel, store, lines } = await single();
     add(1, 2);
     await channel.settle(refused);
     await channel.settle(down);
     expect(channel.attempts).toEqual(["wg1", "wg2"]);
     expect(outbox.retry("target")).toBe(1);
+    expect(lines.join("\n")).toContain(
+      "target: 1 dead letter and 1 waiting event retried on the page",
+    );
     for (let n = 0; n < 2; n++) await channel.settle(delivered);
     expect(channel.attempts).toEqual(["wg1", "wg2", "wg1", "wg2"]);
     expect([outbox.waiting, store.outbox.deadCounts()]).toEqual([0, []]);
@@ -824,15 +827,23 @@ describe("the actions of a user", () => {
   });
 
   test("a target whose queue is paused can be tested, without a change of its state", async () => {
-    const { add, outbox, channel } = await single();
+    const { add, outbox, channel, lines } = await single();
     add(1);
     await channel.settle(down);
     const before = outbox.states;
+    lines.length = 0;
     const result = outbox.test("target", event(9));
     await channel.settle(silent);
     expect(await result).toEqual(silent);
+    const accepted = outbox.test("target", event(9));
+    await channel.settle(delivered);
+    expect(await accepted).toEqual(delivered);
     expect(outbox.states).toEqual(before);
     expect(await outbox.test("nothing", event(9))).toBeNull();
+    expect(lines).toEqual([
+      `<6>target: test from the page not delivered: ${silent.reason}`,
+      "<6>target: test from the page delivered",
+    ]);
   });
 });
 

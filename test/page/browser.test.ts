@@ -618,10 +618,10 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     await openLive("/", { from });
     await screenshot(page, "many");
     expect(await page.locator("#peers tr").count()).toBe(100);
-    expect(await page.locator("#found").innerText()).toContain("1 to 100 of 10,000 peers");
+    expect(await page.locator("#found").innerText()).toContain("1 to 50 of 10,000 peers");
     await page.getByRole("link", { name: "Next" }).click();
     await page.waitForURL(/page=2/);
-    expect(await page.locator("#found").innerText()).toContain("101 to 200 of 10,000 peers");
+    expect(await page.locator("#found").innerText()).toContain("51 to 100 of 10,000 peers");
     await page.getByLabel("Search").fill("peer-9999");
     await page.keyboard.press("Enter");
     await page.waitForURL(/q=peer-9999/);

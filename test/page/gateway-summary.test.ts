@@ -62,14 +62,29 @@ test("the traffic of today covers all of a day of 25 hours", async () => {
   expect([rxBytes, top[0]!.rxBytes]).toEqual([31, 31]);
 });
 
-test("both numbers of the traffic of today begin at the same time in a time zone with half an hour", async () => {
-  setZone("Asia/Kolkata");
-  setClock("2026-11-02T10:00:00Z");
-  record("2026-11-01T17:55:00Z", 1000);
-  record("2026-11-01T18:05:00Z", 1);
-  record("2026-11-01T18:35:00Z", 2);
+test.each([
+  ["a time zone with half an hour", "Asia/Kolkata", "2026-11-01T18:30:00Z", "2026-11-02T10:00:00Z"],
+  ["one with a quarter", "Asia/Kathmandu", "2026-11-01T18:15:00Z", "2026-11-02T10:00:00Z"],
+  ["a day of 25 hours", "Australia/Adelaide", "2026-04-04T13:30:00Z", "2026-04-05T14:25:00Z"],
+])("the traffic of today begins at midnight in %s", async (_, zone, midnight, now) => {
+  setZone(zone);
+  const at = (minutes: number) =>
+    new Date(Date.parse(midnight) + minutes * MINUTE_MS).toISOString();
+  setClock(midnight);
+  for (const [minutes, rxBytes] of [
+    [-30, 1000],
+    [-5, 1000],
+    [0, 1],
+    [10, 2],
+    [50, 4],
+    [300, 8],
+  ] as const) {
+    record(at(minutes), rxBytes);
+  }
+  setClock(now);
+  while (source.store.trim({ keepMs: 30 * 24 * HOUR_MS, maxBytes: 1e9 }, Date.parse(now)));
   const { rxBytes, top } = await today();
-  expect([rxBytes, top[0]!.rxBytes]).toEqual([3, 3]);
+  expect([rxBytes, top[0]!.rxBytes]).toEqual([15, 15]);
 });
 
 test("the chart contains a slot as soon as its rate is shown", () => {

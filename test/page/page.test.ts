@@ -13,7 +13,7 @@ import { assets } from "../../src/page/assets.ts";
 import { item, PageSnapshot, type Update } from "../../src/page/page-diff.ts";
 import { makePage } from "../../src/page/page.tsx";
 import { rangeNames } from "../../src/store/ranges.ts";
-import { hostileText } from "../support/events.ts";
+import { anEvent, hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";
@@ -153,6 +153,30 @@ describe("the content of the page", () => {
       path = /href="([^"]*)">Older/.exec(markup)?.[1]?.replaceAll("&amp;", "&") ?? null;
     }
     expect(seen.size).toBe(235);
+  });
+
+  test("the page shows alerts with a sign of their severity and a link to their peer", async () => {
+    const { publicKey } = source.found.get("wg0")!.peers[0]!;
+    const about = { name: "alice laptop", peer: source.found.get("wg0")!.peers[0]! };
+    const rule = "<b>offices</b>";
+    const told = [
+      anEvent("alert.firing", { ...about, alert: { severity: "warning", rule } }),
+      anEvent("alert.firing", { ...about, alert: { names: ["<i>bob</i>", "carol"] } }),
+      anEvent("alert.resolved", about),
+    ];
+    source.tell(...told.map((event, index) => ({ ...event, id: `evt_${index}` })));
+    const markup = await html("/events");
+    const text = textOf(markup);
+    const link = `/peers/wg0/${publicKey.replaceAll("/", "_").replaceAll("+", "-").replace("=", "")}`;
+    expect(markup).toContain('<span class="sign warning"></span>');
+    expect(markup).toContain('<span class="sign critical"></span>');
+    expect(markup).toContain('<span class="sign resolved"></span>');
+    expect(markup).toContain(`<span>warning: <a href="${link}"`);
+    expect(markup).toContain(`<span>resolved: <a href="${link}"`);
+    expect(markup).not.toMatch(/<(b|i)>/);
+    expect(text).toContain("alice laptop (wg0) is down: no data for 5 minutes");
+    expect(text).toContain("critical: 2 alerts of rule offices: ");
+    expect(textOf(await html("/events?type=alert.resolved"))).not.toContain("is down");
   });
 
   test("the page shows that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {
@@ -331,6 +355,28 @@ describe("the content of the page", () => {
     ]) {
       for (const path of PATHS) await html(`${path}${query}`);
     }
+  });
+
+  test("the page names each parameter with an invalid value, and shows the rest as without it", async () => {
+    const range = "is not one of 1h, 24h, 7d, 30d.";
+    for (const [path, sentence] of [
+      ["/?range=99d", `The parameter range is ignored: 99d ${range}`],
+      ["/?sort=age", "The parameter sort is ignored: age is not one of state, name, device,"],
+      ["/?order=up", "The parameter order is ignored: up is not one of asc, desc."],
+      ["/?page=x", "The parameter page is ignored: x is not a whole number from 1."],
+      ["/?state=on", "The parameter state is ignored: on is not one of connected,"],
+      [`${PATHS[1]}?range=x`, `The parameter range is ignored: x ${range}`],
+      ["/sessions?state=x", "The parameter state is ignored: x is not one of open, ended."],
+      ["/events?type=nonsense", "The parameter type is ignored: nonsense is not one of peer."],
+      ["/events?from=garbage", "garbage is not a date such as 2026-01-31."],
+      ["/events?until=2026-02-45&range=1h", "2026-02-45 is not a date such as 2026-01-31."],
+    ] as const) {
+      expect([path, textOf(await html(path))]).toEqual([path, expect.stringContaining(sentence)]);
+    }
+    for (const path of PATHS) expect(await html(path)).not.toContain("is ignored");
+    expect(textOf(await html("/events?range=7d&from=2026-01-01"))).not.toContain("is ignored");
+    expect(textOf(await html("/events?type=nonsense"))).toContain("carol (wg0)");
+    expect(await html("/events?type=%3Cb%3E&range=%E2%80%AE")).not.toContain("<b>");
   });
 
   test("the page has the chosen theme", async () => {

@@ -43,7 +43,7 @@ test("without a viewer there is no scan and no timer", async () => {
 });
 
 test("an open page causes a scan at once and then every second, until it is closed", async () => {
-  const leave = scans.watch();
+  const leave = scans.addViewer();
   await pass(4500);
   expect(times).toHaveLength(5);
   expect(times[0]).toBe(0);
@@ -55,7 +55,7 @@ test("an open page causes a scan at once and then every second, until it is clos
 });
 
 test("two open pages cause as many scans as one, and the last one to leave ends them", async () => {
-  const [first, second] = [scans.watch(), scans.watch()];
+  const [first, second] = [scans.addViewer(), scans.addViewer()];
   await pass(4500);
   expect(times).toHaveLength(5);
   first();
@@ -68,7 +68,7 @@ test("two open pages cause as many scans as one, and the last one to leave ends 
 
 test("a page that is opened again and again does not cause more scans", async () => {
   for (let visit = 0; visit < 50; visit++) {
-    const leave = scans.watch();
+    const leave = scans.addViewer();
     await pass(50);
     leave();
     await pass(50);
@@ -114,7 +114,7 @@ test("expensive scans take two percent of one core", async () => {
   for (const cost of [13, 50, 500]) {
     costMs = cost;
     times = [];
-    const leave = scans.watch();
+    const leave = scans.addViewer();
     await pass(200_000);
     leave();
     const spentMs = times.length * costMs;
@@ -128,24 +128,24 @@ test("expensive scans take two percent of one core", async () => {
 
 test("slow scans run for a twentieth of the time, so that scans for packets rarely wait for them", async () => {
   durationMs = 1000;
-  scans.watch();
+  scans.addViewer();
   await pass(200_000);
   expect(times).toHaveLength(10);
 });
 
 test("a page that is closed during a scan leaves no timer, also when wgmon stops", async () => {
   durationMs = 100;
-  const leave = scans.watch();
+  const leave = scans.addViewer();
   await pass(50);
   leave();
   await pass(1000);
   expect(times).toHaveLength(1);
   expect(clock.waiting).toBe(0);
-  scans.watch();
+  scans.addViewer();
   await pass(2000);
   scans.stop();
   expect(clock.waiting).toBe(0);
-  scans.watch();
+  scans.addViewer();
   scans.requested("/v1/peers");
   expect(clock.waiting).toBe(0);
 });

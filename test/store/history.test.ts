@@ -1,18 +1,25 @@
 /** Queries for sessions and events: each filter finds the same rows as a search of all rows. */
 
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, spyOn, test } from "bun:test";
 
 import fc from "fast-check";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
+import { Database } from "../../src/store/database.ts";
 import { SLOT_MS } from "../../src/store/ranges.ts";
 import { Store } from "../../src/store/store.ts";
 import type { EventQuery } from "../../src/store/stored-events.ts";
-import type { EndedSession, SessionQuery } from "../../src/store/stored-sessions.ts";
+import type {
+  EndedSession,
+  SessionCursor,
+  SessionQuery,
+  SessionRow,
+} from "../../src/store/stored-sessions.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
+import { keyOf } from "../support/source.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -141,7 +148,57 @@ describe("sessions", () => {
       }),
     );
   });
+
+  test("before an old time are found by one lookup for each peer, not by reading all later ends", async () => {
+    const store = await open();
+    const peers = Array.from({ length: 50 }, (_, n) => ({
+      device: devices[n % 2]!,
+      publicKey: keyOf(n),
+    }));
+    // Each peer has a session every 100 ms, which lasts 90 ms.
+    const rows = peers.flatMap((peer, n) =>
+      Array.from({ length: 500 }, (_, index) => {
+        const startedAtMs = index * 100 + n;
+        return ended({ ...peer, startedAtMs, endedAtMs: startedAtMs + 90 });
+      }),
+    );
+    write(store, rows);
+    store.sessions.save([openSession("wg0", keyOf(50), 950)]);
+    const read = spyOn(Database.prototype, "all");
+    const everything = store.sessions.query({ ...all, limit: 100_000 });
+    for (const device of [null, "wg0"]) {
+      for (const isOpen of [null, true, false]) {
+        for (const from of [null, { startedAtMs: 970, device: "wg1", publicKey: keyOf(7) }]) {
+          const query = { ...all, device, isOpen, from, sinceMs: 1000, untilMs: 1010 };
+          read.mockClear();
+          const found = store.sessions.query(query);
+          const expected = everything.filter(
+            (each) =>
+              each.startedAtMs < 1010 &&
+              (each.endedAtMs ?? Infinity) >= 1000 &&
+              (device === null || each.device === device) &&
+              (isOpen === null || (each.endedAtMs === null) === isOpen) &&
+              (from === null || isAfter(each, from)),
+          );
+          expect(found).toEqual(expected);
+          for (const [index, [sql, ...values]] of [...read.mock.calls].entries()) {
+            const database = read.mock.contexts[index] as unknown as Database;
+            const plan = database.all<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`, ...values);
+            const steps = plan.map(({ detail }) => detail).join("\n");
+            expect(steps).not.toMatch(/SCAN sessions|sessions_by_end \(ended_at_ms>/);
+          }
+        }
+      }
+    }
+    read.mockRestore();
+  });
 });
+
+function isAfter(row: SessionRow, from: SessionCursor): boolean {
+  if (row.startedAtMs !== from.startedAtMs) return row.startedAtMs < from.startedAtMs;
+  if (row.device !== from.device) return row.device < from.device;
+  return row.publicKey < from.publicKey;
+}
 
 describe("events", () => {
   const all: EventQuery = {

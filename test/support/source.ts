@@ -35,7 +35,7 @@ export class FakeSource implements ReadModel {
   targetStates: TargetState[] = [];
   inForce = viewSettings(run([]).settings, []);
   scans = 0;
-  /** Number of calls of `watch` that have not ended. */
+  /** Number of calls of `addViewer` that have not ended. */
   viewers = 0;
   /** Number of calls of `countersRequested`. */
   requests = 0;
@@ -126,7 +126,7 @@ export class FakeSource implements ReadModel {
     return () => void this.#listeners.delete(listener);
   }
 
-  watch(): () => void {
+  addViewer(): () => void {
     this.viewers++;
     return () => void this.viewers--;
   }
