@@ -3,7 +3,7 @@
 import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import type { Severity } from "./rule.ts";
-import { matcherOf, type Selectable } from "./selectors.ts";
+import { type Matcher, matcherOf, type Selectable } from "./selectors.ts";
 
 export const MATCHER_FIELDS = ["peer", "tag", "device", "rule", "severity", "target"] as const;
 type MatcherField = (typeof MATCHER_FIELDS)[number];
@@ -70,10 +70,17 @@ function isLonger(a: Silence, b: Silence): boolean {
   return a.endMs > b.endMs || (a.endMs === b.endMs && a.id < b.id);
 }
 
-function matches({ field, pattern }: SilenceMatcher, alert: Silenceable): boolean {
-  const isMatch = matcherOf([pattern]);
+/** Made once for each: thousands of alerts are compared with each silence. */
+const prepared = new WeakMap<SilenceMatcher, Matcher>();
+
+function matches(matcher: SilenceMatcher, alert: Silenceable): boolean {
+  let isMatch = prepared.get(matcher);
+  if (isMatch === undefined) {
+    isMatch = matcherOf([matcher.pattern]);
+    prepared.set(matcher, isMatch);
+  }
   const { peer } = alert;
-  switch (field) {
+  switch (matcher.field) {
     case "peer":
       return (
         peer !== null && (isMatch(peer.publicKey) || (peer.name !== null && isMatch(peer.name)))

@@ -3,8 +3,10 @@
  * terminal. The HTTP API sorts and filters, so that only the visible ones of 10,000 peers are requested. Pure.
  */
 
-import { counted, shortName } from "../base/text.ts";
+import { SEVERITIES } from "../alerts/rule.ts";
+import { counted, sanitize, shortName } from "../base/text.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
+import type { AlertApiView } from "../http/alert-schemas.ts";
 import type {
   DeviceView,
   PeerView,
@@ -32,8 +34,10 @@ const SORTS = [
 /** Number of events at the bottom, shown on terminals with at least MIN_ROWS_WITH_EVENTS rows. */
 export const EVENTS = 3;
 const MIN_ROWS_WITH_EVENTS = 18;
-/** The rows besides peers and events: title, summary, range, header and keys. */
-const OTHER_ROWS = 5;
+/** The rows besides peers and events: title, summary, alerts, range, header and keys. */
+const OTHER_ROWS = 6;
+/** Most alerts that are requested: more than a terminal has rows. */
+export const ALERTS = 200;
 /** The longest search text that the HTTP API accepts. */
 const SEARCH_MAX = 64;
 
@@ -51,6 +55,8 @@ export interface View {
   /** The text typed after `/`; null: the filter is not being edited. */
   readonly prompt: string | null;
   readonly isHelpShown: boolean;
+  /** The alerts are shown instead of the peers. */
+  readonly areAlertsShown: boolean;
 }
 
 /** The last responses of wgmon. */
@@ -64,6 +70,8 @@ export interface TopData {
   readonly targets: readonly TargetView[];
   /** The latest first. */
   readonly events: readonly StoredEventView[];
+  /** Those that fire, the latest first, then those that are pending; at most ALERTS. */
+  readonly alerts: readonly AlertApiView[];
 }
 
 export interface Size {
@@ -81,6 +89,7 @@ export function firstView(device: string | null): View {
     offset: 0,
     prompt: null,
     isHelpShown: false,
+    areAlertsShown: false,
   };
 }
 
@@ -136,14 +145,17 @@ export function handleKey(
     const index = (SORTS.indexOf(view.sort) + step + SORTS.length) % SORTS.length;
     return { ...view, sort: SORTS[index]!, isReversed: false, offset: 0 };
   };
+  const atPeers: View = { ...view, isHelpShown: false, areAlertsShown: false };
   switch (typeof key === "string" ? key : key.text) {
     case "q":
-      return view.isHelpShown ? { ...view, isHelpShown: false } : "quit";
+      return view.isHelpShown || view.areAlertsShown ? atPeers : "quit";
     case "escape":
-      return { ...view, isHelpShown: false, search: "", offset: 0 };
+      return { ...atPeers, search: "", offset: 0 };
     case "?":
     case "h":
-      return { ...view, isHelpShown: !view.isHelpShown };
+      return { ...atPeers, isHelpShown: !view.isHelpShown };
+    case "a":
+      return { ...atPeers, areAlertsShown: !view.areAlertsShown };
     case "s":
     case "right":
       return sortBy(1);
@@ -159,7 +171,7 @@ export function handleKey(
       return { ...view, device: next, offset: 0 };
     }
     case "/":
-      return { ...view, prompt: view.search, isHelpShown: false };
+      return { ...atPeers, prompt: view.search };
     case "up":
     case "k":
       return scrollTo(view.offset - 1);
@@ -200,6 +212,7 @@ const HELP = [
   "/                    only peers with this text in name, key, tags or addresses",
   "d                    only peers of the next device, then all again",
   "c                    only connected peers, then all again",
+  "a                    alerts instead of peers, then the peers again",
   "up, down, k, j       scroll by a row; page up, page down, space: by a page",
   "home, end, g, G      go to the first or the last row",
   "Ctrl-L, Ctrl-Z       redraw; suspend (fg resumes)",
@@ -208,8 +221,7 @@ const HELP = [
   "SINCE      when the session began",
   "SEEN       the last activity; if not connected, the last handshake",
   "ADDRESS    the peer's first tunnel address, and how many more there are",
-  "FROM PEER  what the peer sent and this gateway received; /S: per second",
-  "TO PEER    what this gateway sent and the peer received",
+  "FROM PEER  what the peer sent to this gateway; TO PEER: what it received",
 ];
 
 export interface Drawing extends Context {
@@ -229,11 +241,14 @@ export function render(view: View, drawing: Drawing): string[] {
   const lines = [
     line(titleOf(shown, nowMs), "bold"),
     line(summaryOf(shown)),
+    alertLine(shown, line),
     problem === null ? line(rangeOf(view, drawing), "dim") : line(problem, "red"),
   ];
   const body = view.isHelpShown
-    ? ["", ...HELP.map((text) => line(text))]
-    : tableLines(shown?.peers ?? [], drawing);
+    ? HELP.map((text) => line(text))
+    : view.areAlertsShown
+      ? alertLines(shown, drawing)
+      : tableLines(shown?.peers ?? [], drawing);
   const bodyRows = tableRows(drawing) + 1;
   for (let row = 0; row < bodyRows; row++) lines.push(body[row] ?? "");
   if (rows >= MIN_ROWS_WITH_EVENTS) {
@@ -248,7 +263,10 @@ export function render(view: View, drawing: Drawing): string[] {
   }
   lines.push(
     view.prompt === null
-      ? line("q quit  ? help  s sort  r reverse  / filter  d device  c connected", "inverse")
+      ? line(
+          "q quit  ? help  s sort  r reverse  / filter  d device  c connected  a alerts",
+          "inverse",
+        )
       : line(`filter: ${shortName(view.prompt)}_   Enter: keep, Esc: clear`, "inverse"),
   );
   return lines.slice(0, rows);
@@ -257,6 +275,53 @@ export function render(view: View, drawing: Drawing): string[] {
 function tableLines(peers: readonly PeerView[], { columns, nowMs, paint }: Drawing): string[] {
   const table = tableOf(Object.values(peerColumns(nowMs)), peers, { maxWidth: columns, paint });
   return [paint("bold", table.header), ...peers.map((peer) => table.line(peer))];
+}
+
+const severityStyle = { info: null, warning: "bold", critical: "red" } as const;
+
+/** `2 alerts fire: critical: office (wg1) is down ...; 1 held back` */
+function alertLine(
+  shown: TopData | null,
+  line: (text: string, style: Style | null) => string,
+): string {
+  if (shown === null) return "";
+  const { firing, heldBack } = shown.status.alerts;
+  const held = heldBack === 0 ? "" : `; ${heldBack} held back`;
+  const sent = shown.alerts.filter((alert) => alert.state !== "pending" && alert.heldBack === null);
+  const ranks = sent.map(({ severity }) => SEVERITIES.indexOf(severity));
+  const worst = sent[ranks.indexOf(Math.max(...ranks))];
+  if (worst === undefined) return line(`no alert fires${held}`, "dim");
+  const { severity, sentence } = worst;
+  const fire = `${counted(firing, "alert")} ${firing === 1 ? "fires" : "fire"}${held}`;
+  return line(`${fire}; ${severity}: ${sanitize(sentence)}`, severityStyle[severity]);
+}
+
+/** The alerts instead of the table of peers. */
+function alertLines(shown: TopData | null, { columns, nowMs, paint }: Drawing): string[] {
+  const alerts = shown?.alerts ?? [];
+  if (alerts.length === 0) return ["no alert fires, and none is pending"];
+  const table = tableOf<AlertApiView>(
+    [
+      {
+        title: "SEVERITY",
+        cell: ({ severity }) => severity,
+        style: ({ severity, state, heldBack }) =>
+          state === "pending" || heldBack !== null ? null : severityStyle[severity],
+        priority: 1,
+      },
+      { title: "FOR", cell: (alert) => since(alert.since, nowMs), priority: 2 },
+      { title: "ALERT", cell: ({ sentence }) => sanitize(sentence), priority: 0, shrinkTo: 30 },
+      {
+        title: "HELD BACK",
+        cell: ({ state, heldBack }) =>
+          state === "pending" ? "pending" : sanitize(heldBack?.sentence ?? ""),
+        priority: 3,
+      },
+    ],
+    alerts,
+    { maxWidth: columns, paint },
+  );
+  return [paint("bold", table.header), ...alerts.map((alert) => table.line(alert))];
 }
 
 function titleOf(shown: TopData | null, nowMs: number): string {

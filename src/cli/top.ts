@@ -2,6 +2,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
+import type { AlertApiView } from "../http/alert-schemas.ts";
 import type {
   DeviceView,
   PeerView,
@@ -15,6 +16,7 @@ import { checkDevices } from "./find-peers.ts";
 import { Terminal } from "./terminal.ts";
 import { paintFor } from "./text.ts";
 import {
+  ALERTS,
   clampOffset,
   EVENTS,
   firstView,
@@ -122,12 +124,13 @@ export async function runTop(api: ApiReader, options: Options): Promise<void> {
 
 async function fetchData(api: ApiReader, peersRequest: string): Promise<TopData> {
   type Items<Item> = { readonly items: readonly Item[] };
-  const [status, devices, peers, targets, events] = await Promise.all([
+  const [status, devices, peers, targets, events, alerts] = await Promise.all([
     api.get<StatusView>("/v1/status"),
     api.get<Items<DeviceView>>("/v1/devices"),
     api.get<Items<PeerView> & { readonly total: number }>(peersRequest),
     api.get<Items<TargetView>>("/v1/targets"),
     api.get<Items<StoredEventView>>(`/v1/events?limit=${EVENTS}`),
+    api.get<Items<AlertApiView>>(`/v1/alerts?state=current&limit=${ALERTS}`),
   ]);
   return {
     status,
@@ -136,6 +139,7 @@ async function fetchData(api: ApiReader, peersRequest: string): Promise<TopData>
     total: peers.total,
     targets: targets.items,
     events: events.items,
+    alerts: alerts.items,
   };
 }
 

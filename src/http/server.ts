@@ -97,6 +97,8 @@ export interface PageOptions {
   readonly source: ReadModel;
   /** null: the page has no buttons for targets. */
   readonly actions: PageActions | null;
+  /** null: the page has no forms for silences. */
+  readonly alertActions: AlertActions | null;
   readonly logins: LoginSessions;
   readonly log: Pick<Log, "error">;
 }
@@ -376,8 +378,8 @@ export class HttpServer {
   }
 
   #loadPage(): Promise<Page> {
-    const { loadPage, source, actions = null, log } = this.#options;
-    this.#page ??= loadPage({ source, actions, logins: this.#logins, log });
+    const { loadPage, source, actions = null, alertActions = null, log } = this.#options;
+    this.#page ??= loadPage({ source, actions, alertActions, logins: this.#logins, log });
     return this.#page;
   }
 }

@@ -6,6 +6,7 @@
 
 import { showBytes } from "../base/size.ts";
 import { DAY_MS, HOUR_MS } from "../store/ranges.ts";
+import type { Fired } from "./alert-marks.ts";
 import { count, counted, span, speed } from "./format.ts";
 import type { History, Interval } from "./peer-history.ts";
 
@@ -20,6 +21,8 @@ const BAR_STEPS = 6;
 const BAR_HEIGHT = 14;
 const STRIP_HEIGHT = 6;
 const STRIP_GAP = 6;
+/** Height of the mark of an alert, on the strip. */
+const MARK_HEIGHT = 3;
 
 export interface Axis {
   readonly startMs: number;
@@ -48,12 +51,14 @@ interface ChartProps {
   readonly axis: Axis;
   /** When the peer was connected: a strip below the panels. Omitted: no strip. */
   readonly connected?: readonly Interval[];
+  /** When alerts fired: marks on the strip. */
+  readonly alerts?: readonly Fired[];
   readonly panels: readonly Panel[];
   /** The text for screen readers. */
   readonly summary: string;
 }
 
-export function Chart({ axis, panels, connected, summary }: ChartProps) {
+export function Chart({ axis, panels, connected, alerts = [], summary }: ChartProps) {
   const all = panels.flatMap(({ series }) => series);
   const ends = panels.reduce((sum, { height }) => sum + height + LABEL_HEIGHT, 0);
   const plotted = ends + (connected === undefined ? 0 : STRIP_GAP + STRIP_HEIGHT);
@@ -104,6 +109,7 @@ export function Chart({ axis, panels, connected, summary }: ChartProps) {
           >
             <path class="strip off" d={`M0 0h${axis.steps}v${STRIP_HEIGHT}h-${axis.steps}z`} />
             <path class="strip on" d={strip(connected, axis.steps, 0)} />
+            <path class="strip alert" d={marks(alerts, axis, 0)} />
           </svg>
         )}
       </svg>
@@ -112,6 +118,7 @@ export function Chart({ axis, panels, connected, summary }: ChartProps) {
           <span class={`dot ${hue}`}>{name}</span>
         ))}
         {connected === undefined ? null : <span class="dot on">Connected</span>}
+        {alerts.length === 0 ? null : <span class="dot alert">Alert</span>}
       </figcaption>
     </figure>
   );
@@ -256,8 +263,8 @@ export function ProportionBar({
   );
 }
 
-/** The last 24 hours of a peer: above, its traffic, the sum of both directions; below, when it was connected. */
-export function Tape({ day }: { day: History }) {
+/** The last 24 hours of a peer: above, its traffic, the sum of both directions; below, when it was connected and had alerts. */
+export function Tape({ day, alerts }: { day: History; alerts: readonly Fired[] }) {
   const sums: number[] = [];
   for (let step = 0; step < day.steps; step++) {
     const index = Math.floor(step / BAR_STEPS);
@@ -275,11 +282,12 @@ export function Tape({ day }: { day: History }) {
       viewBox={`0 0 ${day.steps} ${top + STRIP_HEIGHT}`}
       preserveAspectRatio="none"
       role="img"
-      aria-label={dayText(day)}
+      aria-label={dayText(day, alerts.length)}
     >
       <path class="moved" d={bars(sums, max)} />
       <path class="strip off" d={`M0 ${top}h${day.steps}v${STRIP_HEIGHT}h-${day.steps}z`} />
       <path class="strip on" d={strip(day.connected, day.steps, top)} />
+      <path class="strip alert" d={marks(alerts, day, top)} />
     </svg>
   );
 }
@@ -290,6 +298,20 @@ function strip(connected: readonly Interval[], steps: number, y: number): string
       // Short sessions must be visible.
       const width = round(Math.max(to - from, steps / 400));
       return `M${round(Math.min(from, steps - width))} ${y}h${width}v${STRIP_HEIGHT}h-${width}z`;
+    })
+    .join("");
+}
+
+/** When alerts fired, as one SVG path over the upper part of the strip. */
+function marks(alerts: readonly Fired[], { startMs, stepMs, steps }: Axis, y: number): string {
+  return alerts
+    .map(({ fromMs, toMs }) => {
+      const from = Math.max(0, (fromMs - startMs) / stepMs);
+      // One that still fires reaches to the end, so that the chart does not change with the time.
+      const to = toMs === null ? steps : Math.min(steps, (toMs - startMs) / stepMs);
+      if (to < 0 || from > steps) return "";
+      const width = round(Math.max(to - from, steps / 120));
+      return `M${round(Math.min(from, steps - width))} ${y}h${width}v${MARK_HEIGHT}h-${width}z`;
     })
     .join("");
 }
@@ -306,12 +328,13 @@ function bars(values: readonly number[], max: number): string {
   return path;
 }
 
-function dayText({ rxBytes, txBytes, connected, connectedMs }: History): string {
-  if (connected.length === 0) return "last 24 hours: not connected";
+function dayText({ rxBytes, txBytes, connected, connectedMs }: History, alerts: number): string {
+  const alertText = alerts === 0 ? "" : `; ${counted(alerts, "alert")}`;
+  if (connected.length === 0) return `last 24 hours: not connected${alertText}`;
   const sum = (values: readonly (number | null)[]) =>
     showBytes(values.reduce<number>((total, each) => total + (each ?? 0), 0));
   const when = `connected for ${span(connectedMs)} in ${counted(connected.length, "session")}`;
-  return `last 24 hours: ${when}; ${sum(rxBytes)} from the peer, ${sum(txBytes)} to the peer`;
+  return `last 24 hours: ${when}; ${sum(rxBytes)} from the peer, ${sum(txBytes)} to the peer${alertText}`;
 }
 
 /** The interval as chart-values.js reads it. */

@@ -154,3 +154,21 @@ export function Card({
     </section>
   );
 }
+
+/** A name and a value in a list of facts. */
+export function Fact({
+  name,
+  isWide = false,
+  children,
+}: {
+  name: string;
+  isWide?: boolean;
+  children: unknown;
+}) {
+  return (
+    <div class={isWide ? "all" : undefined}>
+      <dt>{name}</dt>
+      <dd>{children as string}</dd>
+    </div>
+  );
+}

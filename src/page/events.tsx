@@ -7,8 +7,11 @@ import { describeShort, isAlert } from "../channels/formats/message-text.ts";
 import type { AlertEvent, Event } from "../events/event-schema.ts";
 import { signalOf } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
+import type { AlertRecord } from "../store/alert-rows.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
-import { Addresses, Age, At, PeerLink } from "./components.tsx";
+import { AlertLink } from "./alert-list.tsx";
+import { Addresses, Age, At, Name, PeerLink } from "./components.tsx";
+import { idOf } from "./format.ts";
 import { readFilter } from "./history-filter.tsx";
 import { HistoryPage } from "./history-page.tsx";
 import type { PageContent } from "./page-content.ts";
@@ -74,6 +77,8 @@ interface EventListProps {
   readonly all?: string | null;
   /** full: with times instead of ages, and the addresses of peers. peer: all events are of one peer, without its name. */
   readonly view?: View;
+  /** Alerts whose beginning and end are shown among the events; then at most as many lines as `max`. */
+  readonly alerts?: { readonly rows: readonly AlertRecord[]; readonly max: number };
 }
 
 export function EventList({
@@ -82,8 +87,19 @@ export function EventList({
   snapshot,
   all = null,
   view = "short",
+  alerts,
 }: EventListProps) {
-  const items = shown.map(({ seq, event }) => eventItem(seq, event, snapshot, view));
+  const own = shown.map(({ seq, event }) => ({
+    ms: Date.parse(event.timestamp),
+    item: () => eventItem(seq, event, snapshot, view),
+  }));
+  const lines =
+    alerts === undefined
+      ? own
+      : [...own, ...alerts.rows.flatMap((row) => alertLines(row, snapshot))]
+          .sort((a, b) => b.ms - a.ms)
+          .slice(0, alerts.max);
+  const items = lines.map((line) => line.item());
   return (
     <>
       <ol class={view === "full" ? "events full" : "events"} id={id}>
@@ -117,6 +133,39 @@ function eventItem(seq: number, event: Event, snapshot: PageSnapshot, view: View
       <Age ms={ms} snapshot={snapshot} as="ago" />
     ),
   ]);
+}
+
+/** When an alert fired, and when it was resolved. */
+function alertLines(row: AlertRecord, snapshot: PageSnapshot) {
+  const { id, rule, severity, sentence, firedAtMs, resolvedAtMs } = row;
+  const line = (what: "fired" | "resolved", ms: number) => ({
+    ms,
+    item: () => {
+      const lineId = idOf("f", id, what);
+      // The sentence of a resolved alert is that of its end.
+      const isLatest = (what === "fired") === (resolvedAtMs === null);
+      return item(lineId, <li id={lineId}></li>, [
+        <span class={`sign ${what === "fired" ? severity : what}`}></span>,
+        <span>
+          <AlertLink id={id} sentence={isLatest ? sentence : `alert of rule ${rule} fired`} />
+          <small class="sub">
+            {what === "fired" ? `${severity} alert` : "alert resolved"}
+            {isLatest ? (
+              <>
+                {", rule "}
+                <Name text={rule} />
+              </>
+            ) : null}
+          </small>
+        </span>,
+        <Age ms={ms} snapshot={snapshot} as="ago" />,
+      ]);
+    },
+  });
+  return [
+    line("fired", firedAtMs),
+    ...(resolvedAtMs === null ? [] : [line("resolved", resolvedAtMs)]),
+  ];
 }
 
 /** The class of the event's sign: the second part of its type, or the severity of an alert. */

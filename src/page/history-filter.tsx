@@ -1,4 +1,4 @@
-/** The filters of the pages of sessions and events: parsed from the address, shown as a form, kept in addresses. */
+/** The filters of the pages of sessions, events and alerts: parsed from the address, shown as a form, kept in addresses. */
 
 import { shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
@@ -103,7 +103,8 @@ function labelOf(source: ReadModel, publicKey: string, name: string | null): str
   return shortName(name ?? nameIn(source, publicKey) ?? "") || shortKey(publicKey);
 }
 
-function nameIn(source: ReadModel, publicKey: string): string | null {
+/** The peer's name on the first device on which it has one; null: it has none. */
+export function nameIn(source: ReadModel, publicKey: string): string | null {
   for (const { name } of source.devices()) {
     const found = source.nameOf(publicKey as Parameters<ReadModel["nameOf"]>[0], name);
     if (found !== null) return found;
@@ -135,7 +136,7 @@ export interface FilterFormProps {
   readonly source: ReadModel;
   readonly filter: HistoryFilter;
   /** Path of the list; /v1 before it is the API's. */
-  readonly path: "/events" | "/sessions";
+  readonly path: "/events" | "/sessions" | "/alerts";
   readonly kinds: {
     readonly name: "type" | "state";
     readonly label: string;
@@ -143,15 +144,32 @@ export interface FilterFormProps {
   };
 }
 
+interface FilterExtras {
+  /** Parameters of the address besides those of the filter. */
+  readonly more?: Readonly<Record<string, string | null>>;
+  /** The place in the page to show: `#past`. */
+  readonly fragment?: string;
+  /** Their fields. */
+  readonly children?: unknown;
+}
+
 /** The form, and links to the same rows as CSV and JSON. Works without JavaScript. */
-export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
+export function FilterForm({
+  source,
+  filter,
+  path,
+  kinds,
+  more = {},
+  fragment = "",
+  children = null,
+}: FilterFormProps & FilterExtras) {
   const { parameters, publicKey, candidates } = filter;
   const { device, kind, range } = parameters;
   const devices = source.devices().map(({ name }) => name);
   const shownPeer = publicKey === null ? (parameters.peer ?? "") : labelOrKey(source, publicKey);
   return (
     <>
-      <form class="search" action={path} data-zone>
+      <form class="search" action={path + fragment} data-zone>
         <label class="half">
           <span>Peer</span>
           <input
@@ -180,6 +198,7 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
             chosen={device}
           />
         )}
+        {children as string}
         <Select
           label={kinds.label}
           name={kinds.name}
@@ -204,7 +223,9 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
           <input type="date" name="until" value={parameters.until ?? ""} />
         </label>
         <button>Show</button>
-        {filter.isActive ? <a href={path}>Show all</a> : null}
+        {filter.isActive || Object.values(more).some((value) => value !== null) ? (
+          <a href={path + fragment}>Show all</a>
+        ) : null}
       </form>
       {candidates === null ? null : (
         <p class="hint" id="candidates">
@@ -214,7 +235,14 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
           {candidates.slice(0, CHOICES_MAX).map((each, index) => (
             <>
               {index === 0 ? "" : ", "}
-              <a href={addressWith(path, kinds.name, filter, { peer: urlKey(each.publicKey) })}>
+              <a
+                href={
+                  addressWith(path, kinds.name, filter, {
+                    ...more,
+                    peer: urlKey(each.publicKey),
+                  }) + fragment
+                }
+              >
                 <bdi>{each.label}</bdi>
               </a>
             </>
@@ -279,7 +307,7 @@ function suggestions(source: ReadModel): string[] {
   return [...names].sort();
 }
 
-function Select({
+export function Select({
   label,
   name,
   any,

@@ -38,6 +38,7 @@ const checks: Readonly<Record<NavigationPath, Readonly<Record<string, Check>>>> 
   "/sessions": { state: oneOf(["open", "ended"]), ...history },
   "/events": { type: oneOf(EVENT_TYPES), ...history },
   "/outbox": {},
+  "/alerts": { state: oneOf(["firing", "resolved"]), ...history },
 };
 
 /** @param path null: the page of a peer. */

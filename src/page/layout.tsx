@@ -12,6 +12,7 @@ export type Theme = (typeof themes)[number];
 
 const navigation = {
   "/": "Overview",
+  "/alerts": "Alerts",
   "/sessions": "Sessions",
   "/events": "Events",
   "/outbox": "Outbox",

@@ -1,5 +1,6 @@
 /** The first page: what is connected, the traffic, what happened, and whether anything is wrong. */
 
+import { SEVERITIES } from "../alerts/rule.ts";
 import { EVENT_TYPES, type EventType } from "../base/event-types.ts";
 import { showBytes } from "../base/size.ts";
 import { sanitize, truncate } from "../base/text.ts";
@@ -10,9 +11,12 @@ import type { ReadModel } from "../http/read-model.ts";
 import { type DeviceView, type TargetView } from "../http/schemas.ts";
 import { endpointNameOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
 import { rangeNames } from "../store/ranges.ts";
+import { AlertList } from "./alert-list.tsx";
+import type { AlertMarks } from "./alert-marks.ts";
 import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
 import { Card, Choice, Name, None, PeerLink } from "./components.tsx";
+import { CurrentAlerts } from "./current-alerts.ts";
 import { EventList } from "./events.tsx";
 import { address, count, counted, idOf, speed } from "./format.ts";
 import { countPeers, type GatewaySummary, type PeerCounts, type Today } from "./gateway-summary.ts";
@@ -22,9 +26,12 @@ import { item, type PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { FoundNote, peerItem, PeerTable, Search } from "./peer-table.tsx";
 import type { RenderCost } from "./render-cost.ts";
+import { ALERTS_PATH } from "./silences.tsx";
 import { isInTrouble, Targets } from "./targets.tsx";
 
 const EVENTS_MAX = 10;
+/** Alerts at the top of the page. */
+const ALERTS_MAX = 5;
 /** Length of the labels of the targets in trouble. */
 const LABELS_MAX = 80;
 
@@ -32,14 +39,16 @@ interface Context {
   readonly source: ReadModel;
   readonly history: PeerHistory;
   readonly summary: GatewaySummary;
+  readonly marks: AlertMarks;
   readonly snapshot: PageSnapshot;
   readonly cost: RenderCost;
 }
 
 export async function overview(context: Context, query: ListQuery): Promise<PageContent> {
-  const { source, history, summary, snapshot, cost } = context;
+  const { source, history, summary, marks, snapshot, cost } = context;
   const devices = viewDevices(source);
   const targets = viewTargets(source);
+  const alerts = new CurrentAlerts(source.alerts, source.clock.now().wallMs);
   const counts = countPeers(source);
   const today = await summary.today(cost);
   const found = pageOf(findPeers(source, query), query.page);
@@ -47,15 +56,19 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
     cost,
   );
-  const rows = found.rows.map((row, index) =>
-    peerItem(row, {
+  const rows = found.rows.map((row, index) => {
+    const alert = alerts.of(row.device, row.peer.publicKey);
+    return peerItem(row, {
       snapshot,
+      alert,
+      isHeld: alert !== null && alerts.isHeld(alert),
+      alerts: marks.dayOf(row.device, row.peer.publicKey, alert),
       day: days[index]!,
       rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),
       endpointName: endpointNameOf(source, row.peer, row.session),
-    }),
-  );
+    });
+  });
   const events = source.store.events.query({
     order: "newest",
     from: null,
@@ -64,7 +77,10 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
     publicKey: null,
     sinceMs: null,
   });
-  const title = `${count(counts.connected)} of ${counted(totalOf(counts), "peer")} connected`;
+  const title = [
+    `${count(counts.connected)} of ${counted(totalOf(counts), "peer")} connected`,
+    ...(alerts.firing.length === 0 ? [] : [counted(alerts.firing.length, "alert")]),
+  ].join(", ");
   return {
     title,
     hasChart: true,
@@ -72,7 +88,25 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
       <>
         <h1 class="unseen">Overview</h1>
         {snapshot.part("warnings", <Warnings source={source} />)}
-        {snapshot.part("tiles", <Tiles counts={counts} today={today} targets={targets} />)}
+        {/* Not shown while the list is empty. */}
+        <section class="card now" aria-labelledby="firing-title">
+          <div class="head">
+            <h2 id="firing-title">
+              <a href={ALERTS_PATH}>Alerts</a>
+            </h2>
+          </div>
+          <AlertList
+            id="firing"
+            alerts={[...alerts.firing, ...alerts.held]}
+            max={ALERTS_MAX}
+            snapshot={snapshot}
+            all={ALERTS_PATH}
+          />
+        </section>
+        {snapshot.part(
+          "tiles",
+          <Tiles counts={counts} today={today} targets={targets} alerts={alerts} />,
+        )}
         <div class="columns stretch">
           <Card
             titleId="chart-title"
@@ -159,10 +193,12 @@ function Tiles({
   counts,
   today,
   targets,
+  alerts,
 }: {
   counts: PeerCounts;
   today: Today;
   targets: readonly TargetView[];
+  alerts: CurrentAlerts;
 }) {
   const { connected, disconnected, never, rates } = counts;
   const total = totalOf(counts);
@@ -173,7 +209,7 @@ function Tiles({
   });
   const trouble = targets.filter(isInTrouble);
   return (
-    <dl class="tiles" id="tiles">
+    <dl class="tiles five" id="tiles">
       <div class="tile card">
         <dt>
           <a href={address("/", { state: "connected" })}>Connected</a>
@@ -208,6 +244,7 @@ function Tiles({
           Today: {showBytes(today.rxBytes)} from, {showBytes(today.txBytes)} to peers
         </dd>
       </div>
+      <AlertTile alerts={alerts} />
       <div class="tile card">
         <dt>
           <a href="/events">Events today</a>
@@ -231,6 +268,45 @@ function Tiles({
         </dd>
       </div>
     </dl>
+  );
+}
+
+function AlertTile({
+  alerts: { firing, held, pending, counts, hasRules },
+}: {
+  alerts: CurrentAlerts;
+}) {
+  const worst = SEVERITIES.findLast((severity) => counts[severity] > 0) ?? null;
+  const others = [
+    ...(held.length === 0 ? [] : [`${count(held.length)} held back`]),
+    ...(pending.length === 0 ? [] : [`${count(pending.length)} pending`]),
+  ];
+  return (
+    <div class={worst === null ? "tile card alerts" : `tile card alerts ${worst}`}>
+      <dt>
+        <a href={ALERTS_PATH}>Alerts</a>
+      </dt>
+      {worst === null ? (
+        <dd class="big calm">No alerts</dd>
+      ) : (
+        <dd class="big">
+          {count(firing.length)} <small>firing</small>
+        </dd>
+      )}
+      {worst === null ? null : (
+        <dd class="counts">
+          {SEVERITIES.toReversed().map((severity) =>
+            counts[severity] === 0 ? null : (
+              <span class={`severity ${severity}`}>
+                {count(counts[severity])} {severity}
+              </span>
+            ),
+          )}
+        </dd>
+      )}
+      {others.length > 0 ? <dd class="sub">{others.join(", ")}</dd> : null}
+      {hasRules ? null : <dd class="sub">No rules yet: docs/alerts.md</dd>}
+    </div>
   );
 }
 

@@ -12,6 +12,9 @@ import { isUnreadable } from "../base/errors.ts";
 import { shortName } from "../base/text.ts";
 import type { Access } from "../http/access.ts";
 import type { Page, PageOptions } from "../http/server.ts";
+import { AlertMarks } from "./alert-marks.ts";
+import { alert } from "./alert.tsx";
+import { alerts, type RefusedForm } from "./alerts.tsx";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
 import { address } from "./format.ts";
@@ -30,6 +33,8 @@ import { readForm } from "./read-form.ts";
 import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
 import { RenderCost } from "./render-cost.ts";
 import { sessions } from "./sessions.tsx";
+import { readSilence } from "./silence-form.ts";
+import { ALERTS_PATH } from "./silences.tsx";
 import { ActionLog } from "./target-actions.ts";
 
 /** A stream ends after this time. The browser then reconnects, and its access is checked again. */
@@ -38,6 +43,7 @@ const STREAM_MS = 15 * 60_000;
 const RETRY_MS = 2000;
 const YEAR_SECONDS = 365 * 86_400;
 const INCOMPLETE_FORM = "the form is incomplete\n";
+const NEEDS_TOKEN = "this needs a token\n";
 
 const headers = {
   "content-security-policy":
@@ -51,15 +57,16 @@ const headers = {
 
 type Env = { Bindings: Access };
 type Context = HonoContext<Env>;
-/** Renders a page; returns null if the address names a peer that does not exist. */
+/** Renders a page; returns null if the address names a peer or an alert that does not exist. */
 type Render = (
   snapshot: PageSnapshot,
   cost: RenderCost,
 ) => PageContent | null | Promise<PageContent | null>;
 
-export function makePage({ source, actions, logins, log }: PageOptions): Page {
+export function makePage({ source, actions, alertActions, logins, log }: PageOptions): Page {
   const history = new PeerHistory(source);
   const summary = new GatewaySummary(source);
+  const marks = new AlertMarks(source);
   const actionLog = actions === null ? null : new ActionLog(actions, source);
   const scheduler = new RefreshScheduler(source);
 
@@ -77,13 +84,40 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   app.get("/", (c) => {
     const query = readQuery(new URL(c.req.url).searchParams);
     return show(c, "/", (snapshot, cost) =>
-      overview({ source, history, summary, snapshot, cost }, query),
+      overview({ source, history, summary, marks, snapshot, cost }, query),
     );
   });
   app.get("/peers/:device/:key", (c) => {
     const { device, key } = c.req.param();
     const range = readRange(new URL(c.req.url).searchParams);
-    return show(c, null, (snapshot) => peer({ source, history, snapshot }, device, key, range));
+    const context = { source, history, marks, mayAct: maySilence(c) };
+    return show(c, null, (snapshot) => peer({ ...context, snapshot }, device, key, range));
+  });
+  app.get(ALERTS_PATH, (c) => showAlerts(c, null));
+  app.get(`${ALERTS_PATH}/:id`, (c) => {
+    const context = { source, mayAct: maySilence(c) };
+    return show(c, ALERTS_PATH, (snapshot) => alert({ ...context, snapshot }, c.req.param("id")));
+  });
+  // As for the outbox, server.ts has checked who sends the form.
+  app.post(ALERTS_PATH, async (c) => {
+    const form = await readForm(c.req.raw);
+    if (form === null) return c.text(INCOMPLETE_FORM, 408);
+    if (alertActions === null || !mayAct(c.env)) return c.text(NEEDS_TOKEN, 403);
+    const next = ownAddress(form.get("next"));
+    switch (form.get("action") ?? "") {
+      case "silence": {
+        const silence = readSilence(form, source.clock.now().wallMs);
+        if (typeof silence === "string") return showAlerts(c, { form, problem: silence });
+        alertActions.addSilence(silence);
+        return c.redirect(next, 303);
+      }
+      case "end":
+        // It may have just ended by itself.
+        alertActions.expireSilence(form.get("silence") ?? "");
+        return c.redirect(next, 303);
+      default:
+        return c.text("there is no such action\n", 404);
+    }
   });
   app.get("/sessions", (c) =>
     show(c, "/sessions", (snapshot) =>
@@ -102,7 +136,7 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   app.post("/outbox", async (c) => {
     const form = await readForm(c.req.raw);
     if (form === null) return c.text(INCOMPLETE_FORM, 408);
-    if (actionLog === null || !mayAct(c.env)) return c.text("this needs a token\n", 403);
+    if (actionLog === null || !mayAct(c.env)) return c.text(NEEDS_TOKEN, 403);
     const isDone = await actionLog.run(form.get("action") ?? "", form.get("target") ?? "");
     return isDone ? c.redirect("/outbox", 303) : c.text("there is no such action or target\n", 404);
   });
@@ -149,6 +183,18 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   });
   app.notFound((c) => notFound(c, "There is no such page."));
 
+  function showAlerts(c: Context, refused: RefusedForm | null): Promise<Response> {
+    const query = new URL(c.req.url).searchParams;
+    if (refused !== null) c.status(422);
+    return show(c, ALERTS_PATH, (snapshot) =>
+      alerts({ source, snapshot, mayAct: maySilence(c), refused }, query),
+    );
+  }
+
+  function maySilence(c: Context): boolean {
+    return alertActions !== null && mayAct(c.env);
+  }
+
   /** Responds with a page, or with the stream of its changes. */
   async function show(c: Context, path: NavigationPath | null, render: Render): Promise<Response> {
     const short = withoutEmptyParameters(new URL(c.req.url));
@@ -157,7 +203,9 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
     if (isStream) return stream(c, render);
     const snapshot = new PageSnapshot(source.clock.now().wallMs);
     const view = await render(snapshot, new RenderCost(source));
-    if (view === null) return notFound(c, "There is no such peer.");
+    if (view === null) {
+      return notFound(c, `There is no such ${path === null ? "peer" : "alert"}.`);
+    }
     return c.html(textOf(inLayout(c, { snapshot, path, view, isLive: true })));
   }
 
@@ -299,7 +347,7 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   };
 }
 
-/** Whether the client may change the outbox: without a token, it may be any user of this machine. */
+/** Whether the client may change anything: without a token, it may be any user of this machine. */
 function mayAct({ isUnixSocket, tokens }: Access): boolean {
   return isUnixSocket || tokens.length > 0;
 }

@@ -1,10 +1,13 @@
 /** The list of peers: its search form, its table, and the links to its other pages. */
 
+import type { AlertView } from "../alerts/alert.ts";
 import { SEARCH_MAX, shortName } from "../base/text.ts";
 import type { FoundPeer } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
 import { endpointOf } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
+import { AlertMark } from "./alert-list.tsx";
+import type { Fired } from "./alert-marks.ts";
 import { Tape } from "./charts.tsx";
 import { Addresses, Age, Name, None, PeerLink, State, Tags } from "./components.tsx";
 import { count, counted, idOf, speed } from "./format.ts";
@@ -171,10 +174,15 @@ interface RowData {
   readonly tags: readonly string[];
   /** The name that reverse DNS has for the endpoint; null: none is known. */
   readonly endpointName: string | null;
+  /** The worst alert about the peer that fires; null: none. */
+  readonly alert: AlertView | null;
+  readonly isHeld: boolean;
+  /** Its alerts of the last 24 hours. */
+  readonly alerts: readonly Fired[];
 }
 
 export function peerItem(row: FoundPeer, data: RowData): Item {
-  const { snapshot, day, rate, tags, endpointName } = data;
+  const { snapshot, day, rate, tags, endpointName, alert, isHeld, alerts } = data;
   const { device, peer, session, state, name } = row;
   const { publicKey } = peer;
   const id = idOf("p", device, publicKey);
@@ -183,6 +191,7 @@ export function peerItem(row: FoundPeer, data: RowData): Item {
   return item(id, <tr role="row" id={id} class={state}></tr>, [
     <th role="rowheader" scope="row">
       <PeerLink device={device} publicKey={publicKey} name={name} />
+      {alert === null ? null : <AlertMark alert={alert} isHeld={isHeld} />}
       <Tags tags={tags} />
     </th>,
     <td role="cell" class="second">
@@ -207,7 +216,7 @@ export function peerItem(row: FoundPeer, data: RowData): Item {
       <Speed bytesPerSecond={rate?.txBytesPerSecond ?? null} />
     </td>,
     <td role="cell" class="full tape-cell">
-      <Tape day={day} />
+      <Tape day={day} alerts={alerts} />
     </td>,
     <EndpointCell endpoint={endpoint} name={endpointName} />,
     <td role="cell" class="desk">

@@ -1,15 +1,21 @@
-/** The page of one peer: its state, its history over a range, its latest sessions and its latest events. */
+/** The page of one peer: its state, its alerts, its history over a range, its latest sessions and its latest events. */
 
+import type { AlertView } from "../alerts/alert.ts";
 import { showBytes } from "../base/size.ts";
 import { percent, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
+import { isAlert } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
+import { AlertList } from "./alert-list.tsx";
+import type { AlertMarks } from "./alert-marks.ts";
+import { silencesOfPeer } from "./alert-text.ts";
 import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
-import { Age, Card, Choice, CopyButton, Name, None, State, Tags } from "./components.tsx";
+import { Age, Card, Choice, CopyButton, Fact, Name, None, State, Tags } from "./components.tsx";
+import { CurrentAlerts } from "./current-alerts.ts";
 import { EventList } from "./events.tsx";
 import { address, counted, peerAddress, span, speed } from "./format.ts";
 import { DEFAULT_RANGE } from "./list.ts";
@@ -17,15 +23,20 @@ import type { PageContent } from "./page-content.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { SessionTable } from "./sessions.tsx";
+import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx";
 
 const SESSIONS_MAX = 20;
 const EVENTS_MAX = 20;
+const ALERTS_MAX = 10;
 const UPTIMES = ["24h", "7d", "30d"] as const;
 
 interface Context {
   readonly source: ReadModel;
   readonly history: PeerHistory;
+  readonly marks: AlertMarks;
   readonly snapshot: PageSnapshot;
+  /** Whether the client may silence the peer. */
+  readonly mayAct: boolean;
 }
 
 /** Returns null if there is no such peer. */
@@ -35,7 +46,7 @@ export function peer(
   keyText: string,
   range: Range,
 ): PageContent | null {
-  const { source, snapshot } = context;
+  const { source, snapshot, mayAct } = context;
   const key = keyFromUrl(keyText);
   let found = null;
   for (const each of source.peers(device)) if (each.publicKey === key) found = each;
@@ -65,6 +76,16 @@ export function peer(
     publicKey,
     device,
     sinceMs: null,
+  });
+  const fired = source.store.alerts.query({
+    before: null,
+    limit: EVENTS_MAX,
+    state: null,
+    rule: null,
+    device,
+    publicKey,
+    sinceMs: null,
+    untilMs: null,
   });
   const seenMs = session?.lastActivity.wallMs ?? rows[0]?.endedAtMs ?? lastHandshakeMs;
   const to = (each: string) =>
@@ -134,6 +155,12 @@ export function peer(
             </div>
           </dl>,
         )}
+        <PeerAlerts
+          source={source}
+          snapshot={snapshot}
+          mayAct={mayAct}
+          selectable={{ device, publicKey, name: source.nameOf(publicKey, device), tags }}
+        />
         <Card
           titleId="history-title"
           title="History"
@@ -208,11 +235,77 @@ export function peer(
           />
         </Card>
         <Card titleId="events-title" title="Events" href={address("/events", mine)}>
-          <EventList id="events" events={events} snapshot={snapshot} view="peer" />
+          <EventList
+            id="events"
+            events={events.filter(({ event }) => !isAlert(event))}
+            snapshot={snapshot}
+            view="peer"
+            alerts={{ rows: fired, max: EVENTS_MAX }}
+          />
         </Card>
       </>
     ),
   };
+}
+
+/** The alerts about the peer, its silences, and the form to add one. */
+function PeerAlerts({
+  source,
+  snapshot,
+  mayAct,
+  selectable,
+}: Pick<Context, "snapshot" | "mayAct"> & {
+  readonly source: ReadModel;
+  readonly selectable: Parameters<typeof silencesOfPeer>[0];
+}) {
+  const { device, publicKey } = selectable;
+  const { firing, held, pending } = new CurrentAlerts(source.alerts, source.clock.now().wallMs);
+  const isOwn = ({ subject }: AlertView) =>
+    subject.type === "peer" && subject.device === device && subject.publicKey === publicKey;
+  const own = [
+    ...firing.filter(isOwn),
+    ...held.filter(({ alert }) => isOwn(alert)),
+    ...pending.filter(isOwn),
+  ];
+  const address = peerAddress(device, publicKey);
+  return (
+    <Card
+      titleId="alerts-title"
+      title="Alerts"
+      href={`${ALERTS_PATH}?peer=${urlKey(publicKey)}#past`}
+    >
+      <AlertList
+        id="alerts"
+        alerts={own}
+        max={ALERTS_MAX}
+        snapshot={snapshot}
+        none="No alert about this peer fires."
+        all={ALERTS_PATH}
+      />
+      <SilenceList
+        source={source}
+        silences={silencesOfPeer(selectable, source.alerts.silences())}
+        snapshot={snapshot}
+        next={mayAct ? address : null}
+        none=""
+      />
+      <details>
+        <summary class="button">Silence this peer</summary>
+        {mayAct ? (
+          <SilenceForm
+            matchers={[
+              { field: "peer", pattern: publicKey },
+              { field: "device", pattern: device },
+            ]}
+            label="Silence"
+            next={address}
+          />
+        ) : (
+          <TokenHint />
+        )}
+      </details>
+    </Card>
+  );
 }
 
 function Transfer({
@@ -267,10 +360,11 @@ function Uptime({ history, device, publicKey, range }: UptimeProps) {
 
 function PeerChart({
   history,
+  marks,
   device,
   publicKey,
   range,
-}: Pick<Context, "history"> & {
+}: Pick<Context, "history" | "marks"> & {
   readonly device: string;
   readonly publicKey: PublicKey;
   readonly range: Range;
@@ -283,6 +377,7 @@ function PeerChart({
     <Chart
       axis={past}
       connected={past.connected}
+      alerts={marks.of(device, publicKey, past.startMs)}
       summary={
         `last ${range}: connected for ${span(past.connectedMs)}; ` +
         `${sum(past.rxBytes)} received from the peer, ${sum(past.txBytes)} sent to it`
@@ -299,22 +394,5 @@ function PeerChart({
         },
       ]}
     />
-  );
-}
-
-function Fact({
-  name,
-  isWide = false,
-  children,
-}: {
-  name: string;
-  isWide?: boolean;
-  children: unknown;
-}) {
-  return (
-    <div class={isWide ? "all" : undefined}>
-      <dt>{name}</dt>
-      <dd>{children as string}</dd>
-    </div>
   );
 }

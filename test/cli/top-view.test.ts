@@ -17,6 +17,7 @@ import {
   type TopData,
   type View,
 } from "../../src/cli/top-view.ts";
+import type { AlertApiView } from "../../src/http/alert-schemas.ts";
 import type { PeerView } from "../../src/http/schemas.ts";
 import { anEvent, hostileText } from "../support/events.ts";
 import { ALICE, BOB } from "../support/peers.ts";
@@ -98,8 +99,38 @@ function shownOf(peers: readonly PeerView[], total = peers.length): TopData {
       { seq: 7, event: anEvent("peer.roamed") },
       { seq: 6, event: anEvent("peer.connected") },
     ],
+    alerts: [],
   };
 }
+
+function alertOf(fields: Partial<AlertApiView> = {}): AlertApiView {
+  return {
+    id: "alert-1",
+    rule: "offices",
+    kind: "down",
+    severity: "warning",
+    state: "firing",
+    device: "wg0",
+    peer: null,
+    target: null,
+    sentence: "bob (wg0) is down: no data for 5 minutes",
+    since: "2026-11-22T16:15:00.000Z",
+    firedAt: "2026-11-22T16:17:00.000Z",
+    resolvedAt: null,
+    moment: false,
+    sent: true,
+    heldBack: null,
+    ...fields,
+  };
+}
+
+const silenced = {
+  type: "silence",
+  silence: "silence-1",
+  comment: "new rack",
+  device: null,
+  sentence: "silenced: new rack",
+} as const;
 
 const drawing = (fields: Partial<Drawing> = {}): Drawing => ({
   ...SMALL,
@@ -120,6 +151,7 @@ describe("the screen of wgmon top", () => {
       "
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
+      no alert fires
       3 peers by SINCE, descending
       PEER          STATE         DEVICE  SINCE    SEEN        FROM PEER/S   TO PEER/S
       alice         connected     wg0     2h 5m    3s ago        1.2 MiB/s     900 B/s
@@ -137,11 +169,10 @@ describe("the screen of wgmon top", () => {
 
 
 
-
       56s ago: alice (wg0) connected from 198.51.100.7:40001
       56s ago: alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001
 
-      q quit  ? help  s sort  r reverse  / filter  d device  c connected
+      q quit  ? help  s sort  r reverse  / filter  d device  c connected  a alerts
       "
     `);
   });
@@ -151,6 +182,7 @@ describe("the screen of wgmon top", () => {
       "
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
+      no alert fires
       3 peers by SINCE, descending
       PEER          STATE         ADDRESS   DEVICE  SINCE    SEEN        ENDPOINT               FROM PEER/S   TO PEER/S  FROM PEER   TO PEER
       alice         connected     10.0.0.2  wg0     2h 5m    3s ago      198.51.100.7:40001       1.2 MiB/s     900 B/s    3.3 MiB   117 KiB
@@ -159,8 +191,7 @@ describe("the screen of wgmon top", () => {
 
 
 
-
-      q quit  ? help  s sort  r reverse  / filter  d device  c connected
+      q quit  ? help  s sort  r reverse  / filter  d device  c connected  a alerts
       "
     `);
   });
@@ -169,7 +200,7 @@ describe("the screen of wgmon top", () => {
     const view = { ...first, search: "al", prompt: "al", device: "wg0", connectedOnly: true };
     const shown = shownOf([peerView()], 40);
     const lines = render(view, drawing({ shown }));
-    expect(lines[2]).toBe(
+    expect(lines[3]).toBe(
       "1-1 of 40 peers by SINCE, descending; device wg0; connected only; filter: al",
     );
     expect(lines.at(-1)).toBe("filter: al_   Enter: keep, Esc: clear");
@@ -177,18 +208,49 @@ describe("the screen of wgmon top", () => {
       view,
       drawing({ shown, problem: "connection to wgmon lost; waiting for it" }),
     );
-    expect(gone[2]).toBe("connection to wgmon lost; waiting for it");
-    expect(gone.with(2, lines[2]!)).toEqual(lines);
+    expect(gone[3]).toBe("connection to wgmon lost; waiting for it");
+    expect(gone.with(3, lines[3]!)).toEqual(lines);
+  });
+
+  test("the screen has the number of alerts with the worst one, and on request all of them", () => {
+    const base = shownOf([peerView()]);
+    const shown = {
+      ...base,
+      status: { ...base.status, alerts: { firing: 2, heldBack: 1, pending: 1, silences: 1 } },
+      alerts: [
+        alertOf(),
+        alertOf({ severity: "critical", sentence: "alice (wg0) does not\nanswer" }),
+        alertOf({ severity: "critical", heldBack: silenced }),
+        alertOf({ state: "pending", id: null, firedAt: null }),
+      ],
+    };
+    expect(render(first, drawing({ shown }))[2]).toBe(
+      "2 alerts fire; 1 held back; critical: alice (wg0) does not answer",
+    );
+    const lines = render({ ...first, areAlertsShown: true }, drawing({ shown, columns: 100 }));
+    expect(`\n${lines.slice(4, 10).join("\n")}\n`).toMatchInlineSnapshot(`
+      "
+      SEVERITY  FOR  ALERT                                     HELD BACK
+      warning   5m   bob (wg0) is down: no data for 5 minutes
+      critical  5m   alice (wg0) does not answer
+      critical  5m   bob (wg0) is down: no data for 5 minutes  silenced: new rack
+      warning   5m   bob (wg0) is down: no data for 5 minutes  pending
+
+      "
+    `);
+    const held = { ...shown, alerts: shown.alerts.slice(2) };
+    expect(render(first, drawing({ shown: held }))[2]).toBe("no alert fires; 1 held back");
   });
 
   test("the screen has no data before the first answer, and shows the help on request", () => {
-    expect(render(first, drawing({ shown: null })).slice(0, 3)).toEqual([
+    expect(render(first, drawing({ shown: null })).slice(0, 4)).toEqual([
       "wgmon",
+      "",
       "",
       "0 peers by SINCE, descending",
     ]);
     const help = render({ ...first, isHelpShown: true }, drawing());
-    for (const key of ["s, right", "r ", "/ ", "d ", "c ", "home", "Ctrl-L", "q, "]) {
+    for (const key of ["s, right", "r ", "/ ", "d ", "c ", "a ", "home", "Ctrl-L", "q, "]) {
       expect(help.some((line) => line.startsWith(key))).toBe(true);
     }
     for (const line of help) expect(line).not.toContain("…");
@@ -208,14 +270,19 @@ describe("the screen of wgmon top", () => {
         fc.integer({ min: 1, max: 120 }),
         fc.integer({ min: 1, max: 40 }),
         fc.boolean(),
-        (some, text, columns, rows, isHelpShown) => {
+        fc.boolean(),
+        (some, text, columns, rows, isHelpShown, areAlertsShown) => {
           const base = shownOf(some);
           const shown = {
             ...base,
             status: { ...base.status, host: text },
             events: [{ seq: 1, event: anEvent("peer.connected", { name: text, device: text }) }],
+            alerts: [
+              alertOf({ sentence: text }),
+              alertOf({ heldBack: { ...silenced, sentence: text } }),
+            ],
           };
-          const view = { ...first, isHelpShown, search: text, device: text };
+          const view = { ...first, isHelpShown, areAlertsShown, search: text, device: text };
           const lines = render(view, drawing({ shown, columns, rows, paint: coloured }));
           expect(lines).toHaveLength(rows);
           for (const line of lines) {
@@ -253,8 +320,8 @@ describe("the keys of wgmon top", () => {
     [["d", "d", "d"], { device: null }],
     [["j", "down", "k"], { offset: 1 }],
     [["up"], { offset: 0 }],
-    [["page-down"], { offset: 15 }],
-    [["end"], { offset: 85 }],
+    [["page-down"], { offset: 14 }],
+    [["end"], { offset: 86 }],
     [["G", "page-down", "home"], { offset: 0 }],
     [["end", "c"], { offset: 0, connectedOnly: true }],
     [["/", "a", "l"], { prompt: "al", search: "al" }],
@@ -264,6 +331,8 @@ describe("the keys of wgmon top", () => {
     [["/", "a", "b", "ctrl-u", "down"], { prompt: "", search: "" }],
     [["?"], { isHelpShown: true }],
     [["?", "q"], { isHelpShown: false }],
+    [["a"], { areAlertsShown: true }],
+    [["a", "?", "a", "q"], { areAlertsShown: false, isHelpShown: false }],
     [["x", "page-up"], {}],
   ])("the keys %j change the view", (keys, fields) => {
     expect(after(...keys)).toEqual({ ...first, ...fields });
@@ -285,8 +354,8 @@ describe("the keys of wgmon top", () => {
 
 describe("the query of wgmon top", () => {
   test("the query selects only the visible peers", () => {
-    expect(tableRows(SMALL)).toBe(15);
-    expect(peersPath(first, SMALL)).toBe("/v1/peers?sort=startedAt&order=desc&limit=15&offset=0");
+    expect(tableRows(SMALL)).toBe(14);
+    expect(peersPath(first, SMALL)).toBe("/v1/peers?sort=startedAt&order=desc&limit=14&offset=0");
     const view: View = {
       ...first,
       sort: "name",
@@ -295,14 +364,14 @@ describe("the query of wgmon top", () => {
       connectedOnly: true,
     };
     expect(peersPath({ ...view, offset: 7 }, SMALL)).toBe(
-      "/v1/peers?sort=name&order=asc&limit=15&offset=7&search=a%26b&device=wg0&state=connected",
+      "/v1/peers?sort=name&order=asc&limit=14&offset=7&search=a%26b&device=wg0&state=connected",
     );
     expect(peersPath({ ...view, isReversed: true }, SMALL)).toContain("order=desc");
     expect(tableRows({ columns: 1, rows: 1 })).toBe(1);
   });
 
   test("the query never has an offset after the last peer", () => {
-    expect(clampOffset({ ...first, offset: 90 }, 100, SMALL).offset).toBe(85);
+    expect(clampOffset({ ...first, offset: 90 }, 100, SMALL).offset).toBe(86);
     expect(clampOffset({ ...first, offset: 90 }, 3, SMALL).offset).toBe(0);
     expect(clampOffset(first, 0, SMALL)).toBe(first);
   });

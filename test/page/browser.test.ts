@@ -26,7 +26,19 @@ setDefaultTimeout(TEST_MS);
 
 const TOKEN = "correct-horse-battery-staple";
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
-const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
+/** A peer that is silenced. */
+const KEY_OF_CAROL = Buffer.from(keyOf(5), "base64").toString("base64url");
+const PATHS = [
+  "/",
+  `/peers/wg0/${KEY}`,
+  `/peers/wg0/${KEY_OF_CAROL}`,
+  "/alerts",
+  "/alerts/alert-4",
+  "/sessions",
+  "/events",
+  "/outbox",
+] as const;
+const withToken = { tokens: [TOKEN], extraHTTPHeaders: { authorization: `Bearer ${TOKEN}` } };
 const desktop = { width: 1280, height: 800 };
 const wide = { width: 1920, height: 1080 };
 const phone = { width: 390, height: 844 };
@@ -68,7 +80,11 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     } = {},
   ): Promise<void> {
     source = await from;
-    served = await serve(source, actions === undefined ? { tokens } : { tokens, actions });
+    served = await serve(source, {
+      tokens,
+      alertActions: source.alerts,
+      ...(actions === undefined ? {} : { actions }),
+    });
     const context = await browser.newContext({ viewport: desktop, ...options });
     page = await context.newPage();
     errors = complaintsOf(page);
@@ -83,7 +99,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
 
   /** Names of the peers, in the order in which they are shown. */
   async function names(): Promise<string[]> {
-    return await page.locator("#peers th a").allTextContents();
+    return await page.locator("#peers th a:not(.mark)").allTextContents();
   }
 
   describe("the page without scripts", () => {
@@ -105,7 +121,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(await page.locator("h1").innerText()).toBe("alice phone");
       await screenshot(page, "peer-without-scripts");
       const pages = page.getByRole("navigation", { name: "Pages", exact: true });
-      for (const name of ["Sessions", "Events", "Outbox", "Overview"]) {
+      for (const name of ["Alerts", "Sessions", "Events", "Outbox", "Overview"]) {
         await pages.getByRole("link", { name, exact: true }).click();
         expect(await page.locator("h1").innerText()).toBe(name);
       }
@@ -183,12 +199,51 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       }
     });
 
+    test("the forms silence a peer, add a silence and end it", async () => {
+      await open(`/peers/wg0/${KEY}`, { ...plain, ...withToken });
+      await page.getByText("Silence this peer").click();
+      await page.locator("[name=for]").selectOption("4h");
+      await page.getByLabel("Comment").fill("<b>moves house</b>");
+      await page.getByRole("button", { name: "Silence", exact: true }).click();
+      expect(new URL(page.url()).pathname).toBe(`/peers/wg0/${KEY}`);
+      const silences = page.locator("#silences li");
+      expect(await silences.innerText()).toContain("<b>moves house</b>, by page");
+      await page.goto(`${served.origin}/alerts`);
+      expect(await silences.allInnerTexts()).toHaveLength(2);
+      await page.getByLabel("What").selectOption("tag");
+      await page.getByLabel("Its name").fill("branch-*");
+      await page.locator("[name=for]").selectOption("until tomorrow 08:00");
+      await page.getByRole("button", { name: "Silence", exact: true }).click();
+      expect(new URL(page.url()).pathname).toBe("/alerts");
+      expect(await page.locator("#silences").innerText()).toContain("tag=branch-*");
+      await page.getByRole("button", { name: "End now: the silence tag=branch-*" }).click();
+      expect(await page.locator("#silences").innerText()).not.toContain("tag=branch-*");
+      expect(await silences.count()).toBe(2);
+    });
+
+    test("the filters select alerts by state, rule and peer, and an alert explains what was sent", async () => {
+      await open("/alerts", plain);
+      const past = page.locator("#past-list li");
+      expect(await past.count()).toBe(4);
+      await page.locator("[name=rule]").selectOption("people");
+      await page.locator("[name=state]").selectOption("resolved");
+      await page.getByRole("button", { name: "Show" }).click();
+      expect(new URL(page.url()).search).toBe("?rule=people&state=resolved");
+      expect(await past.allInnerTexts()).toEqual([expect.stringContaining("lasted 12m")]);
+      await past.getByRole("link").click();
+      expect(await page.locator("h1").innerText()).toBe(
+        "alice phone (wg0) is back after 12 minutes",
+      );
+      expect(await page.locator("#notices li").allInnerTexts()).toHaveLength(2);
+      await page.getByRole("link", { name: "alice phone" }).click();
+      expect(await page.locator("#events").innerText()).toContain("alert resolved, rule people");
+    });
+
     test("the forms retry and delete messages, and send a test", async () => {
       const done: string[] = [];
       await open("/outbox", {
         ...plain,
-        tokens: [TOKEN],
-        extraHTTPHeaders: { authorization: `Bearer ${TOKEN}` },
+        ...withToken,
         actions: {
           retry: (target) => (done.push(`retry ${target}`), 2),
           deleteMessages: (target, kind) => (done.push(`delete ${kind} ${target}`), 3),
@@ -225,7 +280,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
         expect(await page.locator("#peers tr").count()).toBe(2);
         expect(await page.locator(".chart g text").count()).toBeGreaterThan(4);
       }
-      await page.getByRole("link", { name: "alice-laptop" }).first().click();
+      await page.locator("#peers").getByRole("link", { name: "alice-laptop" }).click();
       await page.getByRole("link", { name: "30 d", exact: true }).click();
       expect(new URL(page.url()).search).toBe("?range=30d");
       expect(await page.locator(".chart svg").first().getAttribute("aria-label")).toMatch(
@@ -295,7 +350,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       const row = page.locator("#peers tr", { hasText: "dave" });
       expect(await row.innerText()).toContain("disconnected");
       // Focus and selection are in different places.
-      await row.getByRole("link").focus();
+      await row.getByRole("link", { name: "dave" }).focus();
       await page.evaluate(
         `getSelection().selectAllChildren(document.querySelector("#peers code"))`,
       );
@@ -461,11 +516,11 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     ["dark", phone],
   ] as const)("the theme %s, %o", (colorScheme, viewport) => {
     test(`each page is accessible in the theme ${colorScheme}, and fits a viewport of ${viewport.width} pixels`, async () => {
-      await openLive("/", { colorScheme, viewport });
+      await openLive("/", { colorScheme, viewport, ...withToken });
       source.clock.advance(3000);
       for (const path of [...PATHS, "/nothing"]) {
         await page.goto(served.origin + path);
-        const name = path.split("/")[1] || "overview";
+        const name = path.slice(1).replaceAll("/", "-") || "overview";
         await screenshot(page, `${name}-${colorScheme}-${viewport.width}`);
         expect([path, await violations()]).toEqual([path, []]);
         expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(
@@ -486,15 +541,21 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
   }
 
-  test("the page shows nine peers on two screens of a phone, and in one line a peer that never connected", async () => {
+  test("the page shows nine peers on two screens of a phone, seven below three alerts, and in one line a peer that never connected", async () => {
     await openLive("/", { viewport: phone, from: showcase() });
     await screenshot(page, "showcase-phone");
     const rows = await page.locator("#peers tr").all();
     expect(rows).toHaveLength(9);
-    const boxes = await Promise.all(rows.map(async (row) => (await row.boundingBox())!));
-    expect(boxes[8]!.y + boxes[8]!.height).toBeLessThan(2 * phone.height);
-    expect(boxes[8]!.height).toBeLessThan(40);
+    const box = async (index: number) => (await rows[index]!.boundingBox())!;
+    const end = async (index: number) => (await box(index)).y + (await box(index)).height;
+    expect(await page.locator("#firing li").count()).toBe(3);
+    expect(await end(6)).toBeLessThan(2 * phone.height);
+    expect((await box(8)).height).toBeLessThan(40);
     expect(await rows[8]!.innerText()).toContain("never");
+    source.alerts.firing = [];
+    source.clock.advance(3000);
+    await page.locator("#firing li").first().waitFor({ state: "detached" });
+    expect(await end(8)).toBeLessThan(2 * phone.height);
   });
 
   test("the page shows each peer as a card on a phone", async () => {
@@ -547,7 +608,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await violations()).toEqual([]);
   });
 
-  test("the page shows 100 of 10,000 peers, and finds the others by page and search", async () => {
+  test("the page shows 50 of 10,000 peers, and finds the others by page and search", async () => {
     const from = FakeSource.make().then((made) => {
       const peers = Array.from({ length: 10_000 }, (_, n) => peer({ publicKey: keyOf(n) }));
       made.found.set("wg0", { device: device(), peers });
@@ -556,7 +617,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     });
     await openLive("/", { from });
     await screenshot(page, "many");
-    expect(await page.locator("#peers tr").count()).toBe(100);
+    expect(await page.locator("#peers tr").count()).toBe(50);
     expect(await page.locator("#found").innerText()).toContain("1 to 50 of 10,000 peers");
     await page.getByRole("link", { name: "Next" }).click();
     await page.waitForURL(/page=2/);

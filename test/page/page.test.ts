@@ -20,7 +20,15 @@ import { TEST_MS, until } from "../support/until.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
 const KEY_OF_CAROL = Buffer.from(keyOf(5), "base64").toString("base64url");
-const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
+const PATHS = [
+  "/",
+  `/peers/wg0/${KEY}`,
+  "/sessions",
+  "/events",
+  "/outbox",
+  "/alerts",
+  "/alerts/alert-4",
+] as const;
 const access = {
   isUnixSocket: false,
   address: null,
@@ -59,7 +67,7 @@ function setUp(made: FakeSource): void {
   source = made;
   const record = (...args: unknown[]) => void logged.push(args);
   const logins = new LoginSessions({ clock: source.clock, log: { warn: record } });
-  page = makePage({ source, actions, logins, log: { error: record } });
+  page = makePage({ source, actions, alertActions: source.alerts, logins, log: { error: record } });
 }
 
 async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {

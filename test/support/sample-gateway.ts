@@ -1,13 +1,16 @@
 /**
- * A FakeSource with sample data for the page: peers that are, were and never were connected; optionally hostile names.
+ * A FakeSource with sample data for the page: peers that are, were and never were connected, and alerts about them;
+ * optionally hostile names.
  */
 
+import { ruleOf } from "../../src/alerts/rule.ts";
 import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
 import { SLOT_MS } from "../../src/store/ranges.ts";
 import { device, peer } from "./peers.ts";
+import { addAlert, addPending, addSilence } from "./sample-alerts.ts";
 import { FakeSource, keyOf } from "./source.ts";
 
 const MINUTE_MS = 60_000;
@@ -75,7 +78,37 @@ export async function office({ hostile = false } = {}): Promise<FakeSource> {
     },
     { key: "log", label: "ntfy", waiting: 0, isStopped: false, failures: 0, reason: "" },
   ];
+  addAlerts(source, peers, hostile ? HOSTILE[0] : "maintenance");
   return source;
+}
+
+/** Two alerts that fire, one that is silenced, one that is pending, and one that was resolved. */
+function addAlerts(source: FakeSource, peers: readonly Peer[], comment: string): void {
+  const nameOf = (n: number) => source.nameOf(peers[n]!.publicKey)!;
+  source.alerts.all = [
+    ruleOf("down", "people", { repeatMs: 4 * 3600_000 }),
+    ruleOf("traffic", "quota"),
+  ];
+  const down = (n: number) => ({
+    rule: "people",
+    peer: peers[n]!,
+    sentence: `${nameOf(n)} (wg0) is down: no data for 22 minutes; check the peer and its network`,
+  });
+  const back = `${nameOf(1)} (wg0) is back after 12 minutes`;
+  addAlert(source, { ...down(1), sentence: back, minutes: 300, lasted: 12, targets: ["ntfy"] });
+  addAlert(source, { ...down(5), minutes: 22, targets: ["ntfy"] });
+  addAlert(source, {
+    rule: "quota",
+    kind: "traffic",
+    severity: "warning",
+    peer: peers[2]!,
+    minutes: 95,
+    sentence: `${nameOf(2)} (wg0) has used 80 % of its 50 GB for this month`,
+  });
+  const key = { field: "peer", pattern: peers[4]!.publicKey } as const;
+  const heldBy = addSilence(source, [key], { minutes: 90, comment });
+  addAlert(source, { ...down(4), minutes: 12, heldBy });
+  addPending(source, { ...down(6), minutes: 1 });
 }
 
 /** Starts a session of the peer. The session is older for larger `minutesAgo`. */

@@ -1,6 +1,6 @@
 /**
- * `npm run picture` writes the pictures of README and docs/page.md: the overview and the page of a peer in Chromium,
- * with the gateway of showcase.ts. Clock, time zone and size are fixed, so that a picture changes only with the page.
+ * `npm run picture` writes the pictures of README and docs/page.md: the overview, the page of alerts and the page of a
+ * peer in Chromium, with the gateway of showcase.ts. Clock, time zone and size are fixed, so that a picture changes only with the page.
  */
 
 import { mkdir } from "node:fs/promises";
@@ -15,18 +15,22 @@ import { showcase } from "./showcase.ts";
 const FOLDER = join(import.meta.dir, "../../docs/images");
 const BYTES_MAX = 200_000;
 const DESKTOP = { width: 1280, height: 1040 };
+const ALERTS = { width: 1280, height: 800 };
+const TOKEN = "a-token-of-the-pictures";
 
 interface Picture {
   readonly file: string;
   readonly colorScheme: "light" | "dark";
   readonly viewport: { readonly width: number; readonly height: number };
-  /** The peer whose page it shows; null: the overview. */
+  /** The peer whose page it shows; null: the page of `path`. */
   readonly peer: string | null;
+  readonly path?: "/alerts";
 }
 
 const PICTURES: readonly Picture[] = [
   { file: "page.png", colorScheme: "light", viewport: DESKTOP, peer: null },
   { file: "page-dark.png", colorScheme: "dark", viewport: DESKTOP, peer: null },
+  { file: "alerts.png", colorScheme: "light", viewport: ALERTS, peer: null, path: "/alerts" },
   { file: "peer.png", colorScheme: "light", viewport: DESKTOP, peer: "alice-laptop" },
   {
     file: "page-phone.png",
@@ -38,21 +42,23 @@ const PICTURES: readonly Picture[] = [
 
 async function takeScreenshot(
   browser: Browser,
-  { file, colorScheme, viewport, peer }: Picture,
+  { file, colorScheme, viewport, peer, path }: Picture,
 ): Promise<void> {
   const source = await showcase();
-  await using served = await serve(source);
+  await using served = await serve(source, { tokens: [TOKEN], alertActions: source.alerts });
   const context = await browser.newContext({
     viewport,
     colorScheme,
     locale: "en-GB",
     timezoneId: "UTC",
     reducedMotion: "reduce",
+    // The forms of silences need a token.
+    extraHTTPHeaders: { authorization: `Bearer ${TOKEN}` },
   });
   const page = await context.newPage();
   const complaints = complaintsOf(page);
   await page.clock.setFixedTime(source.clock.now().wallMs);
-  await page.goto(served.origin);
+  await page.goto(served.origin + (path ?? "/"));
   if (peer !== null) await page.locator("#peers").getByRole("link", { name: peer }).click();
   await page.locator("#live.on").waitFor();
   const image = await page.screenshot({ animations: "disabled", caret: "hide" });

@@ -1,14 +1,16 @@
 /**
- * A FakeSource that looks like a gateway after a month: nine peers on two devices, with sessions, traffic and events
- * that fit each other. The same at each call. For pictures, and for tests of what a page with history shows.
+ * A FakeSource that looks like a gateway after a month: nine peers on two devices, with sessions, traffic, events and
+ * alerts that fit each other. The same at each call. For pictures, and for tests of what a page with history shows.
  */
 
+import { ruleOf } from "../../src/alerts/rule.ts";
 import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import type { Change } from "../../src/sessions/change.ts";
 import type { EndedSession } from "../../src/store/stored-sessions.ts";
 import { device, peer } from "./peers.ts";
+import { addAlert, addSilence } from "./sample-alerts.ts";
 import { FakeSource, keyOf } from "./source.ts";
 
 const MINUTE_MS = 60_000;
@@ -192,6 +194,7 @@ export async function showcase(): Promise<FakeSource> {
   const refused = record(events.slice(-5, -3), ["old"]);
   record(events.slice(-3), ["ops"]);
   addTargets(source, refused, nowMs);
+  addAlerts(source, rows);
   Object.defineProperty(source.store, "isInMemory", { value: false });
   Object.defineProperty(source, "startedAtMs", { value: nowMs - 12.3 * DAY_MS });
   return source;
@@ -428,6 +431,53 @@ function addTargets(source: FakeSource, refused: readonly number[], nowMs: numbe
       reason: "404: Unknown Webhook",
     },
   ];
+}
+
+/** A key in two places, a quota that is nearly used, and a device that is not handed out yet. */
+function addAlerts(source: FakeSource, rows: readonly Row[]): void {
+  const peerOf = (name: string) => rows.find(({ person }) => person.name === name)!.peer;
+  source.alerts.all = [
+    ruleOf("down", "all-peers"),
+    ruleOf("shared-key", "copied-configuration"),
+    ruleOf("traffic", "monthly-quota"),
+  ];
+  addAlert(source, {
+    rule: "all-peers",
+    peer: peerOf("office-lyon"),
+    device: "wg1",
+    minutes: 600,
+    sentence: "office-lyon (wg1) is back after 14 minutes",
+    lasted: 14,
+    targets: ["ntfy https://ntfy.example.net/..."],
+  });
+  addAlert(source, {
+    rule: "monthly-quota",
+    kind: "traffic",
+    severity: "warning",
+    minutes: 190,
+    peer: peerOf("nas-backup"),
+    sentence: "nas-backup (wg0) has used 80 % of its 2 TB for this month",
+    targets: ["ntfy https://ntfy.example.net/..."],
+  });
+  addAlert(source, {
+    rule: "copied-configuration",
+    kind: "shared-key",
+    minutes: 19,
+    peer: peerOf("alice-laptop"),
+    sentence:
+      "alice-laptop (wg0) is used from two places in turns, 198.51.100.7 and 203.0.113.80: its configuration was probably copied; give each machine its own key",
+    targets: ["ntfy https://ntfy.example.net/..."],
+    hasEvent: true,
+  });
+  const guests = { field: "peer", pattern: "guest-*" } as const;
+  const heldBy = addSilence(source, [guests], { minutes: 60, comment: "not handed out yet" });
+  addAlert(source, {
+    rule: "all-peers",
+    peer: peerOf("guest-ipad"),
+    minutes: 3 * 24 * 60,
+    heldBy,
+    sentence: "guest-ipad (wg0) has not connected since wgmon watches it, for 3 days",
+  });
 }
 
 /** Pseudo-random numbers below 1, the same for the same seed. */

@@ -1,0 +1,57 @@
+/** Alerts and silences in words, and which silences apply to them. Pure. */
+
+import type { AlertView } from "../alerts/alert.ts";
+import type { Selectable } from "../alerts/selectors.ts";
+import { type Silence, silenceOf } from "../alerts/silences.ts";
+import { sanitize, shortName, truncate } from "../base/text.ts";
+import { isPublicKey, shortKey } from "../base/wireguard.ts";
+
+const TEXT_MAX = 400;
+
+/** `peer=branch-*`; a key is replaced by the peer's name, or shortened. */
+export function matcherTexts(
+  { matchers }: Silence,
+  nameOf: (publicKey: string) => string | null,
+): string[] {
+  return matchers.map(({ field, pattern }) => {
+    const isKey = field === "peer" && isPublicKey(pattern);
+    const text = isKey ? (nameOf(pattern) ?? shortKey(pattern)) : pattern;
+    return `${field}=${shortName(text)}`;
+  });
+}
+
+/** A sentence or comment on one line, without invisible characters. */
+export function textOf(text: string): string {
+  return truncate(sanitize(text), TEXT_MAX);
+}
+
+/** The silence that an alert is under now, also if it was sent before; null: none. */
+export function silenceFor(
+  { rule, severity, subject, peer }: AlertView,
+  silences: readonly Silence[],
+  nowMs: number,
+): Silence | null {
+  if (silences.length === 0) return null;
+  const isPeer = subject.type === "peer";
+  const selectable: Selectable | null = isPeer
+    ? {
+        device: subject.device,
+        publicKey: subject.publicKey,
+        name: peer?.name ?? null,
+        tags: peer?.tags ?? [],
+      }
+    : null;
+  const device = subject.type === "target" ? null : subject.device;
+  const target = subject.type === "target" ? subject.target : null;
+  return silenceOf(silences, { rule, severity, device, peer: selectable, target }, nowMs);
+}
+
+/** The silences that hold back all alerts about a peer, or those of some rules. */
+export function silencesOfPeer(peer: Selectable, silences: readonly Silence[]): Silence[] {
+  return silences.filter((silence) => {
+    const { matchers, startMs } = silence;
+    const own = matchers.filter(({ field }) => field !== "rule" && field !== "severity");
+    const alert = { rule: "", severity: "info", device: peer.device, peer, target: null } as const;
+    return silenceOf([{ ...silence, matchers: own }], alert, startMs) !== null;
+  });
+}

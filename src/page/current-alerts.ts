@@ -1,0 +1,90 @@
+/**
+ * The alerts of this moment, sorted for the page: what fires, what is held back, what is pending. Made once for each
+ * rendering, in one pass, because thousands of alerts can fire at once. Pure.
+ */
+
+import type { AlertView, Suppression } from "../alerts/alert.ts";
+import { SEVERITIES, type Severity } from "../alerts/rule.ts";
+import type { Silence } from "../alerts/silences.ts";
+import type { AlertModel } from "../http/alert-model.ts";
+import { silenceFor } from "./alert-text.ts";
+
+/** An alert that nothing, or nothing more, is sent about now. */
+export interface HeldAlert {
+  readonly alert: AlertView;
+  readonly by: Suppression;
+  /** The silence that holds it back; null: another reason, or the silence has just ended. */
+  readonly silence: Silence | null;
+}
+
+export class CurrentAlerts {
+  /** Alerts that fire, the worst severity first, then the latest. */
+  readonly firing: readonly AlertView[];
+  /** Alerts that fire and are held back. */
+  readonly held: readonly HeldAlert[];
+  readonly pending: readonly AlertView[];
+  /** How many of `firing` have each severity. */
+  readonly counts: Readonly<Record<Severity, number>>;
+  readonly hasRules: boolean;
+  readonly #byPeer = new Map<string, AlertView>();
+  readonly #heldIds: ReadonlySet<string>;
+
+  constructor(model: AlertModel, nowMs: number) {
+    const silences = model.silences();
+    const silenceById = new Map(silences.map((each) => [each.id, each]));
+    const bySeverity: Record<Severity, AlertView[]> = { info: [], warning: [], critical: [] };
+    const held: HeldAlert[] = [];
+    const pending: AlertView[] = [];
+    for (const alert of model.current()) {
+      if (alert.state === "pending") {
+        pending.push(alert);
+        continue;
+      }
+      if (alert.state === "resolved") continue;
+      const hold = holdOf(alert, silences, silenceById, nowMs);
+      if (hold === null) bySeverity[alert.severity].push(alert);
+      else held.push(hold);
+    }
+    this.firing = SEVERITIES.toReversed().flatMap((severity) => bySeverity[severity]);
+    this.held = held;
+    this.pending = pending;
+    this.counts = {
+      info: bySeverity.info.length,
+      warning: bySeverity.warning.length,
+      critical: bySeverity.critical.length,
+    };
+    this.hasRules = model.rules().length > 0;
+    this.#heldIds = new Set(held.map(({ alert }) => alert.id));
+    for (const alert of [...this.firing, ...held.map((each) => each.alert)]) {
+      const { subject } = alert;
+      if (subject.type !== "peer") continue;
+      const key = `${subject.device} ${subject.publicKey}`;
+      if (!this.#byPeer.has(key)) this.#byPeer.set(key, alert);
+    }
+  }
+
+  /** The worst alert about a peer that fires, or else one that is held back; null: none. */
+  of(device: string, publicKey: string): AlertView | null {
+    return this.#byPeer.get(`${device} ${publicKey}`) ?? null;
+  }
+
+  isHeld({ id }: AlertView): boolean {
+    return this.#heldIds.has(id);
+  }
+}
+
+function holdOf(
+  alert: AlertView,
+  silences: readonly Silence[],
+  byId: ReadonlyMap<string, Silence>,
+  nowMs: number,
+): HeldAlert | null {
+  const { heldBy: by } = alert;
+  if (by !== null) {
+    return { alert, by, silence: by.type === "silence" ? (byId.get(by.id) ?? null) : null };
+  }
+  // It was sent before the silence began; reminders are not.
+  const silence = silenceFor(alert, silences, nowMs);
+  if (silence === null) return null;
+  return { alert, by: { type: "silence", id: silence.id, comment: silence.comment }, silence };
+}

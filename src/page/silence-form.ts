@@ -1,0 +1,64 @@
+/** Parses the form that adds a silence. Pure. */
+
+import { MATCHER_FIELDS, parseMatcher, type SilenceMatcher } from "../alerts/silences.ts";
+import { parseDuration } from "../base/duration.ts";
+import type { NewSilence } from "../http/alert-model.ts";
+import { textOf } from "./alert-text.ts";
+
+const YEAR_MS = 365 * 86_400_000;
+const PATTERN_MAX = 128;
+export const COMMENT_MAX = 200;
+const MATCHERS_MAX = 8;
+/** The hour at which a silence "until tomorrow" ends, in the gateway's time zone. */
+const MORNING_HOUR = 8;
+const TOMORROW = "tomorrow";
+
+export const silenceFields = MATCHER_FIELDS;
+
+/** The choices of the form: values and their texts. */
+export const silenceSpans: readonly (readonly [value: string, text: string])[] = [
+  ["1h", "1 hour"],
+  ["4h", "4 hours"],
+  ["1d", "1 day"],
+  [TOMORROW, "until tomorrow 08:00"],
+  ["7d", "7 days"],
+  ["30d", "30 days"],
+];
+
+/**
+ * Returns the silence, or what is wrong with the form. Its fields: `match` (`device=wg0`, any number), `field` and
+ * `pattern`, `for`, `comment`.
+ */
+export function readSilence(form: URLSearchParams, nowMs: number): NewSilence | string {
+  const texts = form.getAll("match");
+  const pattern = (form.get("pattern") ?? "").trim();
+  if (form.has("field")) {
+    if (pattern === "")
+      return "The value is empty: name what the silence applies to, or * for all.";
+    texts.push(`${form.get("field")}=${pattern}`);
+  }
+  const matchers: SilenceMatcher[] = [];
+  for (const text of texts) {
+    if (text.length > PATTERN_MAX) return `The value is longer than ${PATTERN_MAX} characters.`;
+    const matcher = parseMatcher(text);
+    if (typeof matcher === "string") return `${matcher}.`;
+    matchers.push(matcher);
+  }
+  if (matchers.length === 0) return "Name what the silence applies to.";
+  if (matchers.length > MATCHERS_MAX) return `A silence has at most ${MATCHERS_MAX} conditions.`;
+  const endMs = endOf(form.get("for") ?? "", nowMs);
+  if (endMs === null) return "The time is not valid: from 1 second to 365 days, such as 2h.";
+  const comment = textOf(form.get("comment") ?? "").slice(0, COMMENT_MAX);
+  return { matchers, endMs, comment, createdBy: "page" };
+}
+
+function endOf(text: string, nowMs: number): number | null {
+  if (text === TOMORROW) {
+    const end = new Date(nowMs);
+    end.setDate(end.getDate() + 1);
+    return end.setHours(MORNING_HOUR, 0, 0, 0);
+  }
+  const durationMs = parseDuration(text.trim());
+  const isValid = durationMs !== null && durationMs >= 1000 && durationMs <= YEAR_MS;
+  return isValid ? nowMs + durationMs : null;
+}
