@@ -2,6 +2,7 @@
 
 import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
+import type { AlertView } from "./alert.ts";
 import type { Severity } from "./rule.ts";
 import { type Matcher, matcherOf, type Selectable } from "./selectors.ts";
 
@@ -63,6 +64,28 @@ export function silenceOf(
     if (silence.matchers.every((matcher) => matches(matcher, alert))) found = silence;
   }
   return found;
+}
+
+/**
+ * Lists show an alert that was sent before a silence began as held back, because reminders are: returns the alert with
+ * that reason.
+ */
+export function withSilence(
+  alert: AlertView,
+  silences: readonly Silence[],
+  nowMs: number,
+): AlertView {
+  if (silences.length === 0 || alert.heldBy !== null || alert.state === "pending") return alert;
+  const { rule, severity, subject, peer } = alert;
+  const selectable: Selectable | null =
+    subject.type === "peer"
+      ? { ...subject, name: peer?.name ?? null, tags: peer?.tags ?? [] }
+      : null;
+  const device = subject.type === "target" ? null : subject.device;
+  const target = subject.type === "target" ? subject.target : null;
+  const silence = silenceOf(silences, { rule, severity, device, peer: selectable, target }, nowMs);
+  if (silence === null) return alert;
+  return { ...alert, heldBy: { type: "silence", id: silence.id, comment: silence.comment } };
 }
 
 /** Silences that end at the same time are ordered by their ids, so that the order in the store does not matter. */

@@ -246,18 +246,18 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   }
 }
 
-const alertStates = ["pending", "firing", "suppressed"] as const;
+const alertStates = ["pending", "firing", "held-back"] as const;
 const noticeTypes = ["firing", "reminder", "resolved"] as const;
 
 /** Every rule has all its series, also those with the value 0, so that Prometheus sees each alert begin. */
 function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<string> {
   const counts = new Map<string, number>();
   for (const { rule, state, heldBy } of alerts.current()) {
-    const shown = state === "pending" ? state : heldBy === null ? "firing" : "suppressed";
+    const shown = state === "pending" ? state : heldBy === null ? "firing" : "held-back";
     const key = `${rule}\n${shown}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
-  yield head("wgmon_alerts", "gauge", "Alerts, by rule and state; suppressed: held back.");
+  yield head("wgmon_alerts", "gauge", "Alerts, by rule and state.");
   for (const { name, severity } of alerts.rules()) {
     for (const state of alertStates) {
       yield `wgmon_alerts{rule="${escaped(name)}",severity="${severity}",state="${state}"} ${counts.get(`${name}\n${state}`) ?? 0}\n`;

@@ -11,7 +11,7 @@ import type { AlertEngine } from "../alerts/engine.ts";
 import { type Input, inputOfChange, type SampledPeer } from "../alerts/input.ts";
 import type { Lookup } from "../alerts/kinds/kind.ts";
 import type { Rule } from "../alerts/rule.ts";
-import type { Silence } from "../alerts/silences.ts";
+import { type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
@@ -119,7 +119,10 @@ export class LiveAlerts {
 
   /** Pending, firing and recovering alerts: firing first, the latest first. */
   current(): readonly AlertView[] {
-    const alerts = this.#engine?.alerts().filter(({ state }) => state !== "resolved") ?? [];
+    const { wallMs } = this.#options.clock.now();
+    const silences = this.silences();
+    const all = this.#engine?.alerts().filter(({ state }) => state !== "resolved") ?? [];
+    const alerts = all.map((alert) => withSilence(alert, silences, wallMs));
     const rank = ({ state }: AlertView) => Number(state === "pending");
     const atMs = ({ firedAtMs, sinceMs }: AlertView) => firedAtMs ?? sinceMs;
     return alerts.sort((a, b) => rank(a) - rank(b) || atMs(b) - atMs(a));

@@ -1,6 +1,5 @@
 /** Alerts and silences in words, and which silences apply to them. Pure. */
 
-import type { AlertView } from "../alerts/alert.ts";
 import type { Selectable } from "../alerts/selectors.ts";
 import { type Silence, silenceOf } from "../alerts/silences.ts";
 import { sanitize, shortName, truncate } from "../base/text.ts";
@@ -23,27 +22,6 @@ export function matcherTexts(
 /** A sentence or comment on one line, without invisible characters. */
 export function textOf(text: string): string {
   return truncate(sanitize(text), TEXT_MAX);
-}
-
-/** The silence that an alert is under now, also if it was sent before; null: none. */
-export function silenceFor(
-  { rule, severity, subject, peer }: AlertView,
-  silences: readonly Silence[],
-  nowMs: number,
-): Silence | null {
-  if (silences.length === 0) return null;
-  const isPeer = subject.type === "peer";
-  const selectable: Selectable | null = isPeer
-    ? {
-        device: subject.device,
-        publicKey: subject.publicKey,
-        name: peer?.name ?? null,
-        tags: peer?.tags ?? [],
-      }
-    : null;
-  const device = subject.type === "target" ? null : subject.device;
-  const target = subject.type === "target" ? subject.target : null;
-  return silenceOf(silences, { rule, severity, device, peer: selectable, target }, nowMs);
 }
 
 /** The silences that hold back all alerts about a peer, or those of some rules. */

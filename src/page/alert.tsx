@@ -9,7 +9,7 @@ import { viewAlertDetail } from "../http/alert-view.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
-import { silenceFor, textOf } from "./alert-text.ts";
+import { textOf } from "./alert-text.ts";
 import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
 import { address } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
@@ -41,8 +41,9 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   const rule = source.alerts.rules().find(({ name }) => name === ruleName) ?? null;
   const isFiring = resolves && resolvedAtMs === null;
   const silences = source.alerts.silences();
+  const by = current?.heldBy ?? null;
   const silence =
-    current === null ? null : silenceFor(current, silences, source.clock.now().wallMs);
+    by?.type === "silence" ? (silences.find(({ id: each }) => each === by.id) ?? null) : null;
   const notices = viewAlertDetail(source, id).notices.slice(-NOTICES_MAX);
   const matchers = matchersOf(subject, ruleName);
   return {

@@ -37,7 +37,7 @@ export function alerts(
   { source, snapshot, mayAct, refused }: Context,
   given: URLSearchParams,
 ): PageContent {
-  const now = new CurrentAlerts(source.alerts, source.clock.now().wallMs);
+  const now = new CurrentAlerts(source.alerts);
   const next = mayAct ? ALERTS_PATH : null;
   const { firing, held, pending } = now;
   return {

@@ -7,7 +7,6 @@ import type { AlertView, Suppression } from "../alerts/alert.ts";
 import { SEVERITIES, type Severity } from "../alerts/rule.ts";
 import type { Silence } from "../alerts/silences.ts";
 import type { AlertModel } from "../http/alert-model.ts";
-import { silenceFor } from "./alert-text.ts";
 
 /** An alert that nothing, or nothing more, is sent about now. */
 export interface HeldAlert {
@@ -29,9 +28,8 @@ export class CurrentAlerts {
   readonly #byPeer = new Map<string, AlertView>();
   readonly #heldIds: ReadonlySet<string>;
 
-  constructor(model: AlertModel, nowMs: number) {
-    const silences = model.silences();
-    const silenceById = new Map(silences.map((each) => [each.id, each]));
+  constructor(model: AlertModel) {
+    const silences = new Map(model.silences().map((each) => [each.id, each]));
     const bySeverity: Record<Severity, AlertView[]> = { info: [], warning: [], critical: [] };
     const held: HeldAlert[] = [];
     const pending: AlertView[] = [];
@@ -41,9 +39,14 @@ export class CurrentAlerts {
         continue;
       }
       if (alert.state === "resolved") continue;
-      const hold = holdOf(alert, silences, silenceById, nowMs);
-      if (hold === null) bySeverity[alert.severity].push(alert);
-      else held.push(hold);
+      const { heldBy: by } = alert;
+      if (by === null) bySeverity[alert.severity].push(alert);
+      else
+        held.push({
+          alert,
+          by,
+          silence: by.type === "silence" ? (silences.get(by.id) ?? null) : null,
+        });
     }
     this.firing = SEVERITIES.toReversed().flatMap((severity) => bySeverity[severity]);
     this.held = held;
@@ -71,20 +74,4 @@ export class CurrentAlerts {
   isHeld({ id }: AlertView): boolean {
     return this.#heldIds.has(id);
   }
-}
-
-function holdOf(
-  alert: AlertView,
-  silences: readonly Silence[],
-  byId: ReadonlyMap<string, Silence>,
-  nowMs: number,
-): HeldAlert | null {
-  const { heldBy: by } = alert;
-  if (by !== null) {
-    return { alert, by, silence: by.type === "silence" ? (byId.get(by.id) ?? null) : null };
-  }
-  // It was sent before the silence began; reminders are not.
-  const silence = silenceFor(alert, silences, nowMs);
-  if (silence === null) return null;
-  return { alert, by: { type: "silence", id: silence.id, comment: silence.comment }, silence };
 }

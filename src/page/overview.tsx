@@ -48,7 +48,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
   const { source, history, summary, marks, snapshot, cost } = context;
   const devices = viewDevices(source);
   const targets = viewTargets(source);
-  const alerts = new CurrentAlerts(source.alerts, source.clock.now().wallMs);
+  const alerts = new CurrentAlerts(source.alerts);
   const counts = countPeers(source);
   const today = await summary.today(cost);
   const found = pageOf(findPeers(source, query), query.page);

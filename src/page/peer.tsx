@@ -259,7 +259,7 @@ function PeerAlerts({
   readonly selectable: Parameters<typeof silencesOfPeer>[0];
 }) {
   const { device, publicKey } = selectable;
-  const { firing, held, pending } = new CurrentAlerts(source.alerts, source.clock.now().wallMs);
+  const { firing, held, pending } = new CurrentAlerts(source.alerts);
   const isOwn = ({ subject }: AlertView) =>
     subject.type === "peer" && subject.device === device && subject.publicKey === publicKey;
   const own = [

@@ -53,17 +53,22 @@ describe("the metrics of alerts", () => {
       alertView({ rule, heldBy: { type: "times" } }),
       alertView({ rule, state: "pending", id: "" }),
     ];
-    source.alerts.addSilence({ matchers: [], endMs: 2e12, comment: "", createdBy: "" });
+    source.alerts.addSilence({
+      matchers: [{ field: "peer", pattern: "nobody" }],
+      endMs: 2e12,
+      comment: "",
+      createdBy: "",
+    });
     source.counters.notices.add(["office", "firing", "sent"], 3);
     source.counters.notices.add(["office", "firing", "held-back"]);
     const exposed = text();
     expect(samples(exposed, "wgmon_alerts{")).toEqual([
       'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="firing"} 0',
       'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="pending"} 0',
-      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="suppressed"} 0',
+      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="held-back"} 0',
       'wgmon_alerts{rule="office",severity="critical",state="firing"} 2',
       'wgmon_alerts{rule="office",severity="critical",state="pending"} 1',
-      'wgmon_alerts{rule="office",severity="critical",state="suppressed"} 1',
+      'wgmon_alerts{rule="office",severity="critical",state="held-back"} 1',
     ]);
     const notices = samples(exposed, "wgmon_alert_notices_total");
     expect(notices).toHaveLength(7);

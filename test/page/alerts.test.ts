@@ -120,7 +120,7 @@ describe("alerts on the overview", () => {
   });
 
   test("an alert that was sent is held back when a silence begins", () => {
-    const now = () => new CurrentAlerts(source.alerts, source.clock.now().wallMs);
+    const now = () => new CurrentAlerts(source.alerts);
     const names = () => now().firing.map(({ peer }) => peer?.name);
     expect(names()).toEqual(["dave", "bob"]);
     const endMs = source.clock.now().wallMs + HOUR_MS;

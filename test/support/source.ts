@@ -2,7 +2,7 @@
 
 import type { AlertView } from "../../src/alerts/alert.ts";
 import type { Rule } from "../../src/alerts/rule.ts";
-import type { Silence } from "../../src/alerts/silences.ts";
+import { type Silence, withSilence } from "../../src/alerts/silences.ts";
 import { SystemError } from "../../src/base/errors.ts";
 import type { Device, Endpoint, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
@@ -202,7 +202,8 @@ export class FakeAlerts implements AlertModel, AlertActions {
   }
 
   current(): readonly AlertView[] {
-    return this.firing;
+    const { wallMs } = this.#clock.now();
+    return this.firing.map((alert) => withSilence(alert, this.silenced, wallMs));
   }
 
   silences(): readonly Silence[] {
