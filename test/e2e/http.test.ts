@@ -114,7 +114,12 @@ test(
     const fuzz: Fuzz = {
       place: { unix },
       document: (await get("/v1/openapi.json")) as Document,
-      known: { key: items.map(({ key }) => key), publicKey: [ONE_KEY], cursor: ["1"] },
+      known: {
+        key: items.map(({ key }) => key),
+        publicKey: [ONE_KEY],
+        cursor: ["1"],
+        "/v1/silences": ['{"matchers":["peer=branch-*"],"for":"2h","comment":"maintenance"}'],
+      },
       secrets: [secret, Buffer.from(secret.repeat(3)).toString("base64").slice(0, 20)],
       isLocked: false,
       runs: 500,

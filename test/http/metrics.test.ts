@@ -64,11 +64,11 @@ describe("the metrics of alerts", () => {
     const exposed = text();
     expect(samples(exposed, "wgmon_alerts{")).toEqual([
       'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="firing"} 0',
-      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="pending"} 0',
       'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="held-back"} 0',
+      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="pending"} 0',
       'wgmon_alerts{rule="office",severity="critical",state="firing"} 2',
-      'wgmon_alerts{rule="office",severity="critical",state="pending"} 1',
       'wgmon_alerts{rule="office",severity="critical",state="held-back"} 1',
+      'wgmon_alerts{rule="office",severity="critical",state="pending"} 1',
     ]);
     const notices = samples(exposed, "wgmon_alert_notices_total");
     expect(notices).toHaveLength(7);
