@@ -1,7 +1,7 @@
 /**
  * START HERE. Runs the stages in the order of the flow:
  *
- *   packet -> handshake watch -> scan -> tracker -> event -> store -> log, outbox -> channel
+ *   packet -> handshake watch -> scan -> tracker -> alerts -> event -> store -> log, outbox -> channel
  *
  * To follow one packet, read PacketIntake.packetReceived, HandshakeWatchDriver.#advance (a timer runs it when a scan is
  * due), ScanLoop.scanPorts, App.#onScan and Reporter.report. stages.ts connects the stages; daemon.ts opens the inputs
@@ -50,7 +50,7 @@ export class App {
 
   /** Applies the settings that can change at run time, and logs a warning for the others. */
   reload(wanted: Settings): Settings {
-    const { intake, scanLoop, tracker, wakeUpWatch } = this.stages;
+    const { alerts, intake, scanLoop, tracker, wakeUpWatch } = this.stages;
     const { settings, needRestart } = mergeReloaded(this.#settings, wanted);
     if (needRestart.length > 0) {
       this.#options.log.warn(`changed settings that need a restart: ${needRestart.join(", ")}`);
@@ -58,6 +58,7 @@ export class App {
     this.#settings = settings;
     tracker.setOptions(trackerOptions(settings));
     this.#applySettings();
+    alerts.reload();
     scanLoop.reschedule();
     wakeUpWatch.checkSoon();
     intake.openSample();
@@ -82,7 +83,7 @@ export class App {
 
   /** Shuts down. Pending events are tried once more within DRAIN_MS; firewall rules are removed at the same time. */
   async stop(): Promise<void> {
-    const { clockSteps, endpointNames, inputs, intake, maintenance, names } = this.stages;
+    const { alerts, clockSteps, endpointNames, inputs, intake, maintenance, names } = this.stages;
     const {
       outbox,
       recorder,
@@ -102,13 +103,14 @@ export class App {
     await Promise.all([outbox.drain(DRAIN_MS), this.#options.firewall?.close()]);
     recorder.saveAll(tracker);
     traffic.flush(tracker.sessions);
+    alerts.stop();
     store[Symbol.dispose]();
     inputs.devices[Symbol.dispose]();
   }
 
   /** Processes a scan: updates the sessions and reports the changes. Returns the number of changes. */
   #onScan(scan: ScanResult, reason: ScanReason): number {
-    const { clock, clockSteps, inputs, names, rates, reporter } = this.stages;
+    const { alerts, clock, clockSteps, inputs, names, rates, reporter } = this.stages;
     const { setPorts, tracker, traffic, unknown, wakeUpWatch } = this.stages;
     clockSteps.read();
     const now = clock.now();
@@ -118,8 +120,9 @@ export class App {
     const isStart = reason === "start";
     const haveDevicesChanged = isStart || changes.some(({ type }) => type.startsWith("device."));
     if (haveDevicesChanged) names.setDevices(devices.map(({ name }) => name));
-    if (changes.length > 0 || isStart)
-      reporter.report(changes, haveDevicesChanged ? devices : null);
+    const judged = alerts.onScan(scan, changes, reason);
+    if (changes.length > 0 || isStart || judged !== null)
+      reporter.report(changes, haveDevicesChanged ? devices : null, judged);
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
       // No packet woke wgmon for this handshake.

@@ -136,8 +136,10 @@ async function createApp(
   { inputs, refusal, log }: { inputs: Inputs; refusal: SystemError | null; log: Log },
 ): Promise<App> {
   // Loaded after "ready", because loading takes a millisecond.
-  const [{ App }, { Store }, { makeTargets }] = await Promise.all([
+  const [{ App }, { needsEngine }, { loadEngine }, { Store }, { makeTargets }] = await Promise.all([
     import("./app.ts"),
+    import("./live-alerts/live-alerts.ts"),
+    import("./live-alerts/load-engine.ts"),
     import("./store/store.ts"),
     import("./channels/create-targets.ts"),
   ]);
@@ -151,7 +153,9 @@ async function createApp(
     log,
   });
   const keyOf = (address: string) => store.targetKey(address);
+  const isEngineNeeded = needsEngine(settings.alerts, store.alerts.loadState());
   return new App(settings, {
+    engineClass: isEngineNeeded ? await loadEngine() : null,
     clock,
     machine,
     log,

@@ -1,5 +1,6 @@
 /** Builds the stages, and connects each to those before and after it. app.ts runs them. */
 
+import type { Lookup } from "./alerts/kinds/kind.ts";
 import type { Clock } from "./base/clock.ts";
 import { type Machine, WallClock } from "./base/wall-clock.ts";
 import type { Device } from "./base/wireguard.ts";
@@ -10,6 +11,7 @@ import type { Target } from "./delivery/target.ts";
 import type { FirewallManager } from "./firewall/firewall-manager.ts";
 import type { ScanResult } from "./kernel/devices.ts";
 import { LiveAlerts } from "./live-alerts/live-alerts.ts";
+import { type EngineClass, loadEngine } from "./live-alerts/load-engine.ts";
 import { EndpointNames, type ReverseLookup } from "./names/endpoint-names.ts";
 import { PeerNames } from "./names/peer-names.ts";
 import type { Log } from "./platform/log.ts";
@@ -39,6 +41,10 @@ export interface AppOptions {
   readonly firewall: FirewallManager | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
   readonly reverseLookup: ReverseLookup;
+  /** The alert engine, if it is needed at the start: see `needsEngine`. */
+  readonly engineClass?: EngineClass | null;
+  /** Returns the place of an address; omitted: places are unknown. */
+  readonly lookup?: Lookup;
 }
 
 /** The callbacks of App that the stages use. */
@@ -76,6 +82,21 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     attempted: (target, result) => metrics.attempts.add([target, result]),
   });
   const reporter = new Reporter({ log, metrics, recorder, tracker, outbox, settings, nameOf });
+  const alerts = new LiveAlerts({
+    clock,
+    bootMs: () => options.machine.bootMs(),
+    store,
+    engineClass: options.engineClass ?? null,
+    loadEngine,
+    lookup: options.lookup ?? (() => null),
+    devices,
+    nameOf,
+    settings,
+    sessions: tracker.sessions,
+    targets: () => outbox.targets,
+    isTicking: () => scanLoop.isTicking,
+    report: (write) => reporter.report([], null, write),
+  });
   const wakeUpWatch = new WakeUpWatch({
     wakeUp,
     clock,
@@ -101,7 +122,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     handshakeAtMs,
     mac1Check,
     nameOf,
-    report: (found) => reporter.report(found, null),
+    report: (found) => reporter.report(found, null, alerts.onChanges(found)),
   });
   const intake = new PacketIntake({
     clock,
@@ -121,7 +142,9 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
       clockSteps.read();
       outbox.refresh();
       // Together, because a restart takes the saved counters of a session for those whose traffic was written.
-      if (traffic.flushIfDue(tracker.sessions)) recorder.saveChanged(tracker);
+      const isMinute = traffic.flushIfDue(tracker.sessions);
+      if (isMinute) recorder.saveChanged(tracker);
+      alerts.saveDue(isMinute);
     },
     everyMinute: () => firewall?.check(),
     trim() {
@@ -139,9 +162,9 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     firewall?.setPorts(ports);
     wakeUpWatch.setPorts(ports);
   };
-  clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch);
+  clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch, alerts);
   return {
-    alerts: new LiveAlerts(),
+    alerts,
     clock,
     clockSteps,
     endpointNames: new EndpointNames({ clock, lookUp: options.reverseLookup }),

@@ -118,6 +118,21 @@ export class AlertEngine {
     return this.#take();
   }
 
+  /** Whether a connected peer is known as such: a saved state knows the sessions that it was given. */
+  isConnected(device: string, publicKey: string): boolean {
+    return (this.#state.peer(device, publicKey)?.peer.connectedAtMs ?? null) !== null;
+  }
+
+  /** Whether `takeAlerts` would return any. */
+  get haveAlertsChanged(): boolean {
+    return this.#state.haveAlertsChanged;
+  }
+
+  /** The alerts that fired and changed since the last call, those that ended included. */
+  takeAlerts(): AlertView[] {
+    return this.#state.takeAlerts().map((alert) => this.#groups.view(alert));
+  }
+
   /** All rows of the state, for `saved`. */
   save(): Rows {
     return this.#state.save();

@@ -70,6 +70,8 @@ export class AlertState {
   /** Keys of the rows that changed; null: nothing is saved. */
   readonly #dirty: Set<string> | null;
   readonly #dirtySamples = new Set<PeerEntry>();
+  /** Alerts that fired and changed since, those that were deleted included. */
+  readonly #dirtyAlerts = new Set<Alert>();
 
   /** @param isSaved whether changed rows are noted. */
   constructor({ isSaved }: { readonly isSaved: boolean }) {
@@ -152,7 +154,7 @@ export class AlertState {
 
   deleteAlert(alert: Alert): void {
     if (!this.alerts.delete(alert)) return;
-    this.#dirty?.add(`alert ${this.alerts.keyOf(alert)}`);
+    this.#noteAlert(alert);
     const entry = this.#entryOf(alert);
     if (entry !== null) entry.alerts--;
   }
@@ -187,7 +189,7 @@ export class AlertState {
   /** Call this after each change of an alert. */
   markAlert(alert: Alert): void {
     this.alerts.changed(alert);
-    this.#dirty?.add(`alert ${this.alerts.keyOf(alert)}`);
+    this.#noteAlert(alert);
   }
 
   markDevice({ name }: DeviceFacts): void {
@@ -204,6 +206,18 @@ export class AlertState {
 
   markSilence(id: string): void {
     this.#dirty?.add(`silence ${id}`);
+  }
+
+  /** Whether alerts that fired have changed since the last call of `takeAlerts`. */
+  get haveAlertsChanged(): boolean {
+    return this.#dirtyAlerts.size > 0;
+  }
+
+  /** Returns the alerts that fired and changed since the last call, those that were deleted included. */
+  takeAlerts(): Alert[] {
+    const alerts = [...this.#dirtyAlerts];
+    this.#dirtyAlerts.clear();
+    return alerts;
   }
 
   /**
@@ -281,6 +295,7 @@ export class AlertState {
     const alerts = of("alert").map(([, value]) => value as Alert);
     for (const alert of alerts) this.addAlert(alert);
     this.#dirty?.clear();
+    this.#dirtyAlerts.clear();
   }
 
   /** Replaces each time after the clock was set. */
@@ -322,6 +337,12 @@ export class AlertState {
     this.markPeer(entry);
     this.markSample(entry);
     return entry;
+  }
+
+  #noteAlert(alert: Alert): void {
+    if (this.#dirty === null) return;
+    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
+    if (alert.firedAtMs !== null) this.#dirtyAlerts.add(alert);
   }
 
   #entryOf({ subject }: Alert): PeerEntry | null {

@@ -88,6 +88,11 @@ export class Outbox {
     return this.#queues.filter((queue) => queue.accepts(event)).map(({ key }) => key);
   }
 
+  /** The targets, for those that choose some of them. */
+  get targets(): readonly Pick<TargetQueue, "key" | "accepts" | "state">[] {
+    return this.#queues;
+  }
+
   /** Queues stored events. An idle target starts its first attempt before this returns. */
   added(entries: readonly Added[]): void {
     const addedAtMs = this.#options.clock.now().wallMs;

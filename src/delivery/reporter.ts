@@ -11,6 +11,7 @@ import type { Change } from "../sessions/change.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { ReportedEvent, StateRecorder } from "../store/state-recorder.ts";
+import type { AlertWrite } from "../store/store.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import type { Outbox } from "./outbox.ts";
 
@@ -53,24 +54,46 @@ export class Reporter {
    * Stores the events of the changes, then sends them.
    *
    * @param devices all existing devices; null: unchanged.
+   * @param alerts what the changes, or the time, mean for alerts; null: nothing.
    */
-  report(changes: readonly Change[], devices: readonly Device[] | null): void {
+  report(
+    changes: readonly Change[],
+    devices: readonly Device[] | null,
+    alerts: AlertWrite | null = null,
+  ): void {
     const { log, metrics, outbox, recorder, tracker } = this.#options;
     const reported: ReportedEvent[] = changes.map((change) => {
       const event = this.#eventOf(change);
       return { change, event, targets: this.#isMute(change) ? [] : outbox.keysFor(event) };
     });
-    const seqs = recorder.record(reported, tracker, devices);
-    const stored = reported.map((each, index) => ({ ...each, seq: seqs[index]! }));
+    const seqs = recorder.record(reported, tracker, devices, alerts);
+    const stored = [...reported, ...(alerts?.events ?? [])].map((each, index) => ({
+      ...each,
+      seq: seqs[index]!,
+    }));
     outbox.added(stored);
     for (const listener of this.#listeners) listener(stored);
-    for (const { event, change } of reported) {
+    for (const { event } of stored) {
       // The text has the short key; the fields have the full one.
       log[logLevel(event)](describeEvent(event, { key: shortKey }), logFields(event));
-      metrics.events.add([change.type]);
+      metrics.events.add([event.type]);
+    }
+    for (const change of changes) {
       if (change.type === "peer.disconnected") {
         metrics.sessionSeconds.observe(change.durationMs / 1000);
       }
+    }
+    if (alerts !== null) this.#logNotices(alerts);
+  }
+
+  /** Those that are sent are logged as events. */
+  #logNotices({ notices }: AlertWrite): void {
+    const { log, metrics } = this.#options;
+    for (const { type, event, rule, sentence, dryRun, suppressedBy } of notices) {
+      metrics.notices.add([type, event === null ? "held-back" : "sent"]);
+      const fields = { rule, notice: type, heldBackBy: suppressedBy?.type };
+      if (suppressedBy !== null) log.debug(`held back: ${sentence}`, fields);
+      else if (dryRun) log.info(`dry run: ${sentence}`, fields);
     }
   }
 

@@ -72,6 +72,8 @@ export type ScanScope = ReadonlySet<string> | "list";
 export interface ScanResult extends Scan {
   /** One error for each part that could not be read; everything else was read. */
   readonly problems: readonly Error[];
+  /** Names of the known devices that could not be read; omitted: none. */
+  readonly failed?: readonly string[];
 }
 
 /** The result of listing the devices. */
@@ -120,6 +122,7 @@ export class Devices implements Disposable {
     const devices: DeviceScan[] = [];
     const removed: Device[] = [];
     const problems: Error[] = [];
+    const failed: string[] = [];
     const attempt = <Result>(action: () => Result): Result | null => {
       try {
         return action();
@@ -144,7 +147,8 @@ export class Devices implements Disposable {
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
       const scan = attempt(() => this.#scanDevice(entry, { acceptsPartial: true }));
       if (scan === "gone") removed.push(...this.#forget(entry));
-      else if (scan !== null) devices.push(scan);
+      else if (scan === null) failed.push(entry.name);
+      else devices.push(scan);
     }
 
     if (scope === "list") removed.push(...list(() => this.#listUserspaceDevices()));
@@ -161,10 +165,11 @@ export class Devices implements Disposable {
         }
       } catch (error) {
         problems.push(error as Error);
+        failed.push(name);
       }
     }
     const present = isListed ? new Set([...this.#kernel.keys(), ...this.#userspace.keys()]) : null;
-    return { devices, removed, present, problems };
+    return { devices, removed, present, problems, failed };
   }
 
   /** How many peers the device had in the last scan. */

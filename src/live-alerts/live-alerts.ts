@@ -1,27 +1,450 @@
-/** Runs the alert engine in the daemon. */
+/**
+ * Runs the alert engine in the daemon: passes it what happens, saves its state, and turns its notices into events. Without
+ * rules there is no engine.
+ *
+ * What one step of the engine causes is stored in one transaction with the events of the scan. After a crash the engine
+ * continues from there, so nothing is sent twice and nothing is forgotten.
+ */
 
-import type { AlertView } from "../alerts/alert.ts";
+import type { AlertView, Notice } from "../alerts/alert.ts";
+import type { AlertEngine } from "../alerts/engine.ts";
+import { type Input, inputOfChange, type SampledPeer } from "../alerts/input.ts";
+import type { Lookup } from "../alerts/kinds/kind.ts";
 import type { Rule } from "../alerts/rule.ts";
 import type { Silence } from "../alerts/silences.ts";
+import type { Rows } from "../alerts/state.ts";
+import type { Clock } from "../base/clock.ts";
+import type { ClockStep } from "../base/wall-clock.ts";
+import type { Peer, PublicKey } from "../base/wireguard.ts";
+import type { ScanResult } from "../kernel/devices.ts";
+import type { Change } from "../sessions/change.ts";
+import type { Session } from "../sessions/session.ts";
+import type { AlertRows } from "../store/alert-rows.ts";
+import type { AlertWrite } from "../store/store.ts";
+import { recordOf } from "./alert-record.ts";
+import { ConfiguredPeers, type ConfiguredPeersOptions } from "./configured-peers.ts";
+import type { EngineClass } from "./load-engine.ts";
+import { eventOfNotice, receives } from "./notice-event.ts";
+import { nameOfTarget, type QueuedTarget, TargetStates } from "./target-states.ts";
+
+/** Maximum number of peers whose counters are saved each minute, and with an event; all are saved in turns. */
+const SAMPLES_PER_MINUTE = 200;
+const SAMPLES_PER_EVENT = 8;
+/** Deadlines join the next tick if there is one within this time. */
+const JOIN_MAX_MS = 10_000;
+/** A tick may come a little later than planned. */
+const JOIN_SLACK_MS = 500;
+/** Timers of more than 24 days are not possible. */
+const TIMER_MAX_MS = 86_400_000;
+/** The clocks differ by more than this only if the machine was suspended. */
+const SUSPENDED_MS = 2000;
+/** Scans that are rare, and at which wgmon may look for changes of settings. */
+const WIDE_REASONS: readonly string[] = ["start", "reconcile", "link", "request"];
+
+/** The settings that determine the content of an event, and whether targets receive it. */
+interface AlertSettings {
+  readonly host: string;
+  readonly alerts: readonly Rule[];
+  readonly tickMs: number;
+  readonly targets: readonly { readonly name: string | null }[];
+  readonly peers: ReadonlyMap<
+    PublicKey,
+    { readonly tags: readonly string[]; readonly mute: boolean }
+  >;
+}
+
+export interface LiveAlertsOptions {
+  readonly clock: Clock & { current(atMs: number): number };
+  /** Milliseconds since the boot, including suspension. */
+  readonly bootMs: () => number;
+  readonly store: {
+    readonly alerts: Pick<AlertRows, "loadState" | "loadSteps" | "saveState">;
+    saveAlerts(write: AlertWrite): void;
+  };
+  /** The engine, if `needsEngine`; null: it is loaded when a reload adds rules. */
+  readonly engineClass: EngineClass | null;
+  readonly loadEngine: () => Promise<EngineClass>;
+  readonly lookup: Lookup;
+  readonly devices: ConfiguredPeersOptions["devices"];
+  readonly nameOf: ConfiguredPeersOptions["nameOf"];
+  readonly settings: () => AlertSettings;
+  readonly sessions: Iterable<Session>;
+  readonly targets: () => readonly QueuedTarget[];
+  /** Whether the tick runs, so that the next scan comes soon. */
+  readonly isTicking: () => boolean;
+  /** Stores and sends what the time alone has caused. */
+  readonly report: (write: AlertWrite) => void;
+}
+
+/** Whether the engine is needed: there are rules, or alerts of the previous run that must be resolved. */
+export function needsEngine(rules: readonly Rule[], saved: Rows): boolean {
+  return rules.length > 0 || [...saved.keys()].some((key) => !isKept(key));
+}
+
+/** Rows that are kept without an engine: silences, and the number of the next alert. */
+function isKept(key: string): boolean {
+  return key === "engine" || key.startsWith("silence ");
+}
 
 export class LiveAlerts {
-  current(): readonly AlertView[] {
-    return [];
+  readonly #options: LiveAlertsOptions;
+  readonly #peers: ConfiguredPeers;
+  #engine: AlertEngine | null = null;
+  #targetStates = new TargetStates(new Map());
+  /** Silences while there is no engine. */
+  readonly #idleSilences = new Map<string, Silence>();
+  /** Notices that are not stored yet. */
+  #notices: Notice[] = [];
+  /** Whether the sessions that the tracker restored have to be passed at the next scan. */
+  #needsSessions = false;
+  #cancelTimer = () => {};
+  /** CLOCK_BOOTTIME minus the monotonic clock: changes when the machine is suspended. */
+  #suspendedMs: number;
+  #isStopped = false;
+
+  constructor(options: LiveAlertsOptions) {
+    this.#options = options;
+    const { clock, devices, nameOf, settings, engineClass } = options;
+    this.#peers = new ConfiguredPeers({
+      clock,
+      devices,
+      nameOf,
+      current: (atMs) => clock.current(atMs),
+      tagsOf: (publicKey) => settings().peers.get(publicKey)?.tags ?? [],
+    });
+    this.#suspendedMs = this.#readSuspended();
+    if (engineClass === null) this.#loadSilences(options.store.alerts.loadState());
+    else this.#createEngine(engineClass);
   }
 
+  /** Pending, firing and recovering alerts: firing first, the latest first. */
+  current(): readonly AlertView[] {
+    const alerts = this.#engine?.alerts().filter(({ state }) => state !== "resolved") ?? [];
+    const rank = ({ state }: AlertView) => Number(state === "pending");
+    const atMs = ({ firedAtMs, sinceMs }: AlertView) => firedAtMs ?? sinceMs;
+    return alerts.sort((a, b) => rank(a) - rank(b) || atMs(b) - atMs(a));
+  }
+
+  /** Silences that have not ended, the one that ends first in front. */
   silences(): readonly Silence[] {
-    return [];
+    const { wallMs } = this.#options.clock.now();
+    return [...this.#silences.values()]
+      .filter(({ endMs }) => endMs > wallMs)
+      .sort((a, b) => a.endMs - b.endMs);
   }
 
   rules(): readonly Rule[] {
-    return [];
+    return this.#options.settings().alerts;
   }
 
-  addSilence(silence: Omit<Silence, "id" | "startMs">): Silence {
-    return { ...silence, id: "", startMs: 0 };
+  addSilence(given: Omit<Silence, "id" | "startMs">): Silence {
+    let id: string;
+    do id = crypto.randomUUID().slice(0, 8);
+    while (this.#silences.has(id));
+    const silence = { ...given, id, startMs: this.#options.clock.now().wallMs };
+    if (this.#engine === null) {
+      this.#idleSilences.set(id, silence);
+      this.#saveSilence(id, JSON.stringify(silence));
+    } else {
+      this.#stepAndReport([{ type: "silence", silence }], true);
+    }
+    return silence;
   }
 
-  expireSilence(_id: string): boolean {
-    return false;
+  expireSilence(id: string): boolean {
+    if (!this.silences().some((silence) => silence.id === id)) return false;
+    if (this.#engine === null) {
+      this.#idleSilences.delete(id);
+      this.#saveSilence(id, null);
+    } else {
+      this.#stepAndReport([{ type: "silence-expired", id }], true);
+    }
+    return true;
+  }
+
+  /**
+   * Judges a scan. Returns what is to be stored with its events; null: nothing.
+   *
+   * @param reason why the scan was taken.
+   */
+  onScan(scan: ScanResult, changes: readonly Change[], reason: string): AlertWrite | null {
+    if (this.#engine === null) return null;
+    for (const change of changes) {
+      if (change.type === "device.added" || change.type === "device.removed") {
+        this.#peers.deviceChanged(
+          change.device,
+          change.type === "device.added" && reason !== "start",
+        );
+      }
+    }
+    const isWide = WIDE_REASONS.includes(reason);
+    // The list comes before the changes, which would make peers known, or forgotten, that it adds or removes.
+    const inputs: Input[] = scan.devices.flatMap((each) => this.#peers.ofScan(each, isWide) ?? []);
+    inputs.push(...this.#inputsOf(changes));
+    if (this.#needsSessions) inputs.push(...this.#unknownSessions(changes));
+    for (const { device, changed } of scan.devices) {
+      const peers = changed.map(({ peer }) => this.#sampled(peer));
+      inputs.push({ type: "scan", device: device.name, peers });
+    }
+    for (const device of scan.failed ?? []) inputs.push({ type: "scan-failed", device });
+    return this.#step(inputs, changes.length > 0);
+  }
+
+  /** Judges changes that no scan found. Returns what is to be stored with their events; null: nothing. */
+  onChanges(changes: readonly Change[]): AlertWrite | null {
+    return this.#step(this.#inputsOf(changes), true);
+  }
+
+  /**
+   * Called every few seconds: passes what is found by comparison, and saves the state.
+   *
+   * @param isMinute whether this is the time to save the counters of peers.
+   */
+  saveDue(isMinute: boolean): void {
+    if (this.#engine === null) return;
+    const { clock, settings, targets } = this.#options;
+    const { wallMs } = clock.now();
+    const named = new Set(settings().targets.map(({ name }) => name));
+    const inputs: Input[] = this.#targetStates.changes(targets(), named, wallMs);
+    if (isMinute) {
+      inputs.push(...this.#peers.renamed());
+      for (const { id, endMs } of this.#engine.silences.values()) {
+        if (endMs <= wallMs) inputs.push({ type: "silence-expired", id });
+      }
+    }
+    inputs.unshift(...this.#suspensions(wallMs));
+    if (inputs.length > 0) this.#stepAndReport(inputs);
+    if (isMinute || this.#engine.haveAlertsChanged) this.#save(isMinute ? SAMPLES_PER_MINUTE : 0);
+    this.#retire();
+  }
+
+  /** Applies the rules of the settings, and the names and tags of peers. */
+  reload(): void {
+    const { alerts } = this.#options.settings();
+    this.#peers.setRules(alerts);
+    if (this.#engine === null) {
+      if (alerts.length > 0) void this.#load();
+      return;
+    }
+    this.#keep(this.#engine.setRules(alerts, this.#options.clock.now().wallMs));
+    this.#stepAndReport(this.#peers.renamed(), true);
+    this.#retire();
+  }
+
+  /** Moves the times of the engine. Those in the other rows of the store are already moved. */
+  clockSet(step: ClockStep): void {
+    const engine = this.#engine;
+    if (engine === null) return;
+    this.#targetStates.clockSet(step);
+    // A suspension was before the step.
+    const beforeMs = this.#options.clock.now().wallMs - step.ms;
+    this.#keep(engine.advance(this.#suspensions(beforeMs), beforeMs));
+    this.#stepAndReport([{ type: "clock", step }], true);
+  }
+
+  /** Saves everything. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelTimer();
+    if (this.#engine !== null) this.#save(Infinity);
+  }
+
+  get #silences(): ReadonlyMap<string, Silence> {
+    return this.#engine?.silences ?? this.#idleSilences;
+  }
+
+  async #load(): Promise<void> {
+    const engineClass = await this.#options.loadEngine();
+    // Several reloads may have come.
+    if (this.#engine === null && !this.#isStopped) this.#createEngine(engineClass);
+  }
+
+  #createEngine(engineClass: EngineClass): void {
+    const { clock, store, lookup, settings } = this.#options;
+    const { alerts: rules } = settings();
+    this.#peers.setRules(rules);
+    const saved = store.alerts.loadState();
+    const steps = store.alerts.loadSteps();
+    const engine = new engineClass({ rules, lookup, saved });
+    this.#engine = engine;
+    this.#idleSilences.clear();
+    this.#needsSessions = true;
+    this.#targetStates = new TargetStates(saved);
+    const { nowMs: fromMs } = JSON.parse(saved.get("engine") ?? `{"nowMs":0}`) as { nowMs: number };
+    const { wallMs } = clock.now();
+    // The clock may have been set in the meantime; until then, times are those of the old clock.
+    let atMs = wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
+    if (fromMs > 0)
+      this.#keep(engine.advance({ type: "away", fromMs, reason: "not-running" }, atMs));
+    for (const step of steps) {
+      atMs += step.ms;
+      this.#targetStates.clockSet(step);
+      this.#keep(engine.advance({ type: "clock", step }, atMs));
+    }
+    this.#arm();
+  }
+
+  /** Without rules and alerts, the engine is not needed any more, and its state would be out of date when it is. */
+  #retire(): void {
+    const engine = this.#engine;
+    if (engine === null || this.#options.settings().alerts.length > 0) return;
+    if (engine.alerts().length > 0) return;
+    const rows = new Map(engine.save());
+    for (const key of rows.keys()) if (!isKept(key)) rows.set(key, null);
+    const { nextId } = JSON.parse(rows.get("engine") ?? "{}") as { nextId: number };
+    rows.set("engine", JSON.stringify({ nowMs: 0, nextId }));
+    const all = () => new Map([...rows].filter(([, value]) => value !== null));
+    this.#options.store.alerts.saveState({ rows, all });
+    this.#engine = null;
+    this.#cancelTimer();
+    this.#loadSilences(rows);
+  }
+
+  #loadSilences(rows: Rows): void {
+    for (const [key, value] of rows) {
+      if (!key.startsWith("silence ") || value === null) continue;
+      const silence = JSON.parse(value) as Silence;
+      this.#idleSilences.set(silence.id, silence);
+    }
+  }
+
+  #saveSilence(id: string, value: string | null): void {
+    const all = () =>
+      new Map(
+        [...this.#idleSilences].map(([key, each]) => [`silence ${key}`, JSON.stringify(each)]),
+      );
+    this.#options.store.alerts.saveState({ rows: new Map([[`silence ${id}`, value]]), all });
+  }
+
+  #inputsOf(changes: readonly Change[]): Input[] {
+    const { nameOf, settings } = this.#options;
+    const { peers } = settings();
+    return changes.map((change) => {
+      if (!("peer" in change)) return inputOfChange(change, { name: null, tags: [] });
+      const { publicKey } = change.peer;
+      const name = nameOf(publicKey, change.device);
+      return inputOfChange(change, { name, tags: peers.get(publicKey)?.tags ?? [] });
+    });
+  }
+
+  /** Sessions that the tracker restored, or that it does not report at the start. */
+  #unknownSessions(changes: readonly Change[]): Input[] {
+    this.#needsSessions = false;
+    const reported = new Set(
+      changes.flatMap((change) =>
+        change.type === "peer.connected" ? `${change.device} ${change.peer.publicKey}` : [],
+      ),
+    );
+    const unknown = [...this.#options.sessions].filter(
+      ({ device, peer: { publicKey } }) =>
+        !reported.has(`${device} ${publicKey}`) && !this.#engine!.isConnected(device, publicKey),
+    );
+    return this.#inputsOf(
+      unknown.map(({ device, peer, startedAtMs, rxBytes, txBytes, roams }) => ({
+        type: "peer.connected",
+        atMs: startedAtMs,
+        device,
+        peer,
+        session: { startedAtMs, rxBytes, txBytes, roams },
+        initial: true,
+      })),
+    );
+  }
+
+  /** The peer with its handshake time converted to the present wall clock. */
+  #sampled(peer: Peer): SampledPeer {
+    if (peer.lastHandshakeMs === null) return peer;
+    const lastHandshakeMs = this.#options.clock.current(peer.lastHandshakeMs);
+    return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
+  }
+
+  #readSuspended(): number {
+    return this.#options.bootMs() - this.#options.clock.now().monotonicMs;
+  }
+
+  /** Whether the machine was suspended since the last call. */
+  #suspensions(nowMs: number): Input[] {
+    const before = this.#suspendedMs;
+    this.#suspendedMs = this.#readSuspended();
+    const sleptMs = this.#suspendedMs - before;
+    if (sleptMs < SUSPENDED_MS) return [];
+    return [{ type: "away", fromMs: nowMs - sleptMs, reason: "suspended" }];
+  }
+
+  /** Processes inputs of the same time. @param isStored whether there are events, with which the state is stored. */
+  #step(inputs: readonly Input[], isStored: boolean): AlertWrite | null {
+    const engine = this.#engine;
+    if (engine === null || this.#isStopped) return null;
+    const { wallMs } = this.#options.clock.now();
+    this.#keep(engine.advance([...this.#suspensions(wallMs), ...inputs], wallMs));
+    this.#arm();
+    return isStored || this.#notices.length > 0 ? this.#write(SAMPLES_PER_EVENT) : null;
+  }
+
+  #stepAndReport(inputs: readonly Input[], isStored = false): void {
+    const write = this.#step(inputs, isStored);
+    if (write !== null) this.#options.report(write);
+  }
+
+  #keep(notices: readonly Notice[]): void {
+    for (const notice of notices) this.#notices.push(notice);
+  }
+
+  #save(samplesMax: number): void {
+    if (this.#notices.length > 0) this.#options.report(this.#write(samplesMax));
+    else this.#options.store.saveAlerts(this.#write(samplesMax));
+  }
+
+  /** What changed since the last call. */
+  #write(samplesMax: number): AlertWrite {
+    const engine = this.#engine!;
+    const events: { event: AlertWrite["events"][number]["event"]; targets: string[] }[] = [];
+    const notices = this.#notices.splice(0).map((notice) => {
+      const { type, atMs, rule, dryRun, sentence, suppressedBy, alerts } = notice;
+      const alertIds = alerts.map(({ id }) => id);
+      const isSent = suppressedBy === null && !dryRun;
+      const receivers = isSent ? this.#receiversOf(notice) : [];
+      const targets = receivers.map(({ state }) => state.label);
+      const rest = { type, atMs, rule, dryRun, sentence, suppressedBy, alertIds, targets };
+      if (!isSent) return { ...rest, event: null };
+      const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+      const event = eventOfNotice(notice, { id, host: this.#options.settings().host });
+      events.push({ event, targets: receivers.map(({ key }) => key) });
+      return { ...rest, event: events.length - 1 };
+    });
+    return {
+      state: { rows: engine.takeChanges({ samplesMax }), all: () => engine.save() },
+      alerts: engine.takeAlerts().map(recordOf),
+      events,
+      notices,
+    };
+  }
+
+  #receiversOf(notice: Notice): QueuedTarget[] {
+    const { settings, targets } = this.#options;
+    const { peers, targets: inSettings } = settings();
+    const named = new Set(inSettings.map(({ name }) => name));
+    const isMute = (publicKey: string) => peers.get(publicKey as PublicKey)?.mute === true;
+    return targets().filter((target) => {
+      if (target.state.isStopped) return false;
+      const { accepts } = target;
+      const key = nameOfTarget(target, named);
+      return receives(notice, { key, accepts: (event) => accepts.call(target, event) }, isMute);
+    });
+  }
+
+  /** Plans the next deadline. */
+  #arm(): void {
+    this.#cancelTimer();
+    const dueMs = this.#engine?.nextDeadlineMs ?? null;
+    if (dueMs === null || this.#isStopped) return;
+    const { clock, settings, isTicking } = this.#options;
+    const { wallMs } = clock.now();
+    const joinMs = isTicking() ? Math.min(settings().tickMs, JOIN_MAX_MS) + JOIN_SLACK_MS : 0;
+    const delayMs = Math.min(Math.max(1, dueMs - wallMs) + joinMs, TIMER_MAX_MS);
+    this.#cancelTimer = clock.after(delayMs, () => {
+      if (dueMs <= clock.now().wallMs) this.#stepAndReport([{ type: "tick" }]);
+      else this.#arm();
+    });
   }
 }

@@ -81,6 +81,11 @@ export class ScanLoop {
     return this.#errors;
   }
 
+  /** Whether the tick runs. */
+  get isTicking(): boolean {
+    return this.#lastTickMs !== -Infinity;
+  }
+
   /** Processes the scan that was taken when the inputs were opened. */
   start(first: ScanResult): void {
     this.#process(first, "start", "list");

@@ -2,6 +2,7 @@
 
 import type { AlertView, Notice, Suppression } from "../alerts/alert.ts";
 import type { Rows } from "../alerts/state.ts";
+import type { ClockStep } from "../base/wall-clock.ts";
 import type { Database, Value } from "./database.ts";
 
 /** An alert that fired, now or in the past. */
@@ -60,6 +61,9 @@ export interface StateChanges {
   readonly all: () => Rows;
 }
 
+/** The rows with steps of the clock. No row of the engine's state has such a key. */
+const STEP = "clock-step";
+const IS_STEP = `(key >= '${STEP} ' AND key < '${STEP}!')`;
 /** The conditions of `firing`, as in the index. */
 const FIRING = "(resolved_at_ms IS NULL AND resolves = 1)";
 /** Deleted rows per step of retention. */
@@ -104,17 +108,34 @@ export class AlertRows {
     this.#wasInMemory = database.isInMemory;
   }
 
-  /** The rows of the engine's state, steps of the clock that it does not know yet included. */
+  /** The rows of the engine's state. */
   loadState(): Rows {
     const rows = this.#database.all<{ key: string; value: string }>(
-      "SELECT key, value FROM $.alert_state",
+      `SELECT key, value FROM $.alert_state WHERE NOT ${IS_STEP}`,
     );
     return new Map(rows.map(({ key, value }) => [key, value]));
   }
 
+  /** The steps of the clock since the state was written, in their order. */
+  loadSteps(): ClockStep[] {
+    return this.#database
+      .all<{ value: string }>(`SELECT value FROM $.alert_state WHERE ${IS_STEP} ORDER BY key`)
+      .map(({ value }) => JSON.parse(value) as ClockStep);
+  }
+
+  /** Notes a step of the clock, if there is a state; the caller's transaction writes it. */
+  putStep(step: ClockStep): void {
+    this.#database.run(
+      `INSERT INTO $.alert_state (key, value)
+         SELECT '${STEP} ' || printf('%06d', (SELECT count(*) FROM $.alert_state WHERE ${IS_STEP})), ?
+         WHERE EXISTS (SELECT 1 FROM $.alert_state)`,
+      JSON.stringify(step),
+    );
+  }
+
   /** Writes changed rows of the state. */
-  saveState(changes: StateChanges, durability: "now" | "soon"): void {
-    this.#database.write(durability, () => this.putState(changes));
+  saveState(changes: StateChanges): void {
+    this.#database.write("now", () => this.putState(changes));
   }
 
   /**
@@ -125,7 +146,8 @@ export class AlertRows {
     const { isInMemory } = this.#database;
     const hasMoved = isInMemory !== this.#wasInMemory;
     this.#wasInMemory = isInMemory;
-    if (hasMoved) this.#database.run("DELETE FROM $.alert_state");
+    // The engine knows the steps of the clock by now.
+    this.#database.run(`DELETE FROM $.alert_state${hasMoved ? "" : ` WHERE ${IS_STEP}`}`);
     for (const [key, value] of hasMoved ? all() : rows) {
       if (value === null) this.#database.run("DELETE FROM $.alert_state WHERE key = ?", key);
       else {

@@ -8,7 +8,7 @@ import type { Database as Sqlite } from "bun:sqlite";
 import { slotTables } from "./ranges.ts";
 
 /**
- * Copies the rows to memory: open sessions, waiting events, and the latest event.
+ * Copies the rows to memory: open sessions, waiting events, the latest event and the latest notice.
  *
  * @throws SQLiteError if the file cannot be read. Then nothing is copied.
  */
@@ -28,17 +28,25 @@ export function copyToMemory(sqlite: Sqlite): void {
         `INSERT INTO main.events SELECT * FROM disk.events WHERE seq IN (SELECT seq FROM disk.outbox)
            OR seq = (SELECT max(seq) FROM disk.events)`,
       );
+      // Notices continue after the latest one.
+      sqlite.run(
+        `INSERT INTO main.alert_notices SELECT * FROM disk.alert_notices
+           WHERE seq = (SELECT max(seq) FROM disk.alert_notices)`,
+      );
     })
     .deferred();
 }
 
-/** Lets the events in memory start after each sequence number in the file, which may become readable again. */
+/** Lets the events and notices in memory start after each sequence number in the file, which may become readable again. */
 export function skipSequence(sqlite: Sqlite, wallMs: number): void {
-  sqlite.run(
-    `INSERT INTO main.sqlite_sequence SELECT 'events', 0
-       WHERE NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = 'events')`,
-  );
-  sqlite.run("UPDATE main.sqlite_sequence SET seq = max(seq, ?) WHERE name = 'events'", [wallMs]);
+  for (const table of ["events", "alert_notices"]) {
+    sqlite.run(
+      `INSERT INTO main.sqlite_sequence SELECT ?, 0
+         WHERE NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = ?)`,
+      [table, table],
+    );
+  }
+  sqlite.run("UPDATE main.sqlite_sequence SET seq = max(seq, ?)", [wallMs]);
 }
 
 interface MoveOptions {
@@ -62,6 +70,10 @@ export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOption
     "dead_letters",
     "outbox",
     "traffic_peers",
+    "alerts",
+    "alert_notices",
+    "noticed_alerts",
+    "alert_state",
   ];
   // Messages that an external tool deleted from the file meanwhile must not be restored. From a new file, none was
   // deleted.
@@ -72,6 +84,8 @@ export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOption
     );
   }
   sqlite.run("DELETE FROM disk.devices");
+  // In memory, the state of the alerts is complete, or it was never written: see AlertRows.putState.
+  sqlite.run("DELETE FROM disk.alert_state WHERE EXISTS (SELECT 1 FROM main.alert_state)");
   // In memory, these sessions may have ended, or have another start time because the clock was set.
   if (wasCopied) sqlite.run("DELETE FROM disk.sessions WHERE ended_at_ms IS NULL");
   sqlite.run(

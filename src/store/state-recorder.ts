@@ -10,7 +10,7 @@ import type { Change } from "../sessions/change.ts";
 import { type RestoredState, saved, type SavedSession, type Session } from "../sessions/session.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Retention } from "./retention.ts";
-import type { Store } from "./store.ts";
+import type { AlertWrite, Store } from "./store.ts";
 import type { EndedSession } from "./stored-sessions.ts";
 
 /** Maximum number of sessions saved in one step; more would delay packets. */
@@ -63,12 +63,14 @@ export class StateRecorder {
    * Stores the changes of a scan. Called before they are reported.
    *
    * @param devices all existing devices; null: unchanged.
-   * @returns the sequence numbers of the events.
+   * @param alerts what the scan means for alerts; null: nothing.
+   * @returns the sequence numbers of the events, and of those about alerts.
    */
   record(
     reported: readonly ReportedEvent[],
     tracker: Tracker,
     devices: readonly Device[] | null,
+    alerts: AlertWrite | null = null,
   ): number[] {
     const changes = reported.map(({ change }) => change);
     const sessions = changes.flatMap((change) =>
@@ -78,7 +80,7 @@ export class StateRecorder {
     );
     const ended = changes.flatMap((change) => endedSession(change) ?? []);
     return this.#store.record(
-      { events: reported, sessions: this.#unsaved(sessions), ended, devices },
+      { events: reported, sessions: this.#unsaved(sessions), ended, devices, alerts },
       this.#clock.now().wallMs,
     );
   }

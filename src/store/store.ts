@@ -30,10 +30,13 @@ export interface ScanWrite {
   readonly alerts?: AlertWrite | null;
 }
 
+/** What a step of the alert engine changed. */
 export interface AlertWrite {
   readonly state: StateChanges;
   /** The alerts that changed. */
   readonly alerts: readonly AlertRecord[];
+  /** The events of the notices that are sent. */
+  readonly events: ScanWrite["events"];
   readonly notices: readonly (Omit<NewNotice, "eventSeq"> & {
     /** The index of its event in `events`; null: it is not sent. */
     readonly event: number | null;
@@ -93,21 +96,26 @@ export class Store implements Disposable {
   /**
    * Writes the changes of a scan in one transaction. Once this returns they survive a power failure.
    *
-   * @returns the sequence numbers of the events.
+   * @returns the sequence numbers of the events, and of those about alerts.
    */
-  record({ events, sessions, ended, devices, alerts }: ScanWrite, nowMs: number): number[] {
+  record({ events, sessions, ended, devices, alerts = null }: ScanWrite, nowMs: number): number[] {
     return this.#database.write("now", () => {
       for (const session of sessions) this.sessions.put(session);
       for (const session of ended) this.sessions.end(session);
       if (devices !== null) this.sessions.putDevices(devices);
-      const seqs = events.map(({ event, targets }) => {
+      const seqs = [...events, ...(alerts?.events ?? [])].map(({ event, targets }) => {
         const seq = this.events.add(event);
         for (const target of targets) this.outbox.add(target, seq, nowMs);
         return seq;
       });
-      if (alerts) this.#putAlerts(alerts, seqs);
+      if (alerts !== null) this.#putAlerts(alerts, seqs.slice(events.length));
       return seqs;
     });
+  }
+
+  /** Writes the state of the alerts, without notices. It survives the end of the process. */
+  saveAlerts(write: AlertWrite): void {
+    this.#database.write("soon", () => this.#putAlerts(write, []));
   }
 
   /** The state of the clock when it was last saved; null if it never was. */
@@ -163,6 +171,8 @@ export class Store implements Disposable {
         from,
         toMs,
       );
+    // The times in the engine's state are JSON, so the engine moves them.
+    this.alerts.putStep(step);
     move("outbox", "added_at_ms", fromMs);
     // 0 is not a time: it means that the next attempt is due at once.
     move("targets", "next_at_ms", Math.max(1, fromMs));
@@ -170,6 +180,11 @@ export class Store implements Disposable {
     if (unsureFromMs === null) return;
     move("events", "at_ms", unsureFromMs);
     move("dead_letters", "at_ms", unsureFromMs);
+    // Those of alerts that fire are replaced by the engine's.
+    for (const column of ["since_ms", "fired_at_ms", "resolved_at_ms"]) {
+      move("alerts", column, unsureFromMs);
+    }
+    move("alert_notices", "at_ms", unsureFromMs);
     this.sessions.moveEnded(step, unsureFromMs);
     this.traffic.move(step, unsureFromMs);
     this.totals.table.move(step, unsureFromMs);

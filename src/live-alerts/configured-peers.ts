@@ -1,0 +1,191 @@
+/**
+ * Finds peers that were added, removed, renamed, or whose settings changed, for the alert engine. A scan reports only
+ * peers whose handshake, endpoint or counters changed. Other peers are in the complete list of a device, which is a dump
+ * of its own and takes as long as the first scan. So it is read at the first scan of a device, when the number of its
+ * peers changed, and, if a rule is about settings, at some of the scans that a timer or a link change causes.
+ */
+
+import type { ConfiguredPeer, Input } from "../alerts/input.ts";
+import type { Rule } from "../alerts/rule.ts";
+import type { Clock } from "../base/clock.ts";
+import { isUnreadable } from "../base/errors.ts";
+import type { DeviceScan, Peer, PublicKey } from "../base/wireguard.ts";
+
+/**
+ * The peers of a device are configured after it is created, in several steps. A list is used when the device has existed
+ * for this long; an empty list when it has been empty for this long.
+ */
+const SETTLE_MS = 5000;
+/** Lists that are read again, because a rule is about settings, use at most this share of the time. */
+const SHARE_MAX = 1 / 1000;
+
+export interface ConfiguredPeersOptions {
+  readonly clock: Clock;
+  readonly devices: {
+    count(device: string): number;
+    /** @throws SystemError, ParseError */
+    peers(device: string): readonly Peer[];
+  };
+  /** Converts a time of the kernel to the present wall clock. */
+  readonly current: (atMs: number) => number;
+  readonly nameOf: (publicKey: PublicKey, device: string) => string | null;
+  readonly tagsOf: (publicKey: PublicKey) => readonly string[];
+}
+
+type PeersInput = Extract<Input, { type: "peers" }>;
+
+/** What is known of one device. */
+interface Known {
+  readonly peers: Map<string, ConfiguredPeer>;
+  /** When the next list may be read only because settings may have changed. */
+  nextMs: number;
+}
+
+export class ConfiguredPeers {
+  readonly #options: ConfiguredPeersOptions;
+  readonly #known = new Map<string, Known>();
+  /** Devices whose list is not to be used before this monotonic time. */
+  readonly #settlesMs = new Map<string, number>();
+  #hasSettingsRule = false;
+
+  constructor(options: ConfiguredPeersOptions) {
+    this.#options = options;
+  }
+
+  setRules(rules: readonly Rule[]): void {
+    this.#hasSettingsRule = rules.some(({ kind }) => kind === "changed");
+  }
+
+  /** A device appeared, or was removed. */
+  deviceChanged(device: string, isPresent: boolean): void {
+    this.#known.delete(device);
+    if (isPresent) this.#settlesMs.set(device, this.#nowMs + SETTLE_MS);
+    else this.#settlesMs.delete(device);
+  }
+
+  /** Returns the peers of a scanned device that differ. @param isWide whether a timer or a link change caused the scan. */
+  ofScan({ device: { name }, changed, removed }: DeviceScan, isWide: boolean): PeersInput | null {
+    const known = this.#known.get(name);
+    if (known === undefined) return this.#first(name);
+    for (const publicKey of removed) known.peers.delete(publicKey);
+    const differing = this.#differing(
+      known,
+      name,
+      changed.map(({ peer }) => peer),
+    );
+    const { count } = this.#options.devices;
+    const isDue = isWide && this.#hasSettingsRule && this.#nowMs >= known.nextMs;
+    if (isDue || count.call(this.#options.devices, name) !== known.peers.size) {
+      const listed = this.#read(name);
+      if (listed !== null) {
+        known.nextMs = listed.nextMs;
+        const present = new Set<string>(listed.peers.map(({ publicKey }) => publicKey));
+        const gone = [...known.peers.keys()].filter((key) => !present.has(key));
+        for (const key of gone) known.peers.delete(key);
+        differing.push(...this.#differing(known, name, listed.peers));
+        return inputOf(name, differing, [...removed, ...gone]);
+      }
+    }
+    return inputOf(name, differing, removed);
+  }
+
+  /** Returns the peers that have another name, or other tags, than before. */
+  renamed(): PeersInput[] {
+    return Array.from(this.#known, ([device, { peers }]) => {
+      const renamed: ConfiguredPeer[] = [];
+      for (const [publicKey, before] of peers) {
+        const named = this.#named(publicKey as PublicKey, device);
+        if (isSameName(before, named)) continue;
+        const peer = { ...before, ...named };
+        peers.set(publicKey, peer);
+        renamed.push(peer);
+      }
+      return inputOf(device, renamed, []);
+    }).filter((input) => input !== null);
+  }
+
+  /** The complete list at the first scan of a device. */
+  #first(device: string): PeersInput | null {
+    const settlesMs = this.#settlesMs.get(device);
+    if (settlesMs !== undefined && this.#nowMs < settlesMs) return null;
+    const listed = this.#read(device);
+    if (listed === null) return null;
+    if (listed.peers.length === 0 && settlesMs === undefined) {
+      this.#settlesMs.set(device, this.#nowMs + SETTLE_MS);
+      return null;
+    }
+    this.#settlesMs.delete(device);
+    const known: Known = { peers: new Map(), nextMs: listed.nextMs };
+    this.#known.set(device, known);
+    const peers = this.#differing(known, device, listed.peers);
+    return { type: "peers", device, peers, removed: [], complete: true };
+  }
+
+  /** Returns null if the device cannot be read now. */
+  #read(device: string): { readonly peers: readonly Peer[]; readonly nextMs: number } | null {
+    const startMs = this.#nowMs;
+    try {
+      const peers = this.#options.devices.peers(device);
+      const tookMs = this.#nowMs - startMs;
+      return { peers, nextMs: this.#nowMs + tookMs / SHARE_MAX };
+    } catch (error) {
+      // The scan of the device reports its problem.
+      if (!isUnreadable(error)) throw error;
+      return null;
+    }
+  }
+
+  /** Returns the peers that differ from what is known, and remembers them. */
+  #differing({ peers: known }: Known, device: string, peers: readonly Peer[]): ConfiguredPeer[] {
+    const differing: ConfiguredPeer[] = [];
+    for (const peer of peers) {
+      const { publicKey, allowedIps, persistentKeepaliveSeconds } = peer;
+      const before = known.get(publicKey);
+      if (before !== undefined && isSameSettings(before, peer)) continue;
+      const lastHandshakeMs =
+        peer.lastHandshakeMs === null ? null : this.#options.current(peer.lastHandshakeMs);
+      const named = this.#named(publicKey, device);
+      const rest = { publicKey, allowedIps, persistentKeepaliveSeconds, lastHandshakeMs };
+      const configured = { ...rest, ...named };
+      known.set(publicKey, configured);
+      differing.push(configured);
+    }
+    return differing;
+  }
+
+  #named(publicKey: PublicKey, device: string) {
+    const { nameOf, tagsOf } = this.#options;
+    return { name: nameOf(publicKey, device), tags: tagsOf(publicKey) };
+  }
+
+  get #nowMs(): number {
+    return this.#options.clock.now().monotonicMs;
+  }
+}
+
+function inputOf(
+  device: string,
+  peers: readonly ConfiguredPeer[],
+  removed: readonly string[],
+): PeersInput | null {
+  if (peers.length + removed.length === 0) return null;
+  return { type: "peers", device, peers, removed, complete: false };
+}
+
+function isSameSettings(before: ConfiguredPeer, peer: Peer): boolean {
+  return (
+    before.persistentKeepaliveSeconds === peer.persistentKeepaliveSeconds &&
+    areEqual(before.allowedIps, peer.allowedIps)
+  );
+}
+
+function isSameName(
+  before: ConfiguredPeer,
+  { name, tags }: Pick<ConfiguredPeer, "name" | "tags">,
+): boolean {
+  return before.name === name && (before.tags === tags || areEqual(before.tags, tags));
+}
+
+function areEqual(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((each, index) => each === b[index]);
+}
