@@ -1,7 +1,7 @@
 /** `wgmon silence`: lists, adds and ends silences, which hold the messages of alerts back. */
 
-import { parseMatcher } from "../alerts/silences.ts";
 import { matcherOf } from "../alerts/selectors.ts";
+import { parseMatcher } from "../alerts/silences.ts";
 import { ConfigError, NotFound, SystemError } from "../base/errors.ts";
 import { formatList, noSuch, quoteSafely } from "../base/redact.ts";
 import { counted, shortName } from "../base/text.ts";
@@ -11,7 +11,7 @@ import { helpHint } from "../config/config.ts";
 import type { AlertApiView, NewSilenceView, SilenceView } from "../http/alert-schemas.ts";
 import type { DeviceView } from "../http/schemas.ts";
 import { type ApiReader, type DaemonClient, DaemonNotRunning, NotFoundResponse } from "./client.ts";
-import { listPeers, type Page, pagesOf, PAGE_SIZE, timeOf } from "./history-query.ts";
+import { listPeers, type Page, PAGE_SIZE, pagesOf, timeOf } from "./history-query.ts";
 import { type Column, json, localTime, type Output, tableOf } from "./text.ts";
 
 interface Options extends Output {
@@ -68,7 +68,9 @@ export async function addSilence(
   for (const warning of await mismatches(daemon, matchers)) warn(warning);
   const held = await heldBy(daemon, silence);
   const now = held === 0 ? "" : `; it holds back ${counted(held, "alert")} now`;
-  print(visible(`${silence.id}: ${matchersText(silence)} until ${localTime(silence.endsAt)}${now}`));
+  print(
+    visible(`${silence.id}: ${matchersText(silence)} until ${localTime(silence.endsAt)}${now}`),
+  );
   print(`\nwgmon silence expire ${silence.id} ends it earlier\n`);
 }
 
@@ -94,7 +96,11 @@ export async function expireSilence(
       "wgmon silence list prints the silences that have not ended.",
     );
   }
-  print(request.json ? `${json(silence)}\n` : `${visible(matchersText(silence))} is not silenced any more\n`);
+  print(
+    request.json
+      ? `${json(silence)}\n`
+      : `${visible(matchersText(silence))} is not silenced any more\n`,
+  );
 }
 
 /** Only the running wgmon can change silences, because it holds them in memory. */

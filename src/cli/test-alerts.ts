@@ -110,7 +110,8 @@ function jsonOf({ notice, targets }: Tested): string {
     sentence: alert.sentence,
   }));
   const at = new Date(atMs).toISOString();
-  const heldBack = suppressedBy === null ? null : { type: suppressedBy.type, sentence: reasonOf(suppressedBy) };
+  const heldBack =
+    suppressedBy === null ? null : { type: suppressedBy.type, sentence: reasonOf(suppressedBy) };
   const head = { at, type, rule, kind, severity, device, sentence, heldBack, dryRun, targets };
   return `${json({ ...head, alerts })}\n`;
 }

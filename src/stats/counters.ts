@@ -53,12 +53,6 @@ export class Metrics {
   readonly events = new LabeledCounter<readonly [type: string]>(
     ...EVENT_TYPES.map((type) => [type] as const),
   );
-  /** Notices about alerts by type (firing, reminder, resolved) and result (sent, held-back). */
-  readonly notices = new LabeledCounter<readonly [type: string, result: string]>(
-    ...["firing", "reminder", "resolved"].flatMap((type) =>
-      ["sent", "held-back"].map((result) => [type, result] as const),
-    ),
-  );
   /** Scans by reason. */
   readonly scans = new LabeledCounter<readonly [reason: string]>();
   /** Errors of scans. */
