@@ -184,6 +184,7 @@ async function startHttp(
     loadPage,
     source: new DaemonReadModel(version, app.stages),
     actions: makePageActions(app.stages),
+    alertActions: app.stages.alerts,
     settings: () => app.settings,
     reload: () => reloader.reload(),
     ...options,

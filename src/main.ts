@@ -51,11 +51,9 @@ function absolute(path: string): string {
 // Handled before the command line is parsed, because parsing would refuse one that is still being typed.
 if (process.argv[2] === "__complete") {
   const { complete } = await import("./cli/completion.ts");
-  print(
-    complete(process.argv.slice(3))
-      .map((line) => `${line}\n`)
-      .join(""),
-  );
+  const { withNames } = await import("./cli/completion-names.ts");
+  const lines = await withNames(complete(process.argv.slice(3)), process.env);
+  print(lines.map((line) => `${line}\n`).join(""));
   process.exit();
 }
 

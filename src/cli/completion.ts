@@ -3,10 +3,11 @@
  * scripts. The candidates come from the tables of settings and commands.
  */
 
+import { MATCHER_FIELDS } from "../alerts/silences.ts";
 import { SystemError } from "../base/errors.ts";
 import { findFlag, isCommand, splitArguments } from "../config/argv.ts";
 import type { Shell } from "../config/command-requests.ts";
-import { COMMAND_NAMES, type CommandName, commandOf } from "../config/commands-table.ts";
+import { COMMAND_NAMES, type CommandName, commandOf, operandOf } from "../config/commands-table.ts";
 import { type Setting, SETTING_NAMES, settingOf } from "../config/settings-table.ts";
 import { listFolder } from "../platform/files.ts";
 import bash from "./completion/wgmon.bash" with { type: "text" };
@@ -26,6 +27,8 @@ export function completion(shell: Shell): string {
  * - `status<TAB>print which peers are connected, ...`: a candidate and, if it has one, its description. For the word
  *   `--monitor=`, the candidates are `--monitor=auto` and so on.
  * - `:file`, `:folder`: the shell completes the word, or the part after its `=`, as a path. It is the only line.
+ * - `:rule`, `:alert`, `:silence`: names that only the running wgmon knows, and after a tab the text before them.
+ *   completion-names.ts replaces the line, so the shells do not see it.
  *
  * @param words the words of the command line after `wgmon`. The last one is being completed, and may be empty.
  */
@@ -34,7 +37,10 @@ export function complete(words: readonly string[]): string[] {
   const current = words.at(-1) ?? "";
   const [prefix, name] = /^--?(\w[^=]*)=/.exec(current) ?? [];
   if (name !== undefined) {
-    return valuesOf(name).map((value) => (value.startsWith(":") ? value : `${prefix}${value}`));
+    return valuesOf(name).map((value) => {
+      if (value === ":rule") return `${value}\t${prefix}`;
+      return value.startsWith(":") ? value : `${prefix}${value}`;
+    });
   }
   const { flags, positionals } = splitArguments(previous);
   const lastFlag = /^--?\w/.test(previous.at(-1) ?? "") ? flags.at(-1) : undefined;
@@ -46,8 +52,26 @@ export function complete(words: readonly string[]): string[] {
   let candidates: readonly string[] = [];
   if (command === undefined)
     candidates = COMMAND_NAMES.map((each) => `${each}\t${commandOf(each).summary}`);
-  else if (rest.length === 0) candidates = commandOf(command).subcommands;
+  else if (rest.length === 0) candidates = wordsAfter(command);
+  else candidates = wordsAfterSubcommand(command, rest);
   return current.startsWith("-") || candidates.length === 0 ? flagsFor(command) : [...candidates];
+}
+
+/** The subcommands, or the operand of the command itself. */
+function wordsAfter(command: CommandName): readonly string[] {
+  const { subcommands, argument } = commandOf(command);
+  return argument?.suggests === undefined ? subcommands : [`:${argument.suggests}`];
+}
+
+function wordsAfterSubcommand(
+  command: CommandName,
+  [subcommand, ...rest]: readonly string[],
+): readonly string[] {
+  const operand = operandOf(command, subcommand!);
+  const isWanted = operand !== undefined && (rest.length === 0 || operand.isRepeated === true);
+  if (!isWanted) return [];
+  if (operand.placeholder === "MATCHER") return MATCHER_FIELDS.map((field) => `${field}=`);
+  return operand.suggests === undefined ? [] : [`:${operand.suggests}`];
 }
 
 function takesValue(flag: string): boolean {
@@ -59,6 +83,7 @@ function valuesOf(flag: string): string[] {
   switch (suggests) {
     case "file":
     case "folder":
+    case "rule":
       return [`:${suggests}`];
     case "interface":
       return interfaces();

@@ -20,6 +20,17 @@ const COMMENT_MAX = 500;
 
 const KINDS = Object.keys(RULE_DEFAULTS) as RuleKind[];
 
+export const RuleSchema = T.Object(
+  {
+    name: T.String(),
+    kind: oneOf(KINDS),
+    severity: oneOf(SEVERITIES),
+    targets: T.Array(T.String(), { description: "empty: all targets that accept its events" }),
+    dryRun: T.Boolean({ description: "its messages are only recorded" }),
+  },
+  { $id: "Rule", ...closed },
+);
+
 const SuppressionSchema = T.Object(
   {
     type: oneOf(
@@ -153,6 +164,7 @@ export const SilenceBody = T.Object(
 export type AlertApiView = Static<typeof AlertSchema>;
 export type AlertDetailView = Static<typeof AlertDetailSchema>;
 export type NoticeApiView = Static<typeof NoticeSchema>;
+export type RuleView = Static<typeof RuleSchema>;
 export type SilenceView = Static<typeof SilenceSchema>;
 export type NewSilenceView = Static<typeof SilenceBody>;
 export type SuppressionView = Static<typeof SuppressionSchema>;

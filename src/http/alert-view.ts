@@ -1,6 +1,7 @@
 /** Alerts and silences as the HTTP API returns them, and the lists of them. Pure. */
 
 import { type AlertState, type AlertView, deviceOf, type Suppression } from "../alerts/alert.ts";
+import type { Rule } from "../alerts/rule.ts";
 import { parseMatcher, type Silence, type SilenceMatcher } from "../alerts/silences.ts";
 import { reasonOf } from "../alerts/suppression-text.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
@@ -13,6 +14,7 @@ import type {
   AlertDetailView,
   NewSilenceView,
   NoticeApiView,
+  RuleView,
   SilenceView,
   SuppressionView,
 } from "./alert-schemas.ts";
@@ -34,6 +36,10 @@ export interface AlertFilter extends Omit<AlertQuery, "before" | "limit" | "stat
 export interface AlertPage {
   readonly items: AlertApiView[];
   readonly next: string | null;
+}
+
+export function viewRule({ name, kind, severity, targets, dryRun }: Rule): RuleView {
+  return { name, kind, severity, targets: [...targets], dryRun };
 }
 
 /** The alerts that fire or are pending, then those that are over, the latest first. */
@@ -166,7 +172,7 @@ function matches(alert: AlertView, filter: AlertFilter): boolean {
 /** The stored alerts except those that are in the list of current ones. */
 function pastAlerts(
   { store }: ReadModel,
-  { state: _, ...filter }: AlertFilter,
+  filter: AlertFilter,
   {
     before,
     limit,

@@ -15,8 +15,14 @@ import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { DAY_MS } from "../store/ranges.ts";
 import { downloadSlots } from "./active-requests.ts";
 import type { AlertActions } from "./alert-model.ts";
-import { AlertDetailSchema, AlertSchema, SilenceBody, SilenceSchema } from "./alert-schemas.ts";
-import { listAlerts, parseSilence, viewAlertDetail, viewSilence } from "./alert-view.ts";
+import {
+  AlertDetailSchema,
+  AlertSchema,
+  RuleSchema,
+  SilenceBody,
+  SilenceSchema,
+} from "./alert-schemas.ts";
+import { listAlerts, parseSilence, viewAlertDetail, viewRule, viewSilence } from "./alert-view.ts";
 import { downloadResponse, downloads, eventChunks, sessionChunks } from "./download.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
@@ -534,6 +540,10 @@ function makeRoutes(
       detail: {
         summary: "one alert, with the messages about it: sent to whom, or held back and why",
       },
+    })
+    .get("/rules", () => ({ items: source.alerts.rules().map(viewRule) }), {
+      response: { 200: T.Object({ items: T.Array(RuleSchema) }, closed), ...failures },
+      detail: { summary: "the rules of alerts, in the order of the settings" },
     })
     .get("/silences", () => ({ items: source.alerts.silences().map(viewSilence) }), {
       response: { 200: T.Object({ items: T.Array(SilenceSchema) }, closed), ...failures },

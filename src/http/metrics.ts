@@ -11,7 +11,7 @@
 import { isUnreadable } from "../base/errors.ts";
 import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
-import type { Histogram } from "../stats/counters.ts";
+import { type Histogram, LabeledCounter } from "../stats/counters.ts";
 import type { ReadModel } from "./read-model.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
@@ -247,6 +247,7 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
 }
 
 const alertStates = ["pending", "firing", "suppressed"] as const;
+const noticeTypes = ["firing", "reminder", "resolved"] as const;
 
 /** Every rule has all its series, also those with the value 0, so that Prometheus sees each alert begin. */
 function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<string> {
@@ -262,9 +263,20 @@ function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<s
       yield `wgmon_alerts{rule="${escaped(name)}",severity="${severity}",state="${state}"} ${counts.get(`${name}\n${state}`) ?? 0}\n`;
     }
   }
-  yield head("wgmon_alert_notices_total", "counter", "Messages about alerts, by rule and type.");
-  for (const { labels, count } of counters.notices.entries()) {
-    yield `wgmon_alert_notices_total{rule="${escaped(labels[0])}",type="${labels[1]}"} ${count}\n`;
+  yield head(
+    "wgmon_alert_notices_total",
+    "counter",
+    "Messages about alerts, by rule, type and result: sent, held-back or dry-run.",
+  );
+  const known = alerts
+    .rules()
+    .flatMap(({ name }) => noticeTypes.map((type) => [name, type] as const));
+  const sent = new LabeledCounter<readonly [string, string, string]>(
+    ...known.map(([name, type]) => [name, type, "sent"] as const),
+  );
+  for (const { labels, count } of counters.notices.entries()) sent.add(labels, count);
+  for (const { labels, count } of sent.entries()) {
+    yield `wgmon_alert_notices_total{rule="${escaped(labels[0])}",type="${labels[1]}",result="${labels[2]}"} ${count}\n`;
   }
   yield head("wgmon_silences", "gauge", "Silences that have not ended.");
   yield `wgmon_silences ${alerts.silences().length}\n`;

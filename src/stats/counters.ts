@@ -53,6 +53,8 @@ export class Metrics {
   readonly events = new LabeledCounter<readonly [type: string]>(
     ...EVENT_TYPES.map((type) => [type] as const),
   );
+  /** Notices about alerts by rule, type (firing, reminder, resolved) and result (sent, held-back, dry-run). */
+  readonly notices = new LabeledCounter<readonly [rule: string, type: string, result: string]>();
   /** Scans by reason. */
   readonly scans = new LabeledCounter<readonly [reason: string]>();
   /** Errors of scans. */
@@ -70,8 +72,6 @@ export class Metrics {
   isFlooded = false;
   /** Delivery attempts by target and result. */
   readonly attempts = new LabeledCounter<readonly [target: string, result: string]>();
-  /** Messages about alerts by rule and type: firing, reminder, resolved; suppressed and dry-run ones are not sent. */
-  readonly notices = new LabeledCounter<readonly [rule: string, type: string]>();
   /** Durations of ended sessions. */
   readonly sessionSeconds = new Histogram(
     10,
