@@ -9,6 +9,7 @@ import {
   usage,
   usagesOf,
 } from "../src/cli/help.ts";
+import { KINDS } from "../src/config/alert-keys.ts";
 import {
   COMMAND_NAMES,
   COMMAND_SECTIONS,
@@ -73,7 +74,7 @@ ${Object.entries(SETTING_SECTIONS)
 .SS "Other flags"
 ${item("-V, --version, --licenses", "print the versions of wgmon and its components, and their licences")}
 .SH SETTINGS FILE
-TOML. Beside the keys above it can name peers, and describe targets one by one:
+TOML. Beside the keys above it can name peers, and have targets and alerts, each in a table:
 .PP
 .nf
 .RS
@@ -86,10 +87,18 @@ name = "ops"
 url = "https://hooks.example.net/wgmon"
 peers = ["alice"]
 events = ["peer.disconnected"]
+
+[[alert]]
+name = "office-down"
+kind = "down"
+peers = ["office"]
+for = "2m"
 .RE
 .fi
 .PP
 ${text(`A target has ${formatList(ADDRESSES, "or")}, and may have ${formatList(targetOptions(), "and")}.`)}
+.PP
+${text(`An alert has a name and one of these kinds: ${formatList(KINDS, "and")}. wgmon alerts examples prints an alert of each kind, and wgmon check prints what the alerts of a file mean.`)}
 .SH FILES
 ${FILES.map(([path, what]) => item(path, what)).join("\n")}
 .SH SIGNALS
@@ -109,6 +118,7 @@ const FILES = [
     "/etc/wgmon/wgmon.toml",
     "the settings, if the file exists; systemctl reload wgmon makes wgmon read it again",
   ],
+  ["/etc/wgmon/wgmon.d/*.toml", "more files with tables of alerts, targets and peers"],
   [
     "/etc/credstore/wgmon.webhooks",
     "for the service: URLs of webhooks, one on each line; only root can read the file",

@@ -1,6 +1,16 @@
 /** The settings and commands as text: the output of `--help`, and the table in docs/settings.md. Pure. */
 
+import type { RuleKind } from "../alerts/rule.ts";
 import { formatList } from "../base/redact.ts";
+import {
+  commonKeys,
+  defaultOf,
+  type Key,
+  keysOf,
+  KIND_SUMMARIES,
+  kindKeys,
+  KINDS,
+} from "../config/alert-keys.ts";
 import {
   type Argument,
   COMMAND_NAMES,
@@ -22,6 +32,7 @@ import {
   variableOf,
 } from "../config/settings-table.ts";
 import { ADDRESSES, targetOptions } from "../config/targets.ts";
+import type { ValueType } from "../config/value-types.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;
@@ -100,8 +111,8 @@ A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 
 Every flag is also a variable and a key of the settings file (TOML):
 --idle-timeout is WGMON_IDLE_TIMEOUT and idle_timeout. A flag overrides a
-variable, a variable overrides the file. The file can name peers and more
-targets:
+variable, a variable overrides the file. The file can name peers, more targets,
+and alerts:
 
   [peers."<public key>"]
   name = "alice"
@@ -113,13 +124,24 @@ targets:
   peers = ["alice"]
   events = ["peer.disconnected"]
 
+  [[alert]]
+  name = "office-down"
+  kind = "down"
+  peers = ["office"]
+  for = "2m"
+
 ${wrap(targetKeys(), LINE_COLUMNS).join("\n")}
+${wrap(alertKinds(), LINE_COLUMNS).join("\n")}
 `;
 }
 
 function targetKeys(): string {
   const options = formatList(targetOptions(), "and");
   return `A target has ${formatList(ADDRESSES, "or")} (a list: a program and its arguments), and may have ${options}.`;
+}
+
+function alertKinds(): string {
+  return `An alert has one of the kinds ${formatList(KINDS, "and")}; wgmon alerts examples prints an alert of each. Files in wgmon.d, beside the settings file, may have more of these tables.`;
 }
 
 function commandHelp(command: CommandName): string {
@@ -223,6 +245,52 @@ export function settingsOf(section: SettingSection): SettingName[] {
 
 function list(title: string, rows: readonly Row[], column: number): string {
   return `${title}:\n${rows.map(([term, text]) => entry(term, text, column)).join("\n")}`;
+}
+
+/** The kinds of alerts and their keys as a Markdown table. */
+export function alertKindsTable(): string {
+  const rows = KINDS.flatMap((kind) => {
+    const keys = Object.entries<Key<unknown>>(kindKeys[kind]());
+    const kindRow = [code(kind), "", "", KIND_SUMMARIES[kind]];
+    return [
+      kindRow,
+      ...keys.map(([name, { description }]) => [
+        "",
+        code(name),
+        shownDefault(kind, name),
+        description,
+      ]),
+    ];
+  });
+  return markdownTable(["Kind", "Key", "Default", "Meaning"], rows);
+}
+
+/** The keys of all rules as a Markdown table. */
+export function alertKeysTable(): string {
+  const rows = Object.entries<Key<unknown>>(commonKeys()).map(([name, key]) => {
+    const usual = shownDefault("hours", name);
+    const others = KINDS.filter(
+      (kind) => Object.hasOwn(keysOf(kind), name) && shownDefault(kind, name) !== usual,
+    );
+    const notes = others.map((kind) => `${kind}: ${shownDefault(kind, name)}`);
+    return [
+      code(name),
+      code(tomlExample(key)),
+      [usual, ...notes].filter(Boolean).join("; "),
+      key.description,
+    ];
+  });
+  return markdownTable(["Key", "Example", "Default", "Meaning"], rows);
+}
+
+/** Empty: there is no default. */
+function shownDefault(kind: RuleKind, name: string): string {
+  const value = defaultOf(kind, name);
+  return value === undefined ? "" : code(JSON.stringify(value).replaceAll(",", ", "));
+}
+
+function tomlExample({ tomlTypes, example }: ValueType<unknown>): string {
+  return tomlTypes[0] === "string" ? JSON.stringify(example) : example;
 }
 
 /** The settings as a Markdown table. */

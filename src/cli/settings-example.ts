@@ -25,6 +25,15 @@ ${entries.join("\n")}
 #url = "https://hooks.example.net/wgmon"
 #peers = ["alice"]
 #events = ["peer.disconnected"]
+
+# wgmon alerts examples prints more. wgmon.d beside this file may have files with more of these tables.
+
+#[[alert]]
+#name = "office-down"
+#kind = "down"
+#peers = ["office"]
+#for = "2m"
+#repeat = "4h"
 `;
 }
 

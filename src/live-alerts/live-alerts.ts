@@ -256,7 +256,9 @@ export class LiveAlerts {
   async #load(): Promise<void> {
     const engineClass = await this.#options.loadEngine();
     // Several reloads may have come.
-    if (this.#engine === null && !this.#isStopped) this.#createEngine(engineClass);
+    if (this.#engine !== null || this.#isStopped) return;
+    this.#createEngine(engineClass);
+    this.#arm();
   }
 
   #createEngine(engineClass: EngineClass): void {
@@ -281,7 +283,6 @@ export class LiveAlerts {
       this.#targetStates.clockSet(step);
       this.#keep(engine.advance({ type: "clock", step }, atMs));
     }
-    this.#arm();
   }
 
   /** Without rules and alerts, the engine is not needed any more, and its state would be out of date when it is. */

@@ -24,17 +24,20 @@ test("the short help text is the expected one", () => {
       test-webhook        send sample events to the targets and report the results
       outbox              list, retry or drop waiting events and dead letters
       receive             receive webhooks and print them, for trying them out
+      alerts              print examples of alerts
 
     Set up and check:
       run                 watch and report, until it is stopped; the default command
       rules               print, load or remove the firewall rules that wake wgmon
       doctor              check this machine and the settings, and print what to fix
+      check [FILE]        check the settings and alerts, and print what they mean
       health              check whether the running wgmon is ready (exit code 0)
       install-service     set up wgmon as a systemd service and start it
       uninstall-service   stop and remove the service; its data is kept
       extract-names       copy the names of /etc/wireguard for the service
 
     Other:
+      schema              print a JSON Schema, for editors and programs
       completion          print a shell completion script
       help                print help; wgmon help COMMAND describes a command
       version             print the versions of wgmon, Bun and the C libraries
@@ -234,6 +237,9 @@ test("the help texts of commands are the expected ones", () => {
       --[no-]resolve-endpoints    show the names that reverse DNS has for public
                                   addresses of endpoints; the DNS resolver learns
                                   these addresses (default: false)
+      --places FILE               an MMDB file with the countries or autonomous
+                                  systems of addresses, for alerts of kind place;
+                                  may be repeated (default: none)
       --idle-timeout DURATION     a peer is disconnected after this long without
                                   activity (default: 180s)
       --tick DURATION             how often connected peers are scanned (default:
@@ -294,8 +300,8 @@ test("the help texts of commands are the expected ones", () => {
 
     Every flag is also a variable and a key of the settings file (TOML):
     --idle-timeout is WGMON_IDLE_TIMEOUT and idle_timeout. A flag overrides a
-    variable, a variable overrides the file. The file can name peers and more
-    targets:
+    variable, a variable overrides the file. The file can name peers, more targets,
+    and alerts:
 
       [peers."<public key>"]
       name = "alice"
@@ -307,9 +313,19 @@ test("the help texts of commands are the expected ones", () => {
       peers = ["alice"]
       events = ["peer.disconnected"]
 
+      [[alert]]
+      name = "office-down"
+      kind = "down"
+      peers = ["office"]
+      for = "2m"
+
     A target has url, url_file or exec (a list: a program and its arguments), and
     may have name, format, template, template_file, secret_file, events, devices,
     peers, digest and timeout.
+    An alert has one of the kinds down, flapping, no-return-traffic, shared-key,
+    traffic, hours, place, unused, changed, handshakes and target; wgmon alerts
+    examples prints an alert of each. Files in wgmon.d, beside the settings file,
+    may have more of these tables.
     "
   `);
   expect(helpText("version")).toMatchInlineSnapshot(`

@@ -273,11 +273,12 @@ describe("the settings file of install-service", () => {
     });
   }
 
-  test("the installed settings file has a peer and a target, which are valid without the #", () => {
+  test("the installed settings file has a peer, a target and an alert, which are valid without the #", () => {
     const [, rest = ""] = settingsFile().split("all of the keys above.\n");
-    const { settings } = parse(rest.replace(/^#/gm, ""));
+    const { settings } = parse(rest.replace(/^#(?! )/gm, ""));
     expect([...settings.peers.values()]).toMatchObject([{ name: "alice", tags: ["phone"] }]);
     expect(settings.targets).toMatchObject([{ name: "ops" }]);
+    expect(settings.alerts).toMatchObject([{ name: "office-down", kind: "down" }]);
   });
 
   function parse(text: string) {

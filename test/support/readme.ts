@@ -1,13 +1,18 @@
 /**
  * The documentation as the tests read it: README.md, the other pages at the top, and docs/. `npm run readme` writes
- * the table of settings into docs/settings.md, and the table of formats into docs/formats.md.
+ * the tables of settings, formats and alerts into docs/settings.md, docs/formats.md and docs/alerts.md.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { formats } from "../../src/channels/formats/index.ts";
-import { markdownTable, settingsTable } from "../../src/cli/help.ts";
+import {
+  alertKeysTable,
+  alertKindsTable,
+  markdownTable,
+  settingsTable,
+} from "../../src/cli/help.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -22,6 +27,8 @@ interface GeneratedTable {
 export const generatedTables: readonly GeneratedTable[] = [
   { page: "docs/settings.md", name: "settings", make: settingsTable },
   { page: "docs/formats.md", name: "formats", make: formatsTable },
+  { page: "docs/alerts.md", name: "kinds", make: alertKindsTable },
+  { page: "docs/alerts.md", name: "keys", make: alertKeysTable },
 ];
 
 /** The pages, as paths from the root. */
