@@ -11,9 +11,28 @@ export function schemaText(name: SchemaName): string {
 
 /** What a webhook of the format json receives: an event, or several as a digest. */
 function eventSchema(): unknown {
+  const definition = (name: string) => ({ $ref: `#/definitions/${name}` });
   return {
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "wgmon event or digest",
-    oneOf: [EventSchema, DigestSchema],
+    oneOf: [definition("event"), definition("digest")],
+    definitions: {
+      event: withoutIds(EventSchema),
+      digest: withoutIds(DigestSchema, (schema) =>
+        schema.$id === EventSchema.$id ? definition("event") : schema,
+      ),
+    },
   };
+}
+
+/** A copy without `$id`, to which references would be relative. */
+function withoutIds(
+  schema: unknown,
+  replace: (schema: { readonly $id?: unknown }) => unknown = (each) => each,
+): unknown {
+  const text = JSON.stringify(schema, (key, value: unknown) => {
+    if (key === "$id") return undefined;
+    return typeof value === "object" && value !== null ? replace(value) : value;
+  });
+  return JSON.parse(text) as unknown;
 }

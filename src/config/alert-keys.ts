@@ -101,7 +101,7 @@ export const kindKeys = {
   "no-return-traffic": () => ({
     steady_for: key(
       duration(0, YEAR),
-      "how long a peer must be connected without a roam before it is judged",
+      "how long a peer must be connected without a roam before it is judged; by default 2m for a rule with peers or tags, otherwise 1d",
     ),
   }),
   "shared-key": () => ({
@@ -127,7 +127,7 @@ export const kindKeys = {
     allowed: key(place(), "the countries and autonomous systems that are allowed"),
     new: key(
       choice("country", "asn", "none"),
-      "report a country, or an autonomous system, in which the peer was never seen",
+      "report a country, or an autonomous system, in which the peer was never seen; by default country, or none if allowed is given",
     ),
   }),
   unused: () => ({

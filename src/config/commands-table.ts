@@ -322,7 +322,7 @@ export const commands = {
   },
   alerts: {
     section: "view",
-    summary: "print the alerts that fire, and why; test rules on the past",
+    summary: "print what fires, and why; test rules on the past",
     subcommands: ["test", "explain", "examples"],
     operands: {
       test: {

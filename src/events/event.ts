@@ -139,14 +139,17 @@ export function logFields(event: Event): Record<string, unknown> {
   if ("alerts" in data) {
     // The sentence is the text of the line.
     const { sentence: _, peer, alerts, ...rest } = data;
-    return { event: event.type, id, ...rest, ...peer, alerts: alerts.map((alert) => alert.id) };
+    const ids = alerts.map((alert) => alert.id);
+    return { event: event.type, id, ...rest, ...(peer === null ? {} : named(peer)), alerts: ids };
   }
   if (!("peer" in data)) return { event: event.type, id, ...data };
   const { peer, session, device, ...rest } = data;
-  const { publicKey, name, endpoint } = peer;
-  const tags = peer.tags.length === 0 ? {} : { tags: peer.tags };
-  const peerFields = { publicKey, name, ...tags, endpoint };
+  const peerFields = { ...named(peer), endpoint: peer.endpoint };
   return { event: event.type, id, device, ...peerFields, ...rest, ...session };
+}
+
+function named({ publicKey, name, tags }: Pick<PeerPart, "publicKey" | "name" | "tags">) {
+  return { publicKey, name, ...(tags.length === 0 ? {} : { tags }) };
 }
 
 type Format = (text: string) => string;

@@ -112,6 +112,9 @@ const NoticeSchema = T.Object(
 export const AlertDetailSchema = T.Object(
   {
     ...alertProperties,
+    ruleText: T.Array(T.String(), {
+      description: "the rule in words; empty: the settings do not have it any more",
+    }),
     notices: T.Array(NoticeSchema, {
       description: "the messages about it, sent or held back, the oldest first",
     }),

@@ -1,6 +1,7 @@
 /** Alerts and silences as the HTTP API returns them, and the lists of them. Pure. */
 
 import { type AlertState, type AlertView, deviceOf, type Suppression } from "../alerts/alert.ts";
+import { ruleText } from "../alerts/rule-text.ts";
 import type { Rule } from "../alerts/rule.ts";
 import { parseMatcher, type Silence, type SilenceMatcher } from "../alerts/silences.ts";
 import { reasonOf } from "../alerts/suppression-text.ts";
@@ -90,7 +91,13 @@ export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView 
   if (alert === null) throw new HttpError(404, { detail: "there is no such alert" });
   const targets = viewTargets(source);
   const notices = source.store.alerts.notices(id);
-  return { ...alert, notices: notices.map((each) => viewNotice(source, each, targets)) };
+  const rule = source.alerts.rules().find(({ name }) => name === alert.rule);
+  const text = rule === undefined ? [] : ruleText(rule);
+  return {
+    ...alert,
+    ruleText: text,
+    notices: notices.map((each) => viewNotice(source, each, targets)),
+  };
 }
 
 export function viewSilence({

@@ -90,6 +90,8 @@ describe("the input of a program", () => {
       WGMON_PEER: ALICE,
       WGMON_PEER_NAME: "alice",
       WGMON_ENDPOINT: "198.51.100.7:40001",
+      WGMON_SEVERITY: "",
+      WGMON_RULE: "",
       WGMON_TEXT: "alice (wg0) connected from 198.51.100.7:40001",
       WGMON_COUNT: "1",
     });
@@ -105,6 +107,21 @@ describe("the input of a program", () => {
       });
       expect((await environment)["PATH"]).toStartWith("/usr/local/sbin:");
     }
+  });
+
+  test("a program gets the severity, the rule and the peer of an alert", async () => {
+    expect(await environmentOf(messageOf(anEvent("alert.firing")))).toMatchObject({
+      WGMON_EVENT_TYPE: "alert.firing",
+      WGMON_DEVICE: "wg0",
+      WGMON_PEER: ALICE,
+      WGMON_PEER_NAME: "alice",
+      WGMON_ENDPOINT: "",
+      WGMON_SEVERITY: "critical",
+      WGMON_RULE: "offices",
+      WGMON_COUNT: "1",
+    });
+    const several = anEvent("alert.resolved", { alert: { names: ["bob", "carol"] } });
+    expect(await environmentOf(messageOf(several))).toMatchObject({ WGMON_PEER: "" });
   });
 
   test("a program gets an empty variable for each field that the event does not have", async () => {

@@ -368,7 +368,9 @@ const examples = COMMAND_NAMES.flatMap((name) =>
 );
 
 test.each(examples)("the example wgmon %s is a valid command line of wgmon %s", (line, name) => {
-  const argv = line.split(/ [|>]/)[0]!.split(" ");
+  // As a shell splits it.
+  const words = line.split(/ [|>]/)[0]!.match(/'[^']*'|\S+/g)!;
+  const argv = words.map((word) => word.replaceAll("'", ""));
   const toml = `target = [{ name = "ops", url = "https://a.example" }]`;
   expect(parse(argv, { toml, files: { "./wgmon.toml": toml } }).type).toBe(name);
 });

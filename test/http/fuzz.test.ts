@@ -130,6 +130,12 @@ async function fuzzOf(tokens: readonly string[], runs: number): Promise<Fuzz> {
       key: ["ops", "gone"],
       search: ["staff", "192.0.2"],
       cursor: ["5", "70"],
+      id: ["alert-1", "alert-7", "silence-1", "silence-2"],
+      rule: ["office-down"],
+      "/v1/silences": [
+        '{"matchers":["peer=branch-*"],"for":"2h","comment":"ü"}',
+        '{"matchers":["rule=x","device=wg0"],"until":"2026-01-03T00:00:00Z","createdBy":"root"}',
+      ],
       "Last-Event-ID": ["0", "100", String(EVENTS)],
     },
     secrets: [SECRET],

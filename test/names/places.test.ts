@@ -99,7 +99,7 @@ describe("readPlaces", () => {
     const damaged = "is not a complete MMDB file (format 2); download it again";
     expect(problems.map((problem) => problem.replace(/^places: \S+: /, ""))).toEqual([
       "there is no such file; download an MMDB file, or correct the path",
-      "cannot be read: EISDIR",
+      "is not a file; give the path of an MMDB file",
       damaged,
       damaged,
       damaged,
@@ -107,6 +107,27 @@ describe("readPlaces", () => {
       damaged,
     ]);
     expect(lookup("192.0.2.7")).toEqual(GERMANY);
+  });
+
+  test("a reload reads changed files, keeps one that became damaged, and forgets one that is no longer named", async () => {
+    const germany = file(mmdb({ "192.0.2.0/24": { country: { iso_code: "DE" } } }));
+    const other = file(mmdb({ "198.51.100.0/24": { country: { iso_code: "FR" } } }));
+    let places = await readPlaces([germany, other]);
+    const reload = async (...paths: readonly string[]) => {
+      places = await readPlaces(paths, places);
+      return places.problems.length;
+    };
+    writeFileSync(germany, mmdb({ "192.0.2.0/24": { country: { iso_code: "AT" } } }));
+    expect(places.lookup("192.0.2.7")?.country).toBe("DE");
+    expect(await reload(germany, other)).toBe(0);
+    expect(places.lookup("192.0.2.7")?.country).toBe("AT");
+    writeFileSync(germany, "damaged");
+    expect(await reload(germany)).toBe(1);
+    expect(await reload(germany)).toBe(1);
+    expect(places.lookup("192.0.2.7")?.country).toBe("AT");
+    expect(places.lookup("198.51.100.7")).toBeNull();
+    expect(await reload()).toBe(0);
+    expect(places.lookup("192.0.2.7")).toBeNull();
   });
 
   test("a damaged file never causes an exception", async () => {

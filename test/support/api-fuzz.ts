@@ -18,6 +18,7 @@ export interface Document {
 
 interface Operation {
   readonly parameters: readonly Parameter[];
+  readonly requestBody?: object;
   readonly responses: Readonly<
     Record<string, { readonly content: Readonly<Record<string, object>> }>
   >;
@@ -41,7 +42,10 @@ interface Schema {
   readonly format?: string;
 }
 
-/** Existing values (peer keys, device names, ...), by name of the parameter. */
+/**
+ * Existing values (peer keys, device names, ...), by name of the parameter. By path: valid bodies, as JSON, of an operation
+ * that needs one.
+ */
 export type Known = Readonly<Record<string, readonly string[]>>;
 
 type Header = readonly [name: string, value: string];
@@ -226,19 +230,21 @@ interface Route {
   readonly path: string;
   readonly method: string;
   readonly parameters: readonly Parameter[];
+  readonly needsBody: boolean;
 }
 
 function requests({ document, known }: Fuzz): fc.Arbitrary<FuzzRequest> {
   const routes: Route[] = Object.entries(document.paths).flatMap(([path, operations]) =>
-    Object.entries(operations).map(([method, { parameters }]) => ({
+    Object.entries(operations).map(([method, { parameters, requestBody }]) => ({
       path,
       method: method.toUpperCase(),
       parameters,
+      needsBody: requestBody !== undefined,
     })),
   );
   // Paths that the document does not list. Most of them exist.
   for (const path of ["/metrics", "/healthz", "/readyz", "/", "/v1/", `/${MARKER}`]) {
-    routes.push({ path, method: "GET", parameters: [] });
+    routes.push({ path, method: "GET", parameters: [], needsBody: false });
   }
   return fc.constantFrom(...routes).chain((route) => {
     const valid = validRequest(route, known);
@@ -252,16 +258,19 @@ function requests({ document, known }: Fuzz): fc.Arbitrary<FuzzRequest> {
 const localhost = ["Host", "localhost"] as const;
 
 function validRequest(
-  { path, method, parameters }: Route,
+  { path, method, parameters, needsBody }: Route,
   known: Known,
 ): fc.Arbitrary<FuzzRequest> {
+  const body: fc.Arbitrary<Body> = needsBody
+    ? fc.constantFrom(...known[path]!).map((text) => jsonBody(text))
+    : fc.constant(noBody);
   const value = (parameter: Parameter) =>
     parameter.required
       ? validValue(parameter, known)
       : fc.option(validValue(parameter, known), { nil: null, freq: 1 });
   return fc
-    .record(Object.fromEntries(parameters.map((each) => [each.name, value(each)])))
-    .map((values) => {
+    .tuple(fc.record(Object.fromEntries(parameters.map((each) => [each.name, value(each)]))), body)
+    .map(([values, { headers: bodyHeaders, text: bodyText }]) => {
       const given = parameters.flatMap((each) => {
         const text = values[each.name] ?? null;
         return text === null ? [] : [{ ...each, text }];
@@ -278,8 +287,12 @@ function validRequest(
           filled,
           query.map(({ name, text }) => [name, text] as const),
         ),
-        headers: [localhost, ...headers.map(({ name, text }) => [name, text] as const)],
-        body: "",
+        headers: [
+          localhost,
+          ...headers.map(({ name, text }) => [name, text] as const),
+          ...bodyHeaders,
+        ],
+        body: bodyText,
         isValid: !path.includes(MARKER),
       };
     });
@@ -323,11 +336,17 @@ function mutatedRequest(route: Route, valid: fc.Arbitrary<FuzzRequest>): fc.Arbi
       const odd = headers.map(
         ([header, value]) => [header, value.replaceAll(/[\r\n\0]/g, " ")] as const,
       );
+      const [headersOfBody, text] =
+        body === noBody ? [[], request.body] : [body.headers, body.text];
+      // The generated body replaces a valid one.
+      const kept = request.headers
+        .slice(1)
+        .filter(([header]) => body === noBody || !/^content-/i.test(header));
       return {
         method,
         target: rewrite(target),
-        headers: [...host, ...request.headers.slice(1), ...odd, ...body.headers],
-        body: body.text,
+        headers: [...host, ...kept, ...odd, ...headersOfBody],
+        body: text,
         isValid: false,
       };
     });
@@ -439,10 +458,27 @@ interface Body {
 }
 
 const noBody: Body = { headers: [], text: "" };
+
+function jsonBody(text: string): Body {
+  const bytes = Buffer.from(text);
+  return {
+    headers: [
+      ["Content-Type", "application/json"],
+      ["Content-Length", String(bytes.length)],
+    ],
+    text: bytes.toString("latin1"),
+  };
+}
 const types = ["application/json", "text/plain", "multipart/form-data; boundary=x", "x", MARKER];
 const texts = [
   "{}",
   `{"limit":"${MARKER}"}`,
+  `{"matchers":["${MARKER}"],"for":"2h"}`,
+  `{"matchers":["peer=x"],"for":"${MARKER}"}`,
+  `{"matchers":["peer=x"],"until":"${MARKER}"}`,
+  `{"matchers":"${MARKER}","${MARKER}":[]}`,
+  `{"matchers":[1,null,{}],"for":1}`,
+  `{"matchers":["peer=x"],"for":"2h","until":"2100-01-01T00:00:00Z"}`,
   "{",
   "[".repeat(900),
   "\xff\xfe",

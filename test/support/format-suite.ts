@@ -67,6 +67,12 @@ const several = messageOf(
   anEvent("peer.connected", { name: "bob & co", initial: true }),
   anEvent("peer.disconnected", { device: "wg_1" }),
 );
+const alerts = messageOf(
+  anEvent("peer.connected"),
+  anEvent("alert.firing", { alert: { severity: "info", rule: "phones" } }),
+  anEvent("alert.firing", { alert: { severity: "warning", names: ["bob & co", "carol"] } }),
+  anEvent("alert.resolved"),
+);
 const hundred = messageOf(
   ...(Array.from({ length: 100 }, (_, index) =>
     anEvent("peer.connected", { name: `somebody with a long name, number ${index}` }),
@@ -110,7 +116,7 @@ export function retry(reason: string, afterMs: number | null): DeliveryResult {
   return { type: "retry", reason, afterMs };
 }
 
-/** The URL and headers, and the bodies for one event of each type and for three events. */
+/** The URL and headers, and the bodies for one event of each type, for three events, and for several alerts. */
 function requestsOf(format: NamedFormat, to: URL): object {
   const { url, contentType, headers } = format.request(one, to);
   return {
@@ -120,6 +126,7 @@ function requestsOf(format: NamedFormat, to: URL): object {
       eventTypes.map((type) => [type, format.request(messageOf(anEvent(type)), to).body]),
     ),
     several: format.request(several, to).body,
+    alerts: format.request(alerts, to).body,
   };
 }
 

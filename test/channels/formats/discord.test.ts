@@ -27,6 +27,9 @@ testFormat("discord", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
+        "alert.firing": "{"embeds":[{"title":"WireGuard on gw1","description":"critical: alice (wg0) is down\\\\: no data for 5 minutes; check the peer and its network (rule offices)","color":15158332,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
+        "alert.resolved": "{"embeds":[{"title":"WireGuard on gw1","description":"resolved: alice (wg0) is back after 5 minutes (rule offices)","color":3066993,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
+        "alerts": "{"embeds":[{"title":"WireGuard on gw1","description":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down\\\\: no data for 5 minutes; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices\\\\: bob & co (wg0) is down\\\\: no data for 5 minutes; check the peer and its network; carol (wg0) is down\\\\: no data for 5 minutes; check the peer and its network\\nresolved: alice (wg0) is back after 5 minutes (rule offices)","color":15105570,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "device.added": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0 added, listening on port 51820","color":9807270,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "device.removed": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0 removed","color":15105570,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "handshake.unknown": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","color":15844367,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",

@@ -2,6 +2,9 @@
 
 import { expect, test } from "bun:test";
 
+import { gotify } from "../../../src/channels/formats/gotify.ts";
+import type { Event, Severity } from "../../../src/events/event-schema.ts";
+import { anEvent, messageOf } from "../../support/events.ts";
 import { bodyFor, parsed, testFormat } from "../../support/format-suite.ts";
 
 const URL_ = "https://push.example.net/gotify/message?token=As3cret.-_123456";
@@ -24,6 +27,9 @@ testFormat("gotify", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
+        "alert.firing": "{"title":"WireGuard on gw1","message":"critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)","priority":8}",
+        "alert.resolved": "{"title":"WireGuard on gw1","message":"resolved: alice (wg0) is back after 5 minutes (rule offices)","priority":5}",
+        "alerts": "{"title":"WireGuard on gw1","message":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\nresolved: alice (wg0) is back after 5 minutes (rule offices)","priority":6}",
         "device.added": "{"title":"WireGuard on gw1","message":"wg0 added, listening on port 51820","priority":5}",
         "device.removed": "{"title":"WireGuard on gw1","message":"wg0 removed","priority":5}",
         "handshake.unknown": "{"title":"WireGuard on gw1","message":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","priority":5}",
@@ -62,4 +68,17 @@ testFormat("gotify", {
 
 test("gotify passes the priority on", () => {
   expect(bodyFor("gotify", `${URL_}&priority=0`)).toMatchObject({ priority: 0 });
+});
+
+test("the priority that Gotify gets depends on the severity, unless the URL has one", () => {
+  const priorityOf = (event: Event, query = ""): unknown => {
+    const { body } = gotify.request(messageOf(event), new URL(`${URL_}${query}`));
+    return parsed(body)["priority"];
+  };
+  const firing = (severity: Severity) => anEvent("alert.firing", { alert: { severity } });
+  expect(priorityOf(firing("critical"))).toBe(8);
+  expect(priorityOf(firing("warning"))).toBe(6);
+  expect(priorityOf(firing("info"))).toBe(5);
+  expect(priorityOf(anEvent("alert.resolved"))).toBe(5);
+  expect(priorityOf(firing("critical"), "&priority=2")).toBe(2);
 });

@@ -10,10 +10,20 @@ import {
   escapeMarkdown,
   formatLines,
   linesWithHost,
+  type Look,
+  lookOf,
+  severityOf,
   truncateLines,
   withoutMentions,
 } from "../../../src/channels/formats/message-text.ts";
-import { anEvent, hostileEvent, hostileText, messageOf } from "../../support/events.ts";
+import type { AlertEvent, Event, Severity } from "../../../src/events/event-schema.ts";
+import {
+  type AlertFields,
+  anEvent,
+  hostileEvent,
+  hostileText,
+  messageOf,
+} from "../../support/events.ts";
 import { ALICE } from "../../support/peers.ts";
 
 describe("sanitize", () => {
@@ -100,9 +110,77 @@ describe("formatLines and linesWithHost", () => {
       fc.property(hostileEvent, (event) => {
         const [line] = linesWithHost(messageOf(event));
         expect(line).not.toMatch(/[\n\r\u2028\u2029]/);
-        expect(line!.length).toBeLessThan(600);
+        expect(line!.length).toBeLessThan(800);
       }),
     );
+  });
+});
+
+describe("the text of an alert", () => {
+  const line = (alert: AlertFields, type: AlertEvent["type"] = "alert.firing"): string =>
+    formatLines(messageOf(anEvent(type, { alert })))[0]!;
+
+  test("the line of an alert has the severity, the sentence and the rule; a resolved one has no severity", () => {
+    expect(line({ severity: "warning" })).toBe(
+      "warning: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)",
+    );
+    expect(line({}, "alert.resolved")).toBe(
+      "resolved: alice (wg0) is back after 5 minutes (rule offices)",
+    );
+  });
+
+  test("the line of several alerts has the rule only once", () => {
+    expect(line({ names: ["bob", "carol"] }, "alert.resolved")).toBe(
+      "resolved: 2 alerts of rule offices: bob (wg0) is back after 5 minutes; carol (wg0) is back after 5 minutes",
+    );
+  });
+
+  test("the names within a sentence are on one line, escaped and without mentions", () => {
+    const sentence = "@everyone\n*x* (wg0) is down";
+    const event = anEvent("alert.firing", { alert: { sentence, rule: "a_b\u202e" } });
+    const escape = (text: string) => escapeMarkdown(withoutMentions(text));
+    expect(formatLines(messageOf(event), escape)).toEqual([
+      "critical: @\u200beveryone \\*x\\* (wg0) is down (rule a\\_b)",
+    ]);
+    expect(describeShort(event)).toBe("critical: @everyone *x* (wg0) is down (rule a_b)");
+  });
+
+  test("a long sentence is cut in messages, but not on terminals and pages", () => {
+    const alert = { sentence: "x".repeat(900) };
+    expect(line(alert)).toBe(`critical: ${"x".repeat(499)}… (rule offices)`);
+    expect(describeShort(anEvent("alert.firing", { alert }))).toContain(alert.sentence);
+  });
+
+  test("services without title and colour get a sign for the severity", () => {
+    const signs = (["critical", "warning", "info"] as const).map(
+      (severity) => linesWithHost(messageOf(anEvent("alert.firing", { alert: { severity } })))[0]!,
+    );
+    expect(signs.map((text) => text.slice(0, 7))).toEqual(["🔴 gw1:", "🟠 gw1:", "🔵 gw1:"]);
+    expect(linesWithHost(messageOf(anEvent("alert.resolved")))[0]).toStartWith(
+      "✅ gw1: resolved: ",
+    );
+  });
+});
+
+describe("lookOf and severityOf", () => {
+  const firing = (severity: Severity) => anEvent("alert.firing", { alert: { severity } });
+  const resolved = anEvent("alert.resolved");
+  const connected = anEvent("peer.connected");
+
+  test.each<[string, Event[], Look | null, Severity | null]>([
+    ["one event", [connected], "peer.connected", null],
+    ["events of one type", [connected, connected], "peer.connected", null],
+    ["events of two types", [connected, anEvent("peer.roamed")], null, null],
+    ["an alert", [firing("warning")], "warning", "warning"],
+    ["a resolved alert", [resolved], "resolved", null],
+    ["a resolved alert and another event", [resolved, connected], null, null],
+    ["alerts", [firing("info"), firing("critical"), firing("warning")], "critical", "critical"],
+    ["alerts and other events", [connected, firing("info"), resolved], "info", "info"],
+  ])("the look of %s is that of the most severe alert, otherwise the common one", (...row) => {
+    const [, events, look, severity] = row;
+    const message = messageOf(...(events as [Event]));
+    expect(lookOf(message)).toBe(look);
+    expect(severityOf(message)).toBe(severity);
   });
 });
 

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { ntfy } from "../../../src/channels/formats/ntfy.ts";
+import type { Event, Severity } from "../../../src/events/event-schema.ts";
 import { anEvent, messageOf } from "../../support/events.ts";
 import { parsed, testFormat } from "../../support/format-suite.ts";
 
@@ -24,6 +25,9 @@ testFormat("ntfy", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
+        "alert.firing": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["rotating_light"],"message":"critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)"}",
+        "alert.resolved": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["white_check_mark"],"message":"resolved: alice (wg0) is back after 5 minutes (rule offices)"}",
+        "alerts": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\nresolved: alice (wg0) is back after 5 minutes (rule offices)"}",
         "device.added": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["electric_plug"],"message":"wg0 added, listening on port 51820"}",
         "device.removed": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"wg0 removed"}",
         "handshake.unknown": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["grey_question"],"message":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)"}",
@@ -64,4 +68,19 @@ test("the server of ntfy can be self-hosted, with user name and password", () =>
   const { url: to, body } = ntfy.request(messageOf(anEvent("peer.connected")), url);
   expect(to).toBe("https://me:pass@push.example.net/?auth=QmVhcmVyIHg");
   expect(parsed(body)).toMatchObject({ topic: "alerts" });
+});
+
+test("the priority that ntfy gets depends on the severity, unless the URL has one", () => {
+  const priorityOf = (event: Event, query = ""): unknown => {
+    const url = new URL(`https://ntfy.sh/wgmon-alerts${query}`);
+    return parsed(ntfy.request(messageOf(anEvent("peer.connected"), event), url).body)["priority"];
+  };
+  const firing = (severity: Severity) => anEvent("alert.firing", { alert: { severity } });
+  expect(priorityOf(firing("critical"))).toBe(5);
+  expect(priorityOf(firing("warning"))).toBe(4);
+  expect(priorityOf(firing("info"))).toBeUndefined();
+  expect(priorityOf(anEvent("alert.resolved"))).toBeUndefined();
+  expect(priorityOf(anEvent("peer.disconnected"))).toBeUndefined();
+  expect(priorityOf(firing("critical"), "?priority=2")).toBeUndefined();
+  expect(priorityOf(firing("critical"), "?p=2")).toBeUndefined();
 });

@@ -1,7 +1,10 @@
 /** Pushover: the requests, the URLs and their parameters, and the answers. */
 
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 
+import { pushover } from "../../../src/channels/formats/pushover.ts";
+import type { Event, Severity } from "../../../src/events/event-schema.ts";
+import { anEvent, messageOf } from "../../support/events.ts";
 import { drop, testFormat } from "../../support/format-suite.ts";
 
 const SEND = "https://api.pushover.net/1/messages.json";
@@ -32,6 +35,9 @@ testFormat("pushover", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
+        "alert.firing": "title=WireGuard+on+gw1&message=critical%3A+alice+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network+%28rule+offices%29&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
+        "alert.resolved": "title=WireGuard+on+gw1&message=resolved%3A+alice+%28wg0%29+is+back+after+5+minutes+%28rule+offices%29&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
+        "alerts": "title=WireGuard+on+gw1&message=alice+%28wg0%29+connected+from+198.51.100.7%3A40001%0Ainfo%3A+alice+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network+%28rule+phones%29%0Awarning%3A+2+alerts+of+rule+offices%3A+bob+%26+co+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network%3B+carol+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network%0Aresolved%3A+alice+%28wg0%29+is+back+after+5+minutes+%28rule+offices%29&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "device.added": "title=WireGuard+on+gw1&message=wg0+added%2C+listening+on+port+51820&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "device.removed": "title=WireGuard+on+gw1&message=wg0+removed&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "handshake.unknown": "title=WireGuard+on+gw1&message=wg0%3A+3+handshakes+from+198.51.100.0%2F24+that+no+peer+completed%3B+they+know+wg0%27s+public+key+%28wrong+preshared+key%2C+or+a+peer+that+was+removed%3F%29&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
@@ -82,4 +88,19 @@ testFormat("pushover", {
       "message cannot be blank",
     ],
   ],
+});
+
+test("a critical alert has a high priority in Pushover, and is repeated if the URL says how, unless the URL has a priority", () => {
+  const priorityOf = (event: Event, query = ""): string | null => {
+    const url = new URL(`${SEND}?token=s3cret&user=u1${query}`);
+    expect(pushover.validateUrl!(url)).toBeNull();
+    return new URLSearchParams(pushover.request(messageOf(event), url).body).get("priority");
+  };
+  const firing = (severity: Severity) => anEvent("alert.firing", { alert: { severity } });
+  expect(priorityOf(firing("critical"))).toBe("1");
+  expect(priorityOf(firing("critical"), "&retry=60&expire=3600")).toBe("2");
+  expect(priorityOf(firing("critical"), "&retry=60")).toBe("1");
+  expect(priorityOf(firing("critical"), "&priority=-1")).toBe("-1");
+  expect(priorityOf(firing("warning"))).toBeNull();
+  expect(priorityOf(anEvent("alert.resolved"), "&retry=60&expire=3600")).toBeNull();
 });

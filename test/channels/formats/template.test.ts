@@ -32,11 +32,13 @@ describe("the values of a template", () => {
   test("a template variable that is the whole string keeps its type", () => {
     expect(rendered(every, messageOf(anEvent("peer.roamed")))).toMatchInlineSnapshot(`
       {
+        "cause": null,
         "count": 1,
         "device": "wg0",
         "host": "gw1",
         "id": "evt_11111111111111111111111111111111",
         "initial": null,
+        "kind": null,
         "listenPort": null,
         "peer.allowedIps": [
           "10.0.0.2/32",
@@ -47,12 +49,17 @@ describe("the values of a template", () => {
         "peer.tags": [],
         "previousEndpoint": "192.0.2.1:51820",
         "reason": null,
+        "reminder": null,
+        "rule": null,
+        "sentence": null,
         "session.durationMs": null,
         "session.endedAt": null,
         "session.roams": 0,
         "session.rxBytes": 212,
         "session.startedAt": "2026-11-22T16:19:04.417Z",
         "session.txBytes": 92,
+        "severity": null,
+        "since": null,
         "text": "alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001",
         "timestamp": "2026-11-22T16:19:04.417Z",
         "title": "WireGuard on gw1",
@@ -60,6 +67,35 @@ describe("the values of a template", () => {
         "version": 1,
       }
     `);
+  });
+
+  test("a template has the severity, the rule and the sentence of an alert, and no peer if there are several", () => {
+    const template = [
+      "{{severity}}",
+      "{{rule}}",
+      "{{kind}}",
+      "{{since}}",
+      "{{cause}}",
+      "{{reminder}}",
+      "{{peer.name}}",
+      "{{device}}: {{sentence}}",
+    ];
+    const since = "2026-11-22T16:14:04.417Z";
+    expect(rendered(template, messageOf(anEvent("alert.firing")))).toEqual([
+      ...["critical", "offices", "down", since, null, false, "alice"],
+      "wg0: alice (wg0) is down: no data for 5 minutes; check the peer and its network",
+    ]);
+    const several = anEvent("alert.resolved", { alert: { names: ["bob", "carol"] } });
+    expect(rendered(template, messageOf(several))).toEqual([
+      ...["critical", "offices", "down", since, null, null, null],
+      "wg0: 2 alerts of rule offices: bob (wg0) is back after 5 minutes; carol (wg0) is back after 5 minutes",
+    ]);
+  });
+
+  test("a template's sentence of an alert is not cut, and is one line", () => {
+    const sentence = `a\n${"b".repeat(2000)}`;
+    const event = anEvent("alert.firing", { alert: { sentence } });
+    expect(rendered("{{sentence}}", messageOf(event))).toBe(`a ${"b".repeat(2000)}`);
   });
 
   test("a template variable without a value is null as a whole string, and empty within a text", () => {
