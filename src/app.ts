@@ -11,6 +11,7 @@
 import type { Settings } from "./config/config.ts";
 import { mergeReloaded } from "./config/reload.ts";
 import type { ScanResult } from "./kernel/devices.ts";
+import type { PlaceFiles } from "./names/places.ts";
 import { warnOfUnmatched } from "./names/unmatched.ts";
 import { isPeriodic, type ScanReason } from "./scan/scan-loop.ts";
 import { type AppOptions, type AppStages, buildStages, trackerOptions } from "./stages.ts";
@@ -22,13 +23,16 @@ export class App {
   readonly stages: AppStages;
   readonly #options: AppOptions;
   #settings: Settings;
+  #places: PlaceFiles;
 
   constructor(settings: Settings, options: AppOptions) {
     this.#settings = settings;
     this.#options = options;
+    this.#places = options.places ?? { lookup: () => null, problems: [] };
     this.stages = buildStages(options, {
       settings: () => this.#settings,
       onScan: (scan, reason) => this.#onScan(scan, reason),
+      lookup: (address) => this.#places.lookup(address),
     });
     this.#applySettings();
   }
@@ -58,12 +62,22 @@ export class App {
     this.#settings = settings;
     tracker.setOptions(trackerOptions(settings));
     this.#applySettings();
+    void this.#readPlaces();
     alerts.reload();
     scanLoop.reschedule();
     wakeUpWatch.checkSoon();
     intake.openSample();
     this.#prepareTargets();
     return settings;
+  }
+
+  /** Reads the files with the places of addresses again. */
+  async #readPlaces(): Promise<void> {
+    const { readPlaces, log } = this.#options;
+    const { places: paths } = this.#settings;
+    if (paths.length === 0 || readPlaces === undefined) return;
+    this.#places = await readPlaces(paths);
+    for (const problem of this.#places.problems) log.warn(problem);
   }
 
   #applySettings(): void {

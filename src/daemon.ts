@@ -154,8 +154,14 @@ async function createApp(
   });
   const keyOf = (address: string) => store.targetKey(address);
   const isEngineNeeded = needsEngine(settings.alerts, store.alerts.loadState());
+  const readPlaces = async (paths: readonly string[]) =>
+    (await import("./names/places.ts")).readPlaces(paths);
+  const places = settings.places.length === 0 ? null : await readPlaces(settings.places);
+  for (const problem of places?.problems ?? []) log.warn(problem);
   return new App(settings, {
     engineClass: isEngineNeeded ? await loadEngine() : null,
+    readPlaces,
+    ...(places === null ? {} : { places }),
     clock,
     machine,
     log,

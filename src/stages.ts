@@ -14,6 +14,7 @@ import { LiveAlerts } from "./live-alerts/live-alerts.ts";
 import { type EngineClass, loadEngine } from "./live-alerts/load-engine.ts";
 import { EndpointNames, type ReverseLookup } from "./names/endpoint-names.ts";
 import { PeerNames } from "./names/peer-names.ts";
+import type { PlaceFiles } from "./names/places.ts";
 import type { Log } from "./platform/log.ts";
 import type { Inputs } from "./scan/inputs.ts";
 import { PacketIntake } from "./scan/packet-intake.ts";
@@ -43,8 +44,10 @@ export interface AppOptions {
   readonly reverseLookup: ReverseLookup;
   /** The alert engine, if it is needed at the start: see `needsEngine`. */
   readonly engineClass?: EngineClass | null;
-  /** Returns the place of an address; omitted: places are unknown. */
-  readonly lookup?: Lookup;
+  /** Reads the files with the places of addresses; omitted: places are unknown. */
+  readonly readPlaces?: (paths: readonly string[]) => Promise<PlaceFiles>;
+  /** The files as of the start. */
+  readonly places?: PlaceFiles;
 }
 
 /** The callbacks of App that the stages use. */
@@ -53,11 +56,13 @@ interface Hooks {
   readonly settings: () => Settings;
   /** Processes a scan; returns the number of changes. */
   readonly onScan: (scan: ScanResult, reason: ScanReason) => number;
+  /** Returns the place of an address; null: unknown. */
+  readonly lookup: Lookup;
 }
 
 export type AppStages = ReturnType<typeof buildStages>;
 
-export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
+export function buildStages(options: AppOptions, { settings, onScan, lookup }: Hooks) {
   const { log, inputs, store, firewall } = options;
   const { devices, wakeUp } = inputs;
   const metrics = new Metrics();
@@ -88,7 +93,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     store,
     engineClass: options.engineClass ?? null,
     loadEngine,
-    lookup: options.lookup ?? (() => null),
+    lookup,
     devices,
     nameOf,
     settings,

@@ -73,9 +73,8 @@ export class ConfiguredPeers {
       name,
       changed.map(({ peer }) => peer),
     );
-    const { count } = this.#options.devices;
     const isDue = isWide && this.#hasSettingsRule && this.#nowMs >= known.nextMs;
-    if (isDue || count.call(this.#options.devices, name) !== known.peers.size) {
+    if (isDue || this.#options.devices.count(name) !== known.peers.size) {
       const listed = this.#read(name);
       if (listed !== null) {
         known.nextMs = listed.nextMs;

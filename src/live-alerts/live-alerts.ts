@@ -428,9 +428,8 @@ export class LiveAlerts {
     const isMute = (publicKey: string) => peers.get(publicKey as PublicKey)?.mute === true;
     return targets().filter((target) => {
       if (target.state.isStopped) return false;
-      const { accepts } = target;
       const key = nameOfTarget(target, named);
-      return receives(notice, { key, accepts: (event) => accepts.call(target, event) }, isMute);
+      return receives(notice, { key, accepts: (event) => target.accepts(event) }, isMute);
     });
   }
 

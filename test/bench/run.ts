@@ -35,6 +35,7 @@ import { flood } from "./flood.ts";
 import { connects, roams, starts, triggers } from "./gateway.ts";
 import { history } from "./history.ts";
 import { idle } from "./idle.ts";
+import { liveAlerts } from "./live-alerts.ts";
 import { metrics } from "./metrics.ts";
 import { outbox } from "./outbox.ts";
 import { page } from "./page.ts";
@@ -56,6 +57,7 @@ type Where = (typeof WHERE)[number];
 const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> = {
   decode: { here: decode },
   alerts: { here: alerts },
+  "live-alerts": { here: liveAlerts },
   start: { here: start, vm: starts },
   outbox: { here: outbox },
   metrics: { here: metrics },

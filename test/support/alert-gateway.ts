@@ -14,7 +14,7 @@ import type { Device, Peer } from "../../src/base/wireguard.ts";
 import type { Settings } from "../../src/config/config.ts";
 import type { DeliveryResult, Target } from "../../src/delivery/target.ts";
 import type { AlertEvent, Event } from "../../src/events/event-schema.ts";
-import type { ScanResult, ScanScope } from "../../src/kernel/devices.ts";
+import type { ScanResult } from "../../src/kernel/devices.ts";
 import { needsEngine } from "../../src/live-alerts/live-alerts.ts";
 import type { Inputs } from "../../src/scan/inputs.ts";
 import { Store } from "../../src/store/store.ts";
@@ -233,19 +233,19 @@ export class AlertGateway implements AsyncDisposable {
   }
 
   #inputs(): Inputs {
-    const gateway = this;
+    const lastScanned = () => (this.isDevicePresent ? [this.#device] : []);
     return {
       devices: {
         get lastScanned() {
-          return gateway.isDevicePresent ? [gateway.#device] : [];
+          return lastScanned();
         },
-        count: () => gateway.peers.size,
+        count: () => this.peers.size,
         needsNewDump: () => true,
-        peers() {
-          gateway.lists++;
-          return [...gateway.peers.values()];
+        peers: () => {
+          this.lists++;
+          return [...this.peers.values()];
         },
-        scan: (_: ScanScope) => Promise.resolve(gateway.#scan()),
+        scan: () => Promise.resolve(this.#scan()),
         [Symbol.dispose]() {},
       },
       capture: { setPorts() {}, select() {} },
