@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import type { AlertEvent } from "../../src/events/event-schema.ts";
-import { AlertWatch } from "../support/alert-watch.ts";
+import { AlertWatch, rule } from "../support/alert-watch.ts";
 import { needs, whyNotOurMachine } from "../support/kernel.ts";
 import { newKeys } from "../support/keys.ts";
 import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
@@ -417,11 +417,9 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
         ["ping", "-n", "-q", "-i", "0.2", "-I", innerGateway, innerAddress],
         { stdin: "ignore", stdout: "ignore", stderr: "inherit" },
       );
-      const scans = () =>
-        links.wgmon.log.filter(({ msg, reason }) => msg === "scan" && reason === "tick").length;
       // The link is busy after six ticks with data in both directions. The fault comes just after a tick.
-      const wanted = scans() + 8;
-      await until("the link is known", () => scans() >= wanted);
+      const wanted = links.scans("tick") + 8;
+      await until("the link is known", () => links.scans("tick") >= wanted);
       const faultMs = performance.now();
       const queue = ["dev", client.link.clientInterface, "root"];
       await client.run("tc", "qdisc", "add", ...queue, "netem", "loss", "100%");
@@ -502,7 +500,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
     "nothing else was told, and no event has a secret key",
     async () => {
       const told = Object.groupBy(office.alerts(), ({ data }) => data.rule);
-      const counts = Object.entries(told).map(([rule, events]) => [rule, events!.length]);
+      const counts = Object.entries(told).map(([name, events]) => [name, events!.length]);
       expect(Object.fromEntries(counts)).toEqual({
         "office-down": 3,
         maintained: 1,
@@ -529,18 +527,6 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
   );
 });
 
-/** A table of a settings file. */
-function rule(
-  name: string,
-  kind: string,
-  values: Readonly<Record<string, string | number | boolean>>,
-): string {
-  const lines = Object.entries({ name, kind, ...values }).map(
-    ([key, value]) => `${key} = ${JSON.stringify(value)}`,
-  );
-  return `[[alert]]\n${lines.join("\n")}\n`;
-}
-
 /** A section of a file of wg-quick, whose comment is the name. */
 function section(name: string, publicKey: string): string {
   return `[Peer]\n# ${name}\nPublicKey = ${publicKey}\n`;
@@ -554,8 +540,8 @@ function hoursFromNow(hours: number): string {
   return `${from}-${to} UTC`;
 }
 
-function hoursOf(rules: string): string {
-  return /allowed = "(.*)"/.exec(rules)![1]!;
+function hoursOf(tables: string): string {
+  return /allowed = "(.*)"/.exec(tables)![1]!;
 }
 
 /** `14:05`, in UTC. */

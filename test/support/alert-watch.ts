@@ -130,6 +130,11 @@ export class AlertWatch implements AsyncDisposable {
     return found!;
   }
 
+  /** Number of scans so far with this reason. */
+  scans(reason: string): number {
+    return this.wgmon.log.filter((line) => line.msg === "scan" && line["reason"] === reason).length;
+  }
+
   /** Makes wgmon read its settings again. */
   async reload(): Promise<unknown> {
     const answer = await this.#request("/v1/reload", { method: "POST" });
@@ -158,4 +163,16 @@ type Word = "firing" | "reminder" | "resolved";
 function wordOf(event: AlertEvent): Word {
   if (event.type === "alert.resolved") return "resolved";
   return event.data.reminder ? "reminder" : "firing";
+}
+
+/** A table of a settings file. */
+export function rule(
+  name: string,
+  kind: string,
+  values: Readonly<Record<string, string | number | boolean | readonly number[]>>,
+): string {
+  const lines = Object.entries({ name, kind, ...values }).map(
+    ([key, value]) => `${key} = ${JSON.stringify(value)}`,
+  );
+  return `[[alert]]\n${lines.join("\n")}\n`;
 }
