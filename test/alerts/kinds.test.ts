@@ -42,6 +42,20 @@ describe("down", () => {
     ]);
   });
 
+  test("fires in the grace period for a peer that has connected in it, because it has keys", () => {
+    const told = story(downNow).connect("rome");
+    const fromMs = told.nowMs;
+    told.jump("1h").input({ type: "away", fromMs, reason: "suspended" }).scan();
+    told.wait(5).connect("berlin").wait(60).disconnect("rome", "idle", 55);
+    expect(told.told()).toEqual([]);
+    expect(told.disconnect("berlin", "idle", 50).told()).toEqual([
+      "firing sites: berlin (wg0) is down: no data for 50 seconds; check the peer and its network",
+    ]);
+    expect(told.wait("3m").told()).toEqual([
+      "firing sites: rome (wg0) is down: no data for 2 minutes; check the peer and its network",
+    ]);
+  });
+
   test("does not fire if the peer returns within `for`", () => {
     const told = story(ruleOf("down", "sites", { forMs: 300_000 })).connect("berlin");
     told.wait("1h").disconnect("berlin").wait(60).connect("berlin").wait("1h");
