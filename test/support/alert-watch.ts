@@ -158,6 +158,23 @@ export class AlertWatch implements AsyncDisposable {
   }
 }
 
+/** The times from faults to their alerts, for the output of a test. */
+export class Delays {
+  readonly #seconds = new Map<string, string>();
+
+  /** Returns the milliseconds from a fault to the first time that the event was received. */
+  add(what: string, watch: AlertWatch, event: Event, faultMs: number): number {
+    const ms = watch.receivedMs(event) - faultMs;
+    this.#seconds.set(what, (ms / 1000).toFixed(1));
+    return ms;
+  }
+
+  print(): void {
+    const lines = [...this.#seconds].map(([what, seconds]) => `\n  ${what}: ${seconds} s`);
+    console.log(`from the fault to the alert:${lines.join("")}`);
+  }
+}
+
 type Word = "firing" | "reminder" | "resolved";
 
 function wordOf(event: AlertEvent): Word {
