@@ -201,19 +201,25 @@ export function newSample(): PeerSample {
 }
 
 /**
- * Returns a copy of facts in which `moved` has replaced each time. Lists of times and nested objects are included.
+ * Replaces each time in facts by the result of `moved`. Lists of times and nested objects are included.
  *
- * @param value a value of JSON.
+ * @param facts values of JSON.
  */
-export function shiftTimes<T>(value: T, moved: (atMs: number) => number): T {
-  return shift(value, false, moved) as T;
-}
-
-function shift(value: unknown, isTime: boolean, moved: (atMs: number) => number): unknown {
-  if (typeof value === "number") return isTime ? moved(value) : value;
-  if (Array.isArray(value)) return value.map((each) => shift(each, isTime, moved));
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, each]) => [key, shift(each, key.endsWith("AtMs"), moved)]),
-  );
+export function shiftTimes(facts: object, moved: (atMs: number) => number): void {
+  // In place: a copy of the facts of 10,000 peers takes three times as long.
+  const fields = facts as Record<string, unknown>;
+  for (const key of Object.keys(fields)) {
+    const field = fields[key];
+    if (typeof field === "number") {
+      if (key.endsWith("AtMs")) fields[key] = moved(field);
+    } else if (Array.isArray(field)) {
+      const values = field as unknown[];
+      for (const [index, value] of values.entries()) {
+        if (typeof value === "number" && key.endsWith("AtMs")) values[index] = moved(value);
+        else if (typeof value === "object" && value !== null) shiftTimes(value, moved);
+      }
+    } else if (typeof field === "object" && field !== null) {
+      shiftTimes(field, moved);
+    }
+  }
 }

@@ -1,7 +1,7 @@
 /** A rule in words: `fires when a peer with the tag site is absent for 2m`. Pure. */
 
 import { formatDuration } from "../base/duration.ts";
-import { formatList } from "../base/redact.ts";
+import { formatList, redact } from "../base/redact.ts";
 import { formatSize } from "../base/size.ts";
 import { counted } from "../base/text.ts";
 import { roundedBytes } from "./kinds/traffic.ts";
@@ -108,10 +108,12 @@ function periodText(period: QuotaPeriod): string {
 
 /** `alice`, `a peer with the tag site or hub on wg0`, `a peer that matches alice or branch-*` */
 function subject({ peers, tags, devices }: Pick<Rule, "peers" | "tags" | "devices">): string {
-  const isOne = peers.length === 1 && !/[*?]/.test(peers[0]!);
-  const matching = peers.length === 0 ? "" : ` that matches ${formatList(peers, "or")}`;
-  const who = isOne ? peers[0]! : `a peer${matching}`;
-  const tagged = tags.length === 0 ? "" : ` with the tag ${formatList(tags, "or")}`;
+  // A secret may be in the wrong place.
+  const [words, tagWords] = [peers.map(redact), tags.map(redact)];
+  const isOne = words.length === 1 && !/[*?]/.test(words[0]!);
+  const matching = words.length === 0 ? "" : ` that matches ${formatList(words, "or")}`;
+  const who = isOne ? words[0]! : `a peer${matching}`;
+  const tagged = tags.length === 0 ? "" : ` with the tag ${formatList(tagWords, "or")}`;
   return `${who}${tagged}${devices.length === 0 ? "" : ` on ${formatList(devices, "or")}`}`;
 }
 

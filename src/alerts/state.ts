@@ -298,7 +298,7 @@ export class AlertState {
 
   /** Replaces each time after the clock was set. */
   shift(moved: (atMs: number) => number): void {
-    const shiftInto = (value: object) => Object.assign(value, shiftTimes(value, moved));
+    const shiftInto = (facts: object) => shiftTimes(facts, moved);
     for (const entry of this.allPeers()) {
       shiftInto(entry.peer);
       shiftInto(entry.sample);

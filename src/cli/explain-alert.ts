@@ -104,7 +104,7 @@ function fateOf({ heldBack, dryRun, event, deliveries }: NoticeApiView): string 
     const why = reason === null ? "" : ` (${reason})`;
     return `${target} ${stateWords[state]}${why}`;
   });
-  return `sent to ${states.join(", ")}`;
+  return `sent: ${states.join(", ")}`;
 }
 
 const stateWords: Readonly<Record<NoticeApiView["deliveries"][number]["state"], string>> = {

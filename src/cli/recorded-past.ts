@@ -5,15 +5,17 @@
 
 import type { NamedPeer } from "../alerts/input.ts";
 import { type Recorded, recordedEvents } from "../alerts/replay.ts";
-import type { Rule } from "../alerts/rule.ts";
+import type { Rule, TrafficRule } from "../alerts/rule.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Store } from "../store/store.ts";
 import type { SessionCursor } from "../store/stored-sessions.ts";
 
 /** Events, or sessions, in one query of the store. */
 const CHUNK = 1000;
-/** The traffic of an hour is distributed evenly for rules with a rate. */
-const PIECE_MS = 300_000;
+/** For rules with a rate, the traffic of a slot is distributed to pieces, which are not shorter than this part of `over`. */
+const PIECES_OF_SPAN = 20;
+
+type Rate = NonNullable<TrafficRule["rate"]>;
 
 export type PastStore = {
   readonly events: Pick<Store["events"], "query">;
@@ -36,14 +38,14 @@ export function recordedPast(store: PastStore, options: PastOptions): Iterable<R
   const { rules, untilMs, onEvent } = options;
   const devices = new Set<string>();
   const isUsed = rules.some(({ kind }) => kind === "traffic");
-  const hasRate = rules.some((rule) => rule.kind === "traffic" && rule.rate !== null);
+  const rates = rules.flatMap((rule) => (rule.kind === "traffic" ? (rule.rate ?? []) : []));
   return merged([
     sessionsAndEvents(store, options, (event, atMs) => {
       if (event.data.device !== null) devices.add(event.data.device);
       onEvent(atMs);
     }),
     absences(store, untilMs, devices),
-    isUsed ? traffic(store, untilMs, hasRate) : [],
+    isUsed ? traffic(store, untilMs, rates) : [],
   ]);
 }
 
@@ -128,7 +130,7 @@ function* absences(
 }
 
 /** The sums of traffic, each at the end of its time, in the same period of a quota. */
-function* traffic(store: PastStore, untilMs: number, hasRate: boolean): Iterable<Recorded> {
+function* traffic(store: PastStore, untilMs: number, rates: readonly Rate[]): Iterable<Recorded> {
   let pending: Recorded[] = [];
   let startMs = -Infinity;
   for (const slot of store.traffic.history()) {
@@ -139,14 +141,33 @@ function* traffic(store: PastStore, untilMs: number, hasRate: boolean): Iterable
       startMs = slot.startMs;
     }
     const { device, publicKey, rxBytes, txBytes, spanMs } = slot;
-    const pieces = hasRate ? spanMs / PIECE_MS : 1;
+    const pieces = piecesOf(rxBytes + txBytes, spanMs, rates);
     const part = { rxBytes: rxBytes / pieces, txBytes: txBytes / pieces };
     for (let piece = 1; piece <= pieces; piece++) {
-      const atMs = startMs + (spanMs * piece) / pieces - 1;
+      const atMs = Math.floor(startMs + (spanMs * piece) / pieces) - 1;
       pending.push({ atMs, input: { type: "traffic", device, publicKey, ...part } });
     }
   }
   yield* pending.sort((a, b) => a.atMs - b.atMs);
+}
+
+/**
+ * The number of pieces, of equal times and bytes, with which a slot does not exceed a rate that it does not reach on
+ * average. Most slots are far below it, and one piece is enough.
+ */
+function piecesOf(bytes: number, spanMs: number, rates: readonly Rate[]): number {
+  const bytesPerSecond = (bytes * 1000) / spanMs;
+  let pieces = 1;
+  for (const { bytesPerSecond: limit, overMs } of rates) {
+    for (;;) {
+      const part = spanMs / pieces / overMs;
+      // The engine counts the bytes of a piece in one moment, together with those of the time before.
+      const highest = bytesPerSecond * (part <= 1 ? 1 + part : 2 * part);
+      if (highest < limit || part <= 1 / PIECES_OF_SPAN) break;
+      pieces *= 2;
+    }
+  }
+  return pieces;
 }
 
 /** Merges sequences by time; of equal times, the earlier sequence comes first. */

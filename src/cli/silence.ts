@@ -109,8 +109,8 @@ async function changing<Value>(request: Promise<Value>): Promise<Value> {
     return await request;
   } catch (error) {
     if (!(error instanceof DaemonNotRunning)) throw error;
-    const hint = "silences can be changed only while it runs; start it with systemctl start wgmon";
-    throw new SystemError("wgmon silence", "wgmon is not running here", hint);
+    const hint = "start it with systemctl start wgmon; silences can be changed only while it runs";
+    throw new SystemError("change silences", "wgmon is not running here", hint);
   }
 }
 

@@ -63,8 +63,8 @@ function key<Value, Type extends ValueType<Value>>(
   return { ...type, description };
 }
 
-/** The keys of all rules. A function, so that the types are created only if a file has [[alert]] tables. */
-export const commonKeys = () => ({
+/** The keys of all rules. Created only if a file has [[alert]] tables, and once, because there may be 1,000. */
+export const commonKeys = once(() => ({
   name: key(alertName(), "its name in messages; unique"),
   kind: key(choice(...KINDS), "what it reports"),
   peers: key(
@@ -88,27 +88,27 @@ export const commonKeys = () => ({
   ),
   time_zone: key(timeZone(), "the time zone of times that have none"),
   dry_run: key(boolean(), "only record the alerts; send nothing"),
-});
+}));
 
 /** The keys of one kind. */
 export const kindKeys = {
-  down: () => ({}),
-  flapping: () => ({
+  down: once(() => ({})),
+  flapping: once(() => ({
     // The engine remembers the last 64 disconnects of a peer.
     disconnects: key(integer(1, 63), "it fires after more disconnects than this"),
     within: key(duration(SECOND_MS, YEAR), "the time in which they happen"),
-  }),
-  "no-return-traffic": () => ({
+  })),
+  "no-return-traffic": once(() => ({
     steady_for: key(
       duration(0, YEAR),
       "how long a peer must be connected without a roam before it is judged; by default 2m for a rule with peers or tags, otherwise 1d",
     ),
-  }),
-  "shared-key": () => ({
+  })),
+  "shared-key": once(() => ({
     turns: key(integer(2, 20), "how often the two places take turns; A, B, A are two turns"),
     within: key(duration(SECOND_MS, "1d"), "maximum time from A to the next A"),
-  }),
-  traffic: () => ({
+  })),
+  traffic: once(() => ({
     direction: key(
       choice("rx", "tx", "both"),
       "count what is received from the peer, what is sent to it, or both",
@@ -119,29 +119,29 @@ export const kindKeys = {
     percents: key(percents(), "it fires at each of these parts of the quota"),
     rate: key(rate(), "the average rate at which it fires"),
     over: key(duration(SECOND_MS, "1d"), "the time over which the average is computed"),
-  }),
-  hours: () => ({
+  })),
+  hours: once(() => ({
     allowed: key(timeInterval(), "when peers may be connected"),
-  }),
-  place: () => ({
+  })),
+  place: once(() => ({
     allowed: key(place(), "the countries and autonomous systems that are allowed"),
     new: key(
       choice("country", "asn", "none"),
       "report a country, or an autonomous system, in which the peer was never seen; by default country, or none if allowed is given",
     ),
-  }),
-  unused: () => ({
+  })),
+  unused: once(() => ({
     days: key(integer(1, 3650), "how many days without a connection"),
     at: key(timeOfDay(), "when the summary of a day is sent"),
-  }),
-  changed: () => ({
+  })),
+  changed: once(() => ({
     changes: key({ ...choice(...CHANGES), separator: /[\s,]+/ }, "which changes are reported"),
-  }),
-  handshakes: () => ({
+  })),
+  handshakes: once(() => ({
     messages: key(integer(0, 1_000_000), "it fires after more handshake messages than this"),
     within: key(duration(SECOND_MS, "30d"), "the time in which they arrive"),
-  }),
-  target: () => ({}),
+  })),
+  target: once(() => ({})),
 } as const satisfies { readonly [K in RuleKind]: () => Keys };
 
 /** Keys of all rules that have no meaning for a kind. A moment, such as a change, does not last. */
@@ -153,14 +153,24 @@ const NOT_FOR: Partial<Record<RuleKind, readonly string[]>> = {
   target: ["peers", "tags", "devices"],
 };
 
+/** Calls the function at most once. */
+function once<Value>(make: () => Value): () => Value {
+  let value: { readonly made: Value } | null = null;
+  return () => (value ??= { made: make() }).made;
+}
+
 /** The keys that a rule of this kind may have. */
 export function keysOf(kind: RuleKind): Keys {
-  const refused = NOT_FOR[kind] ?? [];
   const common = Object.entries<Key<unknown>>(commonKeys());
   return {
-    ...Object.fromEntries(common.filter(([name]) => !refused.includes(name))),
+    ...Object.fromEntries(common.filter(([name]) => !isRefused(kind, name))),
     ...kindKeys[kind](),
   };
+}
+
+/** Whether a key of all rules has no meaning for the kind. */
+export function isRefused(kind: RuleKind, name: string): boolean {
+  return NOT_FOR[kind]?.includes(name) === true;
 }
 
 /** The kinds that have a key of their own; empty: no kind has. */

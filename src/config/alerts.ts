@@ -7,8 +7,8 @@ import { formatList, noSuch } from "../base/redact.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import {
   commonKeys,
+  isRefused,
   type Keys,
-  keysOf,
   kindKeys,
   KINDS,
   kindsWith,
@@ -171,11 +171,11 @@ function allKindKeys(): Keys {
 
 /** The given keys that exist, but not for this kind. */
 function foreignKeys(kind: RuleKind, fields: Readonly<Record<string, unknown>>): string[] {
-  const allowed = keysOf(kind);
   const common = commonKeys();
-  return Object.keys(fields).filter(
-    (key) =>
-      !Object.hasOwn(allowed, key) && (Object.hasOwn(common, key) || kindsWith(key).length > 0),
+  return Object.keys(fields).filter((key) =>
+    Object.hasOwn(common, key)
+      ? isRefused(kind, key)
+      : !Object.hasOwn(kindKeys[kind](), key) && kindsWith(key).length > 0,
   );
 }
 

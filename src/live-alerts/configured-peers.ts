@@ -16,8 +16,10 @@ import type { DeviceScan, Peer, PublicKey } from "../base/wireguard.ts";
  * for this long; an empty list when it has been empty for this long.
  */
 const SETTLE_MS = 5000;
-/** Lists that are read again, because a rule is about settings, use at most this share of the time. */
-const SHARE_MAX = 1 / 1000;
+/** Lists that are read because a rule is about settings use at most this share of the time. */
+const SETTINGS_SHARE = 1 / 1000;
+/** The same for lists that are read because the number of peers changed. */
+const COUNT_SHARE = 1 / 100;
 
 export interface ConfiguredPeersOptions {
   readonly clock: Clock;
@@ -37,8 +39,13 @@ type PeersInput = Extract<Input, { type: "peers" }>;
 /** What is known of one device. */
 interface Known {
   readonly peers: Map<string, ConfiguredPeer>;
-  /** When the next list may be read only because settings may have changed. */
-  nextMs: number;
+  reading: Reading;
+}
+
+/** When the list was last read, and how long that took. */
+interface Reading {
+  readonly atMs: number;
+  readonly tookMs: number;
 }
 
 export class ConfiguredPeers {
@@ -73,19 +80,21 @@ export class ConfiguredPeers {
       name,
       changed.map(({ peer }) => peer),
     );
-    const isDue = isWide && this.#hasSettingsRule && this.#nowMs >= known.nextMs;
-    if (isDue || this.#options.devices.count(name) !== known.peers.size) {
-      const listed = this.#read(name);
-      if (listed !== null) {
-        known.nextMs = listed.nextMs;
-        const present = new Set<string>(listed.peers.map(({ publicKey }) => publicKey));
-        const gone = [...known.peers.keys()].filter((key) => !present.has(key));
-        for (const key of gone) known.peers.delete(key);
-        differing.push(...this.#differing(known, name, listed.peers));
-        return inputOf(name, differing, [...removed, ...gone]);
-      }
-    }
-    return inputOf(name, differing, removed);
+    const hasCountChanged = this.#options.devices.count(name) !== known.peers.size;
+    const { atMs, tookMs } = known.reading;
+    const ageMs = this.#nowMs - atMs;
+    const isDue =
+      (hasCountChanged && tookMs <= ageMs * COUNT_SHARE) ||
+      (isWide && this.#hasSettingsRule && tookMs <= ageMs * SETTINGS_SHARE);
+    if (!isDue) return inputOf(name, differing, removed);
+    const { peers, reading } = this.#read(name);
+    known.reading = reading;
+    if (peers === null) return inputOf(name, differing, removed);
+    const present = new Set<string>(peers.map(({ publicKey }) => publicKey));
+    const gone = [...known.peers.keys()].filter((key) => !present.has(key));
+    for (const key of gone) known.peers.delete(key);
+    differing.push(...this.#differing(known, name, peers));
+    return inputOf(name, differing, [...removed, ...gone]);
   }
 
   /** Returns the peers that have another name, or other tags, than before. */
@@ -107,43 +116,42 @@ export class ConfiguredPeers {
   #first(device: string, changed: DeviceScan["changed"]): PeersInput | null {
     const settlesMs = this.#settlesMs.get(device);
     if (settlesMs !== undefined && this.#nowMs < settlesMs) return null;
-    const listed = this.#read(device);
-    if (listed === null) return null;
-    if (listed.peers.length === 0 && settlesMs === undefined) {
+    const { peers, reading } = this.#read(device);
+    if (peers === null || (peers.length === 0 && settlesMs === undefined)) {
       this.#settlesMs.set(device, this.#nowMs + SETTLE_MS);
       return null;
     }
     this.#settlesMs.delete(device);
-    const known: Known = { peers: new Map(), nextMs: listed.nextMs };
+    const known: Known = { peers: new Map(), reading };
     this.#known.set(device, known);
     // The counters of the others are in the scan. Those in the list may be later, and would look like a restart.
     const scanned = new Set<string>(changed.map(({ peer }) => peer.publicKey));
-    const counters = new Map<string, Peer>(
-      listed.peers.flatMap((peer) =>
+    const idle = new Map<string, Peer>(
+      peers.flatMap((peer) =>
         scanned.has(peer.publicKey) ? [] : [[peer.publicKey, peer] as const],
       ),
     );
-    const peers = this.#differing(known, device, listed.peers).map((peer) => {
-      const idle = counters.get(peer.publicKey);
-      if (idle === undefined) return peer;
-      const { rxBytes, txBytes, endpoint } = idle;
+    const configured = this.#differing(known, device, peers).map((peer) => {
+      const counted = idle.get(peer.publicKey);
+      if (counted === undefined) return peer;
+      const { rxBytes, txBytes, endpoint } = counted;
       return { ...peer, counters: { rxBytes, txBytes, endpoint } };
     });
-    return { type: "peers", device, peers, removed: [], complete: true };
+    return { type: "peers", device, peers: configured, removed: [], complete: true };
   }
 
-  /** Returns null if the device cannot be read now. */
-  #read(device: string): { readonly peers: readonly Peer[]; readonly nextMs: number } | null {
+  /** `peers` is null if the device cannot be read now. */
+  #read(device: string): { readonly peers: readonly Peer[] | null; readonly reading: Reading } {
     const startMs = this.#nowMs;
+    let peers: readonly Peer[] | null = null;
     try {
-      const peers = this.#options.devices.peers(device);
-      const tookMs = this.#nowMs - startMs;
-      return { peers, nextMs: this.#nowMs + tookMs / SHARE_MAX };
+      peers = this.#options.devices.peers(device);
     } catch (error) {
       // The scan of the device reports its problem.
       if (!isUnreadable(error)) throw error;
-      return null;
     }
+    const atMs = this.#nowMs;
+    return { peers, reading: { atMs, tookMs: atMs - startMs } };
   }
 
   /** Returns the peers that differ from what is known, and remembers them. */

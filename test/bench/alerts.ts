@@ -1,18 +1,27 @@
 /**
  * Measures the alert engine with 1,000 rules and 10,000 peers: the time of one event, of a scan, of saving, and of the
- * replay of 1,000,000 events. It needs no WireGuard. A rule of a usual set selects the peers of one group (100 peers);
+ * replay of 1,000,000 events: from memory, and by `wgmon alerts test` of 200,000 from a store. It needs no WireGuard. A rule of a usual set selects the peers of one group (100 peers);
  * in the widest set, each rule selects all peers.
  */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { AlertEngine } from "../../src/alerts/engine.ts";
 import type { Input } from "../../src/alerts/input.ts";
 import { recordedEvents, replay } from "../../src/alerts/replay.ts";
 import { type Rule, ruleOf } from "../../src/alerts/rule.ts";
 import { parseInterval } from "../../src/alerts/times.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { testAlerts } from "../../src/cli/test-alerts.ts";
+import { plain } from "../../src/cli/text.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
+import { Store } from "../../src/store/store.ts";
 import { keyOf } from "../support/alert-story.ts";
 import { mustEndpoint } from "../support/peers.ts";
+import { run } from "../support/settings.ts";
 import { figure, type Note } from "./figures.ts";
 
 const PEERS = 10_000;
@@ -20,6 +29,8 @@ const RULES = 1000;
 const GROUPS = 100;
 const EVENTS = 5000;
 const REPLAYED = 1_000_000;
+/** Fewer, because writing a million to a file takes minutes. */
+const STORED = 200_000;
 const PORTION = 1000;
 const START_MS = Date.UTC(2026, 0, 5, 10);
 
@@ -114,6 +125,7 @@ export async function alerts(note: Note): Promise<void> {
     note(figure(what, "s", seconds, wanted));
     note(figure(`${what}: notices`, "", notices));
   }
+  await testedFromStore(note, tenths.slice(0, 10));
   for (const [name, rules] of [
     ["usual rules", usual],
     ["each rule for all peers", widest],
@@ -171,6 +183,56 @@ function eventAt(number: number): Event {
     ? { ...base, ...end, type: "peer.disconnected" as const }
     : { ...base, type: "peer.connected" as const, initial: false };
   return eventOf(change, { id: `evt_${number}`, host: "gw1", name, tags });
+}
+
+/** `wgmon alerts test` with the events in a file. */
+async function testedFromStore(note: Note, rules: readonly Rule[]): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "wgmon-bench-"));
+  const log = { debug() {}, info() {}, warn() {}, error() {} };
+  try {
+    {
+      using store = await Store.open({ directory, clock: systemClock, log });
+      for (let first = 0; first < STORED; first += PORTION) {
+        const events = Array.from({ length: PORTION }, (_, index) => ({
+          event: eventAt(first + index),
+          targets: [],
+        }));
+        store.record({ events, sessions: [], ended: [], devices: null }, 0);
+      }
+    }
+    const { settings } = run([]);
+    using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
+    let lines = 0;
+    const beforeMs = performance.now();
+    testAlerts(store, {
+      request: {
+        action: "test",
+        since: { agoMs: 31 * 86_400_000 },
+        until: null,
+        requestedDevices: [],
+        file: null,
+        rule: null,
+        json: false,
+      },
+      rules,
+      settings,
+      named: (publicKey) => ({ publicKey, name: null, tags: [] }),
+      nowMs: START_MS + 31 * 86_400_000,
+      print(text) {
+        lines += text.split("\n").length - 1;
+        return true;
+      },
+      warn() {},
+      paint: plain,
+      maxWidth: null,
+    });
+    const seconds = (performance.now() - beforeMs) / 1000;
+    const what = `wgmon alerts test of ${STORED} stored events, 10 rules`;
+    note(figure(what, "s", seconds, { atMost: STORED / 200_000 }));
+    note(figure(`${what}: lines`, "", lines));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** Replays the events, made in portions as they are read from a store. The time for making them does not count. */

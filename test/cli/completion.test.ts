@@ -8,9 +8,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { ruleOf } from "../../src/alerts/rule.ts";
+import { namesOf, withNames } from "../../src/cli/completion-names.ts";
 import { complete, completion } from "../../src/cli/completion.ts";
 import { COMMAND_NAMES, commandOf } from "../../src/config/commands-table.ts";
 import { SETTING_NAMES } from "../../src/config/settings-table.ts";
+import { asked } from "../support/api-reader.ts";
+import { FakeSource } from "../support/source.ts";
+import { alertView } from "../support/stored-alerts.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 setDefaultTimeout(TEST_MS);
@@ -83,6 +88,27 @@ function suggestions(shell: Shell, line: string): string[] {
 
 const interfaces = [...new Bun.Glob("*").scanSync({ cwd: "/sys/class/net", onlyFiles: false })];
 
+describe("names that only the running wgmon knows", () => {
+  test("rules, alerts and silences are completed with their descriptions", async () => {
+    const source = await FakeSource.make();
+    using _store = source.store;
+    source.alerts.all = [ruleOf("down", "office-down")];
+    source.alerts.firing = [alertView(), alertView({ id: "", state: "pending" })];
+    const matchers = [{ field: "peer", pattern: "branch-*" }] as const;
+    source.alerts.addSilence({ matchers, endMs: 2e12, comment: "", createdBy: "" });
+    const api = asked(source);
+    expect(await namesOf(api, ":rule")).toEqual([["office-down", "down"]]);
+    expect(await namesOf(api, ":alert")).toEqual([["alert-7", "alice (wg0) is down for an hour"]]);
+    expect(await namesOf(api, ":silence")).toEqual([["silence-1", "peer=branch-*"]]);
+  });
+
+  test("there are none if wgmon does not run, and other lines are unchanged", async () => {
+    const env = { RUNTIME_DIRECTORY: folder };
+    expect(await withNames([":rule\t--rule="], env)).toEqual([]);
+    expect(await withNames(["list", "drop"], env)).toEqual(["list", "drop"]);
+  });
+});
+
 describe("wgmon __complete", () => {
   const names = (...words: readonly string[]) =>
     complete(words).map((line) => line.split("\t")[0]!);
@@ -108,6 +134,19 @@ describe("wgmon __complete", () => {
       ["completion", ""],
       ["bash", "zsh", "fish"],
     ],
+    [
+      ["alerts", ""],
+      ["test", "explain", "examples"],
+    ],
+    [["alerts", "explain", ""], [":alert"]],
+    [["alerts", "test", "./w"], [":file"]],
+    [["alerts", "--rule", ""], [":rule"]],
+    [["silence", "expire", ""], [":silence"]],
+    [
+      ["silence", "add", "peer=a", ""],
+      ["peer=", "tag=", "device=", "rule=", "severity=", "target="],
+    ],
+    [["check", ""], [":file"]],
     [["-"], [...settings, "--help", "--version", "--licenses"]],
     [
       ["run", "--"],

@@ -18,13 +18,14 @@ test("the short help text is the expected one", () => {
       peer NAME           print everything about one peer
       sessions            print the sessions of peers, the latest first
       events              print past events; with --follow also new ones
+      alerts              print what fires, and why; test rules on the past
       top                 show the peers live, on the whole terminal
 
     Deliver events:
       test-webhook        send sample events to the targets and report the results
       outbox              list, retry or drop waiting events and dead letters
       receive             receive webhooks and print them, for trying them out
-      alerts              print examples of alerts
+      silence             hold the messages of alerts back for some time
 
     Set up and check:
       run                 watch and report, until it is stopped; the default command

@@ -127,6 +127,10 @@ describe("the samples of wgmon test-webhook", () => {
     const options = { clock: systemClock, host: "gw1", print: () => {} };
     expect(await testTargets(targets, options)).toBe(true);
     await receiving.stop();
+    const alerts = [
+      "critical: wgmon-test (wg-test) is down: no data for 5 minutes; check the peer and its network (rule test)",
+      "resolved: wgmon-test (wg-test) is back after 5 minutes (rule test)",
+    ];
     const key = "wg-test:wgmonTESTwgmonTESTwgmonTESTwgmonTESTwgmonTE=";
     expect(lines.map((line) => line.slice("16:19:04 ".length))).toEqual([
       "wgmon-test (wg-test) connected from 198.51.100.7:40001",
@@ -134,11 +138,13 @@ describe("the samples of wgmon test-webhook", () => {
       "wgmon-test (wg-test) disconnected after 1m 5s",
       "wg-test added, listening on port 51820",
       "wg-test removed",
+      ...alerts,
       `Connection ${key} on endpoint 198.51.100.7:40001 is opened`,
       "wgmon-test (wg-test) roamed from 198.51.100.7:40001 to 203.0.113.9:40002",
       `Connection ${key} on endpoint 203.0.113.9:40002 is closed`,
       "wg-test added, listening on port 51820",
       "wg-test removed",
+      ...alerts,
     ]);
   });
 });
@@ -161,6 +167,8 @@ describe("the results of wgmon test-webhook", () => {
         "  peer.disconnected     12 ms  refused: 404: not found, check the URL",
         "  device.added        9000 ms  refused: 400: no such chat, check chat_id",
         "  device.removed         7 ms  delivered",
+        "  alert.firing           7 ms  delivered",
+        "  alert.resolved         7 ms  delivered",
       ],
     });
   });
@@ -177,7 +185,7 @@ describe("the results of wgmon test-webhook", () => {
       "  the other samples are not sent to it",
       "ops (json https://hooks.example.net/...)",
     ]);
-    expect([gone.messages.length, well.messages.length]).toEqual([1, 5]);
+    expect([gone.messages.length, well.messages.length]).toEqual([1, 7]);
   });
 
   test("test-webhook prints a hint if there is no target", async () => {
@@ -215,8 +223,8 @@ describe("a target that fails", () => {
 
   test("no reason is printed after the last sample, because no other sample follows", async () => {
     const verdict: DeliveryResult = { type: "stop", reason: "410: the target is gone" };
-    const lines = await linesOn([DELIVERED, DELIVERED, DELIVERED, DELIVERED, verdict]);
-    expect(lines).toHaveLength(5);
+    const lines = await linesOn([...Array.from({ length: 6 }, () => DELIVERED), verdict]);
+    expect(lines).toHaveLength(7);
   });
 });
 
@@ -225,9 +233,9 @@ describe("the filters of a target in wgmon test-webhook", () => {
 
   test("test-webhook ignores a filter of types, and prints the excluded types", async () => {
     const lines = await linesOn([], few);
-    expect(lines).toHaveLength(6);
+    expect(lines).toHaveLength(8);
     expect(lines.at(-1)).toBe(
-      "  note: its filter excludes peer.disconnected, device.added, device.removed; this test ignores the filter",
+      "  note: its filter excludes peer.disconnected, device.added, device.removed, alert.firing, alert.resolved; this test ignores the filter",
     );
   });
 
@@ -237,7 +245,7 @@ describe("the filters of a target in wgmon test-webhook", () => {
     { ...few, peers: ["alice"] },
   ])("test-webhook ignores a filter of devices or peers, and prints so: %j", async (selection) => {
     const lines = await linesOn([], selection);
-    expect(lines).toHaveLength(6);
+    expect(lines).toHaveLength(8);
     expect(lines.at(-1)).toBe(
       "  note: its filter selects other peers or devices; this test ignores the filter",
     );
@@ -284,6 +292,6 @@ describe("test-webhook with a real receiver", () => {
       print: (line: string) => void lines.push(line),
     };
     expect(await testTargets([webhook(url)], options)).toBe(false);
-    expect(lines.filter((line) => line.endsWith("would be retried: ECONNREFUSED"))).toHaveLength(5);
+    expect(lines.filter((line) => line.endsWith("would be retried: ECONNREFUSED"))).toHaveLength(7);
   });
 });

@@ -105,6 +105,62 @@ describe("wgmon run", () => {
   });
 });
 
+describe("wgmon alerts", () => {
+  const rules = `
+    [[alert]]
+    name = "office-down"
+    kind = "down"
+    targets = ["ops"]`;
+  const settings = `
+    [[target]]
+    name = "ops"
+    url = "https://b.example"`;
+
+  test("without a word it lists alerts, with a period or a limit also those that are over", () => {
+    expect(parse(["alerts"])).toMatchObject({ type: "alerts", action: "list", isPast: false });
+    expect(parse(["alerts", "-n5"])).toMatchObject({ action: "list", isPast: true, limit: 5 });
+    expect(parse(["alerts", "explain", "alert-7"])).toMatchObject({
+      action: "explain",
+      id: "alert-7",
+    });
+    expect(parse(["alerts", "examples"])).toEqual({ type: "alerts", action: "examples" });
+  });
+
+  test("test takes the rules of the settings, or of a file whose rules can use the targets of the settings", () => {
+    expect(parse(["alerts", "test"], { toml: settings + rules })).toMatchObject({
+      action: "test",
+      file: null,
+      since: { agoMs: 30 * 86_400_000 },
+      rules: [{ name: "office-down", targets: ["ops"] }],
+    });
+    const files = { "./rules.toml": rules };
+    expect(parse(["alerts", "test", "./rules.toml"], { toml: settings, files })).toMatchObject({
+      file: "./rules.toml",
+      rules: [{ name: "office-down" }],
+      settings: { alerts: [], targets: [{ name: "ops" }] },
+    });
+    expect(errors(["alerts", "test", "./rules.toml"], { files })[0]).toContain('"ops"');
+    expect(errors(["alerts", "test", "./none.toml"])[0]).toContain("./none.toml");
+  });
+
+  test.each<[string[], string]>([
+    [
+      ["alerts", "explain"],
+      "wgmon alerts explain needs the id of an alert; wgmon alerts lists the ids",
+    ],
+    [["alerts", "explain", "a", "--since", "2h"], "--since: has no effect on wgmon alerts explain"],
+    [["alerts", "test", "-n", "5"], "--limit: has no effect on wgmon alerts test"],
+    [
+      ["alerts", "test", "--rule", "ofice-down"],
+      '--rule: there is no rule "ofice-down"; did you mean office-down?',
+    ],
+    [["alerts", "tset"], '"tset" is not test, explain or examples; did you mean test?'],
+    [["alerts", "test", "a", "b"], '"b" is not expected here; write a name with spaces in quotes'],
+  ])("the command line %j is refused", (argv, message) => {
+    expect(errors(argv, { toml: settings + rules, files: { a: "" } })).toContain(message);
+  });
+});
+
 describe("wgmon test-webhook", () => {
   test.each([
     [[], null],

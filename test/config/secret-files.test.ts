@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { ruleText } from "../../src/alerts/rule-text.ts";
 import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import { helpText } from "../../src/cli/help.ts";
 import { commands } from "../../src/config/commands-table.ts";
@@ -14,6 +15,8 @@ import { type Given, parse } from "../support/settings.ts";
 const SECRET = "s3cr3tTok3n";
 /** A valid secret, with the prefix of all. */
 const SIGNING_SECRET = `whsec_${btoa(`${SECRET}${SECRET}${SECRET}`)}`;
+/** A file in wgmon.d. */
+const PART = "/etc/wgmon/wgmon.d/part.toml";
 const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
 /** All text that wgmon prints about a command line, and the command if it is valid. */
@@ -27,7 +30,9 @@ function textOf(
     if (!("settings" in command)) return { text: Bun.inspect(command), command };
     const { settings, warnings } = command;
     const errors = "errors" in command ? command.errors : [];
-    return { text: JSON.stringify([describeSettings(settings, "gw1"), warnings, errors]), command };
+    const rules = settings.alerts.map(ruleText);
+    const shown = [describeSettings(settings, "gw1"), warnings, errors, rules];
+    return { text: JSON.stringify(shown), command };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     expect(error.errors).not.toBeEmpty();
@@ -164,11 +169,15 @@ describe("any combination of arguments, variables and files", () => {
     fc
       .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
       .map(([command, rest]) => [command, ...rest]),
-    // So that each command also occurs without an error. completion needs one more word.
+    // So that each command also occurs without an error. Some need one more word.
     {
-      weight: 2,
+      weight: 3,
       arbitrary: fc.constantFrom(...Object.keys(commands)).map((command) => {
-        const more: Readonly<Record<string, string>> = { completion: "fish", peer: "alice" };
+        const more: Readonly<Record<string, string>> = {
+          completion: "fish",
+          peer: "alice",
+          schema: "event",
+        };
         return Object.hasOwn(more, command) ? [command, more[command]!] : [command];
       }),
     },
@@ -193,6 +202,21 @@ describe("any combination of arguments, variables and files", () => {
   const target = fc
     .array(fc.tuple(targetKey, tomlValue), { maxLength: 5 })
     .map((fields) => `{ ${fields.map((pair) => pair.join(" = ")).join(", ")} }`);
+  const alertKey = fc.constantFrom(
+    ..."name kind peers tags devices for repeat severity targets times time_zone dry_run".split(
+      " ",
+    ),
+    ..."disconnects within turns quota per percents rate allowed new at changes bogus".split(" "),
+  );
+  const alert = fc
+    .tuple(
+      fc.constantFrom("down", "traffic", "hours", "place", "changed", "target"),
+      fc.array(fc.tuple(alertKey, tomlValue), { maxLength: 4 }),
+    )
+    .map(([kind, fields]) =>
+      [["name", '"a"'], ["kind", `"${kind}"`], ...fields].map((pair) => pair.join(" = ")),
+    )
+    .map((fields) => `{ ${fields.join(", ")} }`);
   const tomlKey = fc.oneof(
     name.map(keyOf),
     fc.constantFrom(
@@ -211,6 +235,7 @@ describe("any combination of arguments, variables and files", () => {
       fc.oneof(
         fc.tuple(tomlKey, tomlValue).map((pair) => pair.join(" = ")),
         fc.array(target, { maxLength: 3 }).map((list) => `target = [${list.join()}]`),
+        fc.array(alert, { maxLength: 3 }).map((list) => `alert = [${list.join()}]`),
         value,
       ),
       { maxLength: 4 },
@@ -224,7 +249,12 @@ describe("any combination of arguments, variables and files", () => {
     argv,
     env: fc.dictionary(variable, value, { maxKeys: 4 }),
     toml,
-    files: fc.record({ "/secret": fileText, "/urls": fileText, "/x.toml": toml }),
+    files: fc.record({
+      "/secret": fileText,
+      "/urls": fileText,
+      "/x.toml": toml,
+      [PART]: fc.oneof({ weight: 4, arbitrary: fc.constant("") }, toml),
+    }),
     mode: fc.record({
       bits: fc.constantFrom(0o600, 0o664),
       isOwnedByUsOrRoot: fc.boolean(),

@@ -127,6 +127,20 @@ describe("wgmon", () => {
     "--version": { args: ["--version"], exitCode: 0, stdout: versions },
     version: { args: ["version"], exitCode: 0, stdout: versions },
     "-version": { args: ["-version"], exitCode: 0, stdout: versions },
+    "check with a correct file": {
+      args: ["check", "w.toml"],
+      files: { "w.toml": `[[alert]]\nname = "a"\nkind = "down"\npeers = ["${SECRET}://x"]\n` },
+      exitCode: 0,
+      stdout: /^w\.toml: correct; 0 targets, 1 alert, 0 peers\n[^]* {4}fires when /,
+    },
+    "check with mistakes": {
+      args: ["check", "w.toml"],
+      files: { "w.toml": `webhook = "${SECRET}"\n[[alert]]\nkind = "down"\n` },
+      exitCode: 2,
+      stdout: "w.toml: 2 mistakes\n",
+      stderr:
+        /^wgmon: w\.toml: webhook: \(hidden\) .*\nwgmon: w\.toml, line 2: alert 1: has no name.*\n$/,
+    },
     "--help": { args: ["--help"], exitCode: 0, stdout: help },
     "-h": { args: ["-h"], exitCode: 0, stdout: help },
     help: { args: ["help"], exitCode: 0, stdout: help },

@@ -343,6 +343,28 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
       expectNoSecret(wgmon);
     });
 
+    test("SIGHUP reads the files in wgmon.d, and a mistake in one of them changes nothing", async () => {
+      const part = join(stage.folder, "wgmon.d", "more.toml");
+      const alert = (name: string) => `[[alert]]\nname = "${name}"\nkind = "down"\n`;
+      try {
+        await Bun.write(file, alert("main"));
+        await using wgmon = startWithFile();
+        await wgmon.ready;
+        await Bun.write(part, alert("more"));
+        await reload(wgmon, alert("main"));
+        expect(wgmon.log.findLast(({ msg }) => msg === "settings reloaded")).toMatchObject({
+          alerts: 2,
+        });
+        await Bun.write(part, alert("main"));
+        expect(await reload(wgmon, alert("main"), "error")).toEndWith(
+          `${part}, line 1: alert 1 (main): has the same name as ${file}, line 1: alert 1; names must be unique`,
+        );
+        expect(await wgmon.stop()).toBe(0);
+      } finally {
+        await rm(join(stage.folder, "wgmon.d"), { recursive: true });
+      }
+    });
+
     test("SIGHUP with an invalid file changes nothing, and logs the errors", async () => {
       await using device = await stage.device("fake0");
       using receiver = stage.receiver();

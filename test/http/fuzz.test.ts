@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { ruleOf } from "../../src/alerts/rule.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Device, Peer } from "../../src/base/wireguard.ts";
 import { HttpServer } from "../../src/http/server.ts";
@@ -19,6 +20,7 @@ import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/ap
 import { hostileEvent, hostileText } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
+import { alertRecord, alertView, newNotice, storeAlerts } from "../support/stored-alerts.ts";
 
 const RUNS = Number(process.env["WGMON_TEST_FUZZ_RUNS"] ?? 2000);
 const SEED = Number(process.env["WGMON_TEST_FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
@@ -88,12 +90,29 @@ function fill({ found, names, tags, store, counters, clock }: FakeSource): void 
     { key: "ops", label: "ops (json)", waiting: 70, isStopped: false, failures: 3, reason: "503" },
   ];
   counters.events.add(["peer.connected"]);
+  const alerts = texts.map((text, n) => ({ id: `alert-${n}`, sentence: text, peerName: text }));
+  const notices = alerts.map(({ id, sentence }, n) =>
+    newNotice({
+      alertIds: [id],
+      sentence,
+      eventSeq: n % 2 === 0 ? seqs[n]! : null,
+      targets: ["ops"],
+    }),
+  );
+  storeAlerts(source, alerts.map(alertRecord), notices);
+  source.alerts.firing = alerts
+    .slice(0, 9)
+    .map(({ id, sentence }) =>
+      alertView({ id, sentence, peer: { name: sentence, tags: [sentence] } }),
+    );
+  source.alerts.all = texts.slice(0, 5).map((name) => ruleOf("down", name));
 }
 
 async function start(tokens: readonly string[]): Promise<number> {
   const server = await HttpServer.start({
     loadPage,
     source,
+    alertActions: source.alerts,
     settings: () => ({
       listen: { address: "127.0.0.1", port: 0 },
       listenTokens: tokens,

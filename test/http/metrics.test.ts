@@ -4,11 +4,13 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { ruleOf } from "../../src/alerts/rule.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import { exposition, type Naming } from "../../src/http/metrics.ts";
 import { hostileText } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
+import { alertView } from "../support/stored-alerts.ts";
 
 let source: FakeSource;
 
@@ -40,6 +42,40 @@ function samples(exposed: string, prefix: string): string[] {
 function key(byte: number): PublicKey {
   return new Uint8Array(32).fill(byte).toBase64() as PublicKey;
 }
+
+describe("the metrics of alerts", () => {
+  test("each rule has series by state, and messages by type and result", () => {
+    source.alerts.all = [ruleOf("down", "office"), ruleOf("flapping", 'a "b"')];
+    const rule = "office";
+    source.alerts.firing = [
+      alertView({ rule }),
+      alertView({ rule, state: "recovering" }),
+      alertView({ rule, heldBy: { type: "times" } }),
+      alertView({ rule, state: "pending", id: "" }),
+    ];
+    source.alerts.addSilence({ matchers: [], endMs: 2e12, comment: "", createdBy: "" });
+    source.counters.notices.add(["office", "firing", "sent"], 3);
+    source.counters.notices.add(["office", "firing", "held-back"]);
+    const exposed = text();
+    expect(samples(exposed, "wgmon_alerts{")).toEqual([
+      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="firing"} 0',
+      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="pending"} 0',
+      'wgmon_alerts{rule="a \\"b\\"",severity="warning",state="suppressed"} 0',
+      'wgmon_alerts{rule="office",severity="critical",state="firing"} 2',
+      'wgmon_alerts{rule="office",severity="critical",state="pending"} 1',
+      'wgmon_alerts{rule="office",severity="critical",state="suppressed"} 1',
+    ]);
+    const notices = samples(exposed, "wgmon_alert_notices_total");
+    expect(notices).toHaveLength(7);
+    expect(notices).toContain(
+      'wgmon_alert_notices_total{result="sent",rule="office",type="firing"} 3',
+    );
+    expect(notices).toContain(
+      'wgmon_alert_notices_total{result="held-back",rule="office",type="firing"} 1',
+    );
+    expect(samples(exposed, "wgmon_silences")).toEqual(["wgmon_silences{} 1"]);
+  });
+});
 
 describe("the names of mdlayher's exporter", () => {
   test("the names of mdlayher's exporter are exported as in its own example", () => {

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import { HttpServer, type HttpSettings } from "../../src/http/server.ts";
+import { ConfigError, SystemError } from "../../src/base/errors.ts";
+import { HttpServer, type HttpSettings, type ReloadReport } from "../../src/http/server.ts";
 import { viewSettings } from "../../src/http/settings-view.ts";
 import { loadPage } from "../../src/page/load-page.ts";
 import { createLog } from "../../src/platform/log.ts";
@@ -55,6 +56,8 @@ async function start(
   const server = await HttpServer.start({
     loadPage,
     source,
+    alertActions: source.alerts,
+    reload: () => reload(),
     settings: () => settings,
     runtimeDir,
     log,
@@ -63,6 +66,10 @@ async function start(
   servers.push(server);
   return server;
 }
+
+/** A test replaces it. */
+let reload = (): Promise<ReloadReport> =>
+  Promise.resolve({ changed: ["tick"], needRestart: ["listen"], warnings: [] });
 
 async function status(url: string, init: RequestInit = {}): Promise<number> {
   const response = await fetch(url, init);
@@ -645,4 +652,53 @@ test("the settings in force are served only on the Unix socket, without secrets"
   expect((await fetch(new URL("/v1/status", server.url!), { headers })).status).toBe(200);
   expect((await fetch(new URL("/v1/settings", server.url!), { headers })).status).toBe(404);
   expect((await fetch(new URL("/v1/settings", server.url!))).status).toBe(401);
+});
+
+test("the settings are read again on request, on the Unix socket only", async () => {
+  const token = { ...loopback, listenTokens: [TOKEN] };
+  const server = await start(token, join(folder, "run"));
+  const unix = join(folder, "run/wgmon.sock");
+  const ask = async (method = "POST") => {
+    const response = await fetch("http://localhost/v1/reload", { unix, method });
+    return { status: response.status, body: (await response.json()) as unknown };
+  };
+  expect(await ask()).toEqual({
+    status: 200,
+    body: { changed: ["tick"], needRestart: ["listen"], warnings: [] },
+  });
+  expect((await ask("GET")).status).toBe(405);
+  const usual = reload;
+  reload = () => Promise.reject(new ConfigError(["tick: is wrong", "host: is wrong"]));
+  expect(await ask()).toMatchObject({
+    status: 422,
+    body: { errors: [{ detail: "tick: is wrong" }, { detail: "host: is wrong" }] },
+  });
+  reload = () => Promise.reject(new SystemError("read /x", "EACCES"));
+  expect(await ask()).toMatchObject({ status: 422, body: { detail: "read /x: EACCES" } });
+  reload = usual;
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const url = new URL("/v1/reload", server.url!);
+  expect((await fetch(url, { method: "POST", headers })).status).toBe(404);
+  const foreign = { unix, method: "POST", headers: { origin: "https://evil.example" } };
+  expect((await fetch("http://localhost/v1/reload", foreign)).status).toBe(403);
+});
+
+test("silences are changed with a token or on the Unix socket, and not from another site", async () => {
+  const server = await start({ ...loopback, listenTokens: [TOKEN] }, join(folder, "run"));
+  const unix = join(folder, "run/wgmon.sock");
+  const url = new URL("/v1/silences", server.url!).href;
+  const json = { "content-type": "application/json" };
+  const body = JSON.stringify({ matchers: ["peer=x"], for: "2h", comment: "\u00e9".repeat(500) });
+  const bearer = { ...json, authorization: `Bearer ${TOKEN}` };
+  const post = { method: "POST", body };
+  expect(await status(url, { ...post, headers: json })).toBe(401);
+  expect(await status(url, { ...post, headers: bearer })).toBe(201);
+  const own = { ...post, headers: json, unix } as RequestInit;
+  expect(await status("http://localhost/v1/silences", own)).toBe(201);
+  const origin = { ...bearer, origin: "https://evil.example" };
+  expect(await status(url, { ...post, headers: origin })).toBe(403);
+  const remove = { method: "DELETE", headers: origin };
+  expect(await status(`${url}/silence-1`, remove)).toBe(403);
+  expect(await status(`${url}/silence-1`, { ...remove, headers: bearer })).toBe(200);
+  expect(source.alerts.silences()).toHaveLength(1);
 });

@@ -13,7 +13,7 @@ import { assets } from "../../src/page/assets.ts";
 import { item, PageSnapshot, type Update } from "../../src/page/page-diff.ts";
 import { makePage } from "../../src/page/page.tsx";
 import { rangeNames } from "../../src/store/ranges.ts";
-import { hostileText } from "../support/events.ts";
+import { anEvent, hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";
@@ -145,6 +145,30 @@ describe("the content of the page", () => {
       path = /href="([^"]*)">Older/.exec(markup)?.[1]?.replaceAll("&amp;", "&") ?? null;
     }
     expect(seen.size).toBe(235);
+  });
+
+  test("the page shows alerts with a sign of their severity and a link to their peer", async () => {
+    const { publicKey } = source.found.get("wg0")!.peers[0]!;
+    const about = { name: "alice laptop", peer: source.found.get("wg0")!.peers[0]! };
+    const rule = "<b>offices</b>";
+    const told = [
+      anEvent("alert.firing", { ...about, alert: { severity: "warning", rule } }),
+      anEvent("alert.firing", { ...about, alert: { names: ["<i>bob</i>", "carol"] } }),
+      anEvent("alert.resolved", about),
+    ];
+    source.tell(...told.map((event, index) => ({ ...event, id: `evt_${index}` })));
+    const markup = await html("/events");
+    const text = textOf(markup);
+    const link = `/peers/wg0/${publicKey.replaceAll("/", "_").replaceAll("+", "-").replace("=", "")}`;
+    expect(markup).toContain('<span class="sign warning"></span>');
+    expect(markup).toContain('<span class="sign critical"></span>');
+    expect(markup).toContain('<span class="sign resolved"></span>');
+    expect(markup).toContain(`<span>warning: <a href="${link}"`);
+    expect(markup).toContain(`<span>resolved: <a href="${link}"`);
+    expect(markup).not.toMatch(/<(b|i)>/);
+    expect(text).toContain("alice laptop (wg0) is down: no data for 5 minutes");
+    expect(text).toContain("critical: 2 alerts of rule offices: ");
+    expect(textOf(await html("/events?type=alert.resolved"))).not.toContain("is down");
   });
 
   test("the page shows that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {

@@ -45,6 +45,16 @@ describe("listFolder", () => {
     expect(listFolder(makeFile("no-folder"))).toEqual([]);
   });
 
+  test.skipIf(process.getuid!() === 0)(
+    "a folder that may not be read has no names, unless it is required",
+    () => {
+      const path = join(folder, "closed");
+      mkdirSync(path, { mode: 0 });
+      expect(listFolder(path)).toEqual([]);
+      expect(() => listFolder(path, { isRequired: true })).toThrow(`list ${path}: EACCES`);
+    },
+  );
+
   test("reports an error after the folder was opened", async () => {
     // The kernel opens this folder of a process that has ended, and then refuses to list it.
     const script = 'sleep 0 & echo "$!"; exec sleep 60';

@@ -1,23 +1,30 @@
 /** The HTTP API of a FakeSource as the commands query it, and an output that records what they print. */
 
-import { type ApiReader, viewOf } from "../../src/cli/client.ts";
+import { type ApiReader, type DaemonClient, viewOf } from "../../src/cli/client.ts";
 import { type Output, plain } from "../../src/cli/text.ts";
 import { makeApi } from "../../src/http/api.ts";
 import type { FakeSource } from "./source.ts";
 
 /** Records the paths of all requests. */
-export interface Asked extends ApiReader {
+export interface Asked extends ApiReader, Pick<DaemonClient, "send"> {
   readonly paths: string[];
 }
 
 export function asked(source: FakeSource): Asked {
-  const api = makeApi(source);
+  const api = makeApi(source, { actions: source.alerts });
   const paths: string[] = [];
   return {
     paths,
     async get(path) {
       paths.push(path);
       return await viewOf(await api.handle(new Request(`http://localhost${path}`)), path);
+    },
+    async send(method, path, body) {
+      paths.push(`${method} ${path}`);
+      const headers = { "content-type": "application/json" };
+      const init = body === null ? { method } : { method, headers, body: JSON.stringify(body) };
+      const request = new Request(`http://localhost${path}`, init);
+      return await viewOf(await api.handle(request), path);
     },
   };
 }

@@ -37,7 +37,7 @@ import {
   checkLibraries,
   checkLimits,
 } from "./machine.ts";
-import { checkNames, judgeSettings } from "./settings.ts";
+import { checkNames, checkPlaces, judgeSettings } from "./settings.ts";
 import { checkStore } from "./store.ts";
 import { checkTargets } from "./targets.ts";
 
@@ -129,6 +129,9 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     settings: [
       ["settings", () => judgeSettings({ ...source, errors, warnings })],
       ["secrets", () => checkSecrets(options.files, settings)],
+      ...(settings.places.length === 0
+        ? []
+        : [["places", () => checkPlaces(settings.places)] as const]),
     ],
     machine: [
       ["capabilities", () => checkCapabilities(monitor, pid)],

@@ -4,9 +4,11 @@ import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts
 import { systemClock } from "../../base/clock.ts";
 import { SystemError } from "../../base/errors.ts";
 import { fileName } from "../../base/redact.ts";
+import { counted } from "../../base/text.ts";
 import type { PublicKey } from "../../base/wireguard.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import { PeerNames } from "../../names/peer-names.ts";
+import { readPlaces } from "../../names/places.ts";
 import { presentOf, unmatched } from "../../names/unmatched.ts";
 import type { ApiReader } from "../client.ts";
 import { listPeers } from "../history-query.ts";
@@ -75,6 +77,16 @@ export async function checkNames(
     ...judgeNames({ warnings, isNamed }),
     ...absent.map((each) => warning(each, "correct the name, or add the peer")),
   ];
+}
+
+/** The MMDB files. */
+export async function checkPlaces(paths: readonly string[]): Promise<Finding[]> {
+  const { problems } = await readPlaces(paths);
+  if (problems.length === 0) return [ok(counted(paths.length, "file"))];
+  return problems.map((each) => {
+    const [found, fix = "correct the setting places"] = each.replace(/^places: /, "").split("; ");
+    return problem(found!, fix);
+  });
 }
 
 /** The names of the daemon's peers; null: it does not respond. */

@@ -82,12 +82,24 @@ describe("the values of a template", () => {
     ];
     const since = "2026-11-22T16:14:04.417Z";
     expect(rendered(template, messageOf(anEvent("alert.firing")))).toEqual([
-      ...["critical", "offices", "down", since, null, false, "alice"],
+      "critical",
+      "offices",
+      "down",
+      since,
+      null,
+      false,
+      "alice",
       "wg0: alice (wg0) is down: no data for 5 minutes; check the peer and its network",
     ]);
     const several = anEvent("alert.resolved", { alert: { names: ["bob", "carol"] } });
     expect(rendered(template, messageOf(several))).toEqual([
-      ...["critical", "offices", "down", since, null, null, null],
+      "critical",
+      "offices",
+      "down",
+      since,
+      null,
+      null,
+      null,
       "wg0: 2 alerts of rule offices: bob (wg0) is back after 5 minutes; carol (wg0) is back after 5 minutes",
     ]);
   });

@@ -15,10 +15,15 @@ import {
   judgeLibrary,
   judgeLimits,
 } from "../../../src/cli/doctor/machine.ts";
-import { checkNames, judgeNames, judgeSettings } from "../../../src/cli/doctor/settings.ts";
+import {
+  checkNames,
+  checkPlaces,
+  judgeNames,
+  judgeSettings,
+} from "../../../src/cli/doctor/settings.ts";
 import { judgeFile, judgeFolder } from "../../../src/cli/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../../src/cli/doctor/targets.ts";
-import { judgeMode } from "../../../src/config/secret-files.ts";
+import { checkSecrets, judgeMode } from "../../../src/config/secret-files.ts";
 import { parseIptables } from "../../../src/firewall/parse-iptables.ts";
 import { runCheck } from "../../../src/platform/run-check.ts";
 import {
@@ -185,6 +190,29 @@ test("errors in the settings are problems, and so are files that all users can c
     expect.stringContaining("/etc/credstore/wgmon.webhooks"),
     "chmod o-rwx /etc/wgmon/webhooks",
     "chmod o-w /etc/wgmon/webhooks",
+  ]);
+});
+
+test("files in wgmon.d may be readable for all users, unless they contain a URL", () => {
+  const read = (hasUrl: boolean) => {
+    const mode = { bits: 0o644, isOwnedByUsOrRoot: true, isRegular: true };
+    const path = "/wgmon.d/a.toml";
+    return checkSecrets(new Map([[path, { path, mode, hasUrl }]]), { file: null, listenTls: null });
+  };
+  expect(read(false)).toEqual([ok("the permissions of 1 file are correct")]);
+  expect(read(true)).toMatchObject([
+    { verdict: "warning", fix: expect.stringContaining("move its URLs to a file") as string },
+  ]);
+});
+
+test("files with places that cannot be used are a problem, with a remedy", async () => {
+  expect(await checkPlaces([])).toEqual([ok("0 files")]);
+  expect(await checkPlaces(["/absent.mmdb"])).toEqual([
+    {
+      verdict: "problem",
+      found: "/absent.mmdb: there is no such file",
+      fix: "download an MMDB file, or correct the path",
+    },
   ]);
 });
 
