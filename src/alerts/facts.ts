@@ -5,6 +5,12 @@
 
 import type { Endpoint } from "../base/wireguard.ts";
 
+/**
+ * A new device, or one that was created again, has no keys, and those of a suspended machine are invalid. Its peers make new
+ * ones within REJECT_AFTER_TIME.
+ */
+export const GRACE_MS = 180_000;
+
 /** A place that a peer was heard from. */
 export interface Visit {
   readonly endpoint: string;
@@ -36,6 +42,8 @@ export interface PeerFacts {
   readonly watchedAtMs: number;
   /** null: not connected. */
   connectedAtMs: number | null;
+  /** When its latest session began, which may be over; null: it was never connected. */
+  startedAtMs: number | null;
   /** The last activity; null: never. */
   seenAtMs: number | null;
   /** Whether it is connected, but its keep-alives are missing; see cadence.ts. */
@@ -159,6 +167,7 @@ export function newPeer(
     keepaliveSeconds: null,
     watchedAtMs: nowMs,
     connectedAtMs: null,
+    startedAtMs: null,
     seenAtMs: null,
     isSilent: false,
     endsAtMs: [],

@@ -19,7 +19,10 @@ export interface NamedPeer {
 
 /** A configured peer. */
 export type ConfiguredPeer = NamedPeer &
-  Pick<Peer, "allowedIps" | "persistentKeepaliveSeconds" | "lastHandshakeMs">;
+  Pick<Peer, "allowedIps" | "persistentKeepaliveSeconds" | "lastHandshakeMs"> & {
+    /** For peers that no scan has shown, because they never connected; omitted: unknown. */
+    readonly counters?: Pick<Peer, "rxBytes" | "txBytes" | "endpoint">;
+  };
 
 /** A peer that changed since the previous scan. */
 export type SampledPeer = Pick<

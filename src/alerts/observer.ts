@@ -52,6 +52,7 @@ export class Observer {
     const { peer, sample } = entry;
     peer.isPresent = true;
     peer.connectedAtMs = startedAtMs;
+    peer.startedAtMs = startedAtMs;
     peer.seenAtMs = Math.max(peer.seenAtMs ?? startedAtMs, startedAtMs);
     peer.isSilent = false;
     entry.device.heardAtMs = this.#state.nowMs;
@@ -218,7 +219,18 @@ export class Observer {
       change("keepalive", `${before.seconds} s -> ${seconds} s`);
     }
     this.#state.markPeer(entry);
+    this.#countFrom(entry, configured.counters);
     this.#observed.touchedAll([entry]);
+  }
+
+  /** Sets what the first scan of a peer is compared with. */
+  #countFrom(entry: PeerEntry, counters: ConfiguredPeer["counters"]): void {
+    const { sample } = entry;
+    if (counters === undefined || sample.rxBytes !== null) return;
+    const { rxBytes, txBytes, endpoint } = counters;
+    Object.assign(sample, { rxBytes, txBytes, endpoint });
+    // Thousands of peers may never connect. Of zeros, nothing is lost.
+    if (rxBytes + txBytes > 0 || endpoint !== null) this.#state.markSample(entry);
   }
 
   #removed(entry: PeerEntry, wasAway: boolean): void {

@@ -7,6 +7,7 @@ import { AlertTable } from "./alert-table.ts";
 import { type Alert, subjectKey } from "./alert.ts";
 import {
   type DeviceFacts,
+  GRACE_MS,
   newPeer,
   newSample,
   type PeerFacts,
@@ -50,9 +51,6 @@ export interface PeerEntry {
 
 /** Rows by key, as JSON; null: the row was deleted. */
 export type Rows = ReadonlyMap<string, string | null>;
-
-/** A new device, or one that was created again, has no keys; its peers make new ones within REJECT_AFTER_TIME. */
-const GRACE_MS = 180_000;
 
 export class AlertState {
   readonly devices = new Map<string, DeviceFacts>();

@@ -73,7 +73,7 @@ export class ConfiguredPeers {
   /** Returns the peers of a scanned device that differ. @param isWide whether a timer or a link change caused the scan. */
   ofScan({ device: { name }, changed, removed }: DeviceScan, isWide: boolean): PeersInput | null {
     const known = this.#known.get(name);
-    if (known === undefined) return this.#first(name);
+    if (known === undefined) return this.#first(name, changed);
     for (const publicKey of removed) known.peers.delete(publicKey);
     const differing = this.#differing(
       known,
@@ -113,7 +113,7 @@ export class ConfiguredPeers {
   }
 
   /** The complete list at the first scan of a device. */
-  #first(device: string): PeersInput | null {
+  #first(device: string, changed: DeviceScan["changed"]): PeersInput | null {
     const settlesMs = this.#settlesMs.get(device);
     if (settlesMs !== undefined && this.#nowMs < settlesMs) return null;
     const { peers, reading } = this.#read(device);
@@ -124,7 +124,19 @@ export class ConfiguredPeers {
     this.#settlesMs.delete(device);
     const known: Known = { peers: new Map(), reading };
     this.#known.set(device, known);
-    const configured = this.#differing(known, device, peers);
+    // The counters of the others are in the scan. Those in the list may be later, and would look like a restart.
+    const scanned = new Set<string>(changed.map(({ peer }) => peer.publicKey));
+    const idle = new Map<string, Peer>(
+      peers.flatMap((peer) =>
+        scanned.has(peer.publicKey) ? [] : [[peer.publicKey, peer] as const],
+      ),
+    );
+    const configured = this.#differing(known, device, peers).map((peer) => {
+      const counted = idle.get(peer.publicKey);
+      if (counted === undefined) return peer;
+      const { rxBytes, txBytes, endpoint } = counted;
+      return { ...peer, counters: { rxBytes, txBytes, endpoint } };
+    });
     return { type: "peers", device, peers: configured, removed: [], complete: true };
   }
 

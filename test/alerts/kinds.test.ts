@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { ruleOf } from "../../src/alerts/rule.ts";
 import { parseInterval, type TimeInterval } from "../../src/alerts/times.ts";
 import { AlertStory, keyOf, MONDAY } from "../support/alert-story.ts";
+import { mustEndpoint } from "../support/peers.ts";
 
 function interval(text: string): TimeInterval {
   const parsed = parseInterval(text);
@@ -39,6 +40,20 @@ describe("down", () => {
     expect(told.wait(170).told()).toEqual([]);
     expect(told.wait(20).told()).toEqual([
       "firing sites: berlin (wg0) has not connected since wgmon watches it, for 3 minutes: check its configuration and its network",
+    ]);
+  });
+
+  test("fires in the grace period for a peer that has connected in it, because it has keys", () => {
+    const told = story(downNow).connect("rome");
+    const fromMs = told.nowMs;
+    told.jump("1h").input({ type: "away", fromMs, reason: "suspended" }).scan();
+    told.wait(5).connect("berlin").wait(60).disconnect("rome", "idle", 55);
+    expect(told.told()).toEqual([]);
+    expect(told.disconnect("berlin", "idle", 50).told()).toEqual([
+      "firing sites: berlin (wg0) is down: no data for 50 seconds; check the peer and its network",
+    ]);
+    expect(told.wait("3m").told()).toEqual([
+      "firing sites: rome (wg0) is down: no data for 2 minutes; check the peer and its network",
     ]);
   });
 
@@ -364,6 +379,24 @@ describe("traffic", () => {
     ]);
   });
 
+  test("counts the first bytes of a peer that had never connected", () => {
+    const told = story(
+      ruleOf("traffic", "quota", { quota: { bytes: 1000, period, percents: [100] } }),
+    );
+    const counters = { rxBytes: 0, txBytes: 5000, endpoint: null };
+    told.configured({ alice: [] }, "wg0", counters).connect("alice");
+    const endpoint = mustEndpoint("192.0.2.1:51820");
+    const sampled = { publicKey: keyOf("alice"), lastHandshakeMs: told.nowMs, endpoint };
+    told.input({
+      type: "scan",
+      device: "wg0",
+      peers: [{ ...sampled, rxBytes: 900, txBytes: 5100 }],
+    });
+    expect(told.told()).toEqual([
+      "firing quota: alice (wg0) has used 100 % of its 1 kB for this month",
+    ]);
+  });
+
   test("fires when the average rate reaches the limit, and is resolved below it", () => {
     const rate = { bytesPerSecond: 1_000_000, overMs: 60_000 };
     const told = story(ruleOf("traffic", "rate", { rate, direction: "tx" }))
@@ -477,6 +510,17 @@ describe("changed", () => {
     ]);
     expect(told.wait("30d").told()).toEqual([]);
     expect(told.alerts()).toEqual([]);
+  });
+
+  test("fires when the endpoint of a peer is set that has never connected, which scans do not show before", () => {
+    const counters = { rxBytes: 0, txBytes: 148, endpoint: mustEndpoint("192.0.2.1:51820") };
+    const told = story(rule).configured({ alice: [] }, "wg0", counters);
+    const sampled = { publicKey: keyOf("alice"), lastHandshakeMs: null, ...counters };
+    const endpoint = mustEndpoint("203.0.113.9:51820");
+    told.input({ type: "scan", device: "wg0", peers: [{ ...sampled, endpoint }] });
+    expect(told.told()).toEqual([
+      "firing config: the endpoint of alice (wg0) was set: 192.0.2.1:51820 -> 203.0.113.9:51820; if that was not intended, check who changed the device",
+    ]);
   });
 
   test("fires when an endpoint is set, and not when the peer moves it", () => {

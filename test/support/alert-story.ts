@@ -2,7 +2,7 @@
 
 import type { AlertView, Notice } from "../../src/alerts/alert.ts";
 import { AlertEngine, type AlertEngineOptions } from "../../src/alerts/engine.ts";
-import type { Input } from "../../src/alerts/input.ts";
+import type { ConfiguredPeer, Input } from "../../src/alerts/input.ts";
 import type { Place } from "../../src/alerts/kinds/kind.ts";
 import type { Rule } from "../../src/alerts/rule.ts";
 import type { Endpoint, PublicKey } from "../../src/base/wireguard.ts";
@@ -148,7 +148,11 @@ export class AlertStory {
   }
 
   /** The configured peers of the device are exactly these. */
-  configured(peers: Readonly<Record<string, readonly string[]>>, device = "wg0"): this {
+  configured(
+    peers: Readonly<Record<string, readonly string[]>>,
+    device = "wg0",
+    counters?: ConfiguredPeer["counters"],
+  ): this {
     return this.input({
       type: "peers",
       device,
@@ -159,6 +163,7 @@ export class AlertStory {
         allowedIps,
         persistentKeepaliveSeconds: 0,
         lastHandshakeMs: null,
+        ...(counters === undefined ? {} : { counters }),
       })),
       removed: [],
       complete: true,

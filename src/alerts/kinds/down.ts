@@ -4,6 +4,7 @@
  * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
  */
 
+import { GRACE_MS } from "../facts.ts";
 import { DURATION, label, labelOf, met, NOTHING, type PeerKind, span, UNKNOWN } from "./kind.ts";
 
 export const down: PeerKind<"down"> = {
@@ -12,8 +13,9 @@ export const down: PeerKind<"down"> = {
   judge(_, { peer, device }, nowMs) {
     const isAbsent = peer.connectedAtMs === null || peer.isSilent;
     if (!isAbsent || !peer.isPresent) return NOTHING;
-    // A new device has no keys, and an idle peer needs its time to make new ones.
-    if (device.isPresent && nowMs < device.graceUntilAtMs) {
+    // A new device has no keys, and an idle peer needs its time to make new ones, unless it has made them already.
+    const hasReturned = (peer.startedAtMs ?? 0) > device.graceUntilAtMs - GRACE_MS;
+    if (device.isPresent && nowMs < device.graceUntilAtMs && !hasReturned) {
       // All peers are judged again when it ends.
       return UNKNOWN;
     }
