@@ -301,7 +301,9 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
       });
       const explained = await office.command("alerts", "explain", id);
       for (const word of ["firing", "reminder", "resolved"]) {
-        expect(explained).toMatch(new RegExp(`${word} .*sent to pager delivered`));
+        expect(explained).toMatch(
+          new RegExp(`${word} +sent: pager .*delivered, broken .*delivered$`, "m"),
+        );
       }
       const dry = past.find((alert) => alert.rule === "dry")!;
       expect(await office.command("alerts", "explain", dry.id)).toContain("dry_run");
