@@ -1,8 +1,9 @@
 /**
  * Finds a black hole: wgmon's machine sends to a peer, and nothing comes back. WireGuard answers data within 10 s, at
  * least with a keep-alive (KEEPALIVE_TIMEOUT, messages.h), so sent data without any received data means that a way is
- * blocked, or that the peer sleeps. The peer's past shows how sure that is: a busy link is judged within 20 s, a link
- * with little traffic, where packets may simply have been lost, later. It reads scans only and sends nothing. Pure.
+ * blocked, or that the peer sleeps. The peer's past shows how sure that is: a busy link is judged by the second
+ * tick without an answer, 20 to 30 s after the fault; a link with little traffic, where packets may simply have been lost,
+ * later. It reads scans only and sends nothing. Pure.
  */
 
 import { INITIATION_BYTES, REJECT_AFTER_MS } from "../base/wireguard.ts";

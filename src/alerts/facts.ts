@@ -42,8 +42,8 @@ export interface PeerFacts {
   readonly watchedAtMs: number;
   /** null: not connected. */
   connectedAtMs: number | null;
-  /** When its latest session began, which may be over; null: it was never connected. */
-  startedAtMs: number | null;
+  /** When wgmon last noticed that it was connected, in which case it had keys; null: never. */
+  arrivedAtMs: number | null;
   /** The last activity; null: never. */
   seenAtMs: number | null;
   /** Whether it is connected, but its keep-alives are missing; see cadence.ts. */
@@ -167,7 +167,7 @@ export function newPeer(
     keepaliveSeconds: null,
     watchedAtMs: nowMs,
     connectedAtMs: null,
-    startedAtMs: null,
+    arrivedAtMs: null,
     seenAtMs: null,
     isSilent: false,
     endsAtMs: [],

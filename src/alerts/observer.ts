@@ -52,7 +52,7 @@ export class Observer {
     const { peer, sample } = entry;
     peer.isPresent = true;
     peer.connectedAtMs = startedAtMs;
-    peer.startedAtMs = startedAtMs;
+    peer.arrivedAtMs = this.#state.nowMs;
     peer.seenAtMs = Math.max(peer.seenAtMs ?? startedAtMs, startedAtMs);
     peer.isSilent = false;
     entry.device.heardAtMs = this.#state.nowMs;

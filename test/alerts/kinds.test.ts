@@ -57,6 +57,16 @@ describe("down", () => {
     ]);
   });
 
+  test("fires in the first minutes of wgmon for a peer that was connected when it began", () => {
+    const told = new AlertStory([downNow])
+      .connect("berlin")
+      .wait(60)
+      .disconnect("berlin", "idle", 30);
+    expect(told.told()).toEqual([
+      "firing sites: berlin (wg0) is down: no data for 30 seconds; check the peer and its network",
+    ]);
+  });
+
   test("does not fire if the peer returns within `for`", () => {
     const told = story(ruleOf("down", "sites", { forMs: 300_000 })).connect("berlin");
     told.wait("1h").disconnect("berlin").wait(60).connect("berlin").wait("1h");

@@ -54,7 +54,8 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
   const delays = new Delays();
   let lab: Lab;
   let wg0: LabDevice;
-  let wg2: LabDevice;
+  /** The only peer of wg2. */
+  let client: Client;
   let peers: Record<keyof typeof roles, Client>;
 
   /** The peers of wg0 by name. */
@@ -72,7 +73,8 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
   beforeAll(async () => {
     lab = await Lab.create();
     wg0 = await lab.device("wg0", { port: 51820 });
-    wg2 = await lab.device("wg2", { port: 51822 });
+    const wg2 = await lab.device("wg2", { port: 51822 });
+    client = await wg2.client("hole");
     const made: [string, Client][] = [];
     for (const [name, options] of Object.entries(roles)) {
       made.push([name, await wg0.client(name, options)]);
@@ -286,7 +288,6 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
   test.concurrent(
     "no-return-traffic: a busy link whose return path drops everything is an alert, and its repair is the end",
     async () => {
-      const client = await wg2.client("hole");
       await client.connect();
       await links.reports("peer.connected", client.publicKey);
       const { innerGateway, innerAddress } = client;

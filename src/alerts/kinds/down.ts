@@ -14,7 +14,7 @@ export const down: PeerKind<"down"> = {
     const isAbsent = peer.connectedAtMs === null || peer.isSilent;
     if (!isAbsent || !peer.isPresent) return NOTHING;
     // A new device has no keys, and an idle peer needs its time to make new ones, unless it has made them already.
-    const hasReturned = (peer.startedAtMs ?? 0) > device.graceUntilAtMs - GRACE_MS;
+    const hasReturned = (peer.arrivedAtMs ?? 0) >= device.graceUntilAtMs - GRACE_MS;
     if (device.isPresent && nowMs < device.graceUntilAtMs && !hasReturned) {
       // All peers are judged again when it ends.
       return UNKNOWN;
