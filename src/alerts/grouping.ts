@@ -8,7 +8,7 @@ import { counted } from "../base/text.ts";
 import { groupDeviceOf, groupKeyOf } from "./alert-table.ts";
 import type { Alert, AlertView, Notice, Suppression } from "./alert.ts";
 import { type Hold, holdOf, sharedCause } from "./inhibition.ts";
-import { DURATION, span } from "./kinds/kind.ts";
+import { AGE, durationInWords } from "./kinds/kind.ts";
 import type { CompiledRule, RuleSet } from "./rule-set.ts";
 import { RULE_DEFAULTS } from "./rule.ts";
 import type { AlertState, Group } from "./state.ts";
@@ -85,8 +85,8 @@ export class Groups {
   view(alert: Alert): AlertView {
     const { subject, sinceAtMs, firedAtMs, resolvedAtMs, isMoment } = alert;
     const { id, rule, kind, state, what, isSent, heldBy } = alert;
-    const age = span((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
-    const sentence = alert.sentence.replaceAll(DURATION, age);
+    const age = durationInWords((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
+    const sentence = alert.sentence.replaceAll(AGE, age);
     const entry =
       subject.type === "peer" ? this.#state.peer(subject.device, subject.publicKey) : null;
     const peer = entry === null ? null : { name: entry.peer.name, tags: entry.peer.tags };
@@ -166,12 +166,11 @@ export class Groups {
     }
     this.#hold(group, compiled, held);
     if (ready.length === 0) return;
-    const notice = this.#notice("firing", group, compiled, ready, cause);
-    this.#emit(notice);
-    // One by one, they are held back by the shared cause.
+    this.#emit(this.#notice("firing", group, compiled, ready, cause));
+    // The message about the cause replaces the messages about the peers, which are recorded as held back.
     if (cause !== null) {
       const by: Suppression = { type: cause, device: group.device! };
-      this.#emit({ ...notice, cause: null, suppressedBy: by });
+      this.#emit(this.#notice("firing", group, compiled, ready, null, by));
     }
     for (const alert of ready) {
       alert.isSent = true;
@@ -283,7 +282,7 @@ export class Groups {
       device: group.device,
       cause,
       alerts: views,
-      sentence: sentence(type, group, views, cause),
+      sentence: sentence(group, views, cause),
       suppressedBy,
     };
   }
@@ -295,22 +294,32 @@ function isFiring({ state }: Alert): boolean {
 
 /** One sentence for all alerts of a notice. */
 function sentence(
-  type: Notice["type"],
   { rule, device }: Group,
   alerts: readonly AlertView[],
   cause: Notice["cause"],
 ): string {
-  const count = counted(alerts.length, "peer");
+  const count = alerts.length;
   if (cause === "device-down") {
-    return `${device} does not exist, and ${count} of it ${alerts.length === 1 ? "is" : "are"} down; check the device on this gateway`;
+    return `${device} does not exist, and ${count} of its peers ${count === 1 ? "is" : "are"} down; check the device on this gateway`;
   }
   if (cause === "all-peers") {
-    return `all peers of ${device} are silent, ${count} of rule ${rule}; check this gateway's own connection`;
+    return `all peers of ${device} are silent (${counted(count, "alert")} of rule ${rule}); check this gateway's own connection`;
   }
-  const still = type === "reminder" ? "still: " : "";
-  if (alerts.length === 1) return `${still}${alerts[0]!.sentence}`;
-  const listed = alerts.slice(0, LISTED_MAX).map((alert) => alert.sentence);
-  const more = alerts.length - listed.length;
+  // Several percents of a quota have the same sentence.
+  const sentences = [...new Set(alerts.map((alert) => alert.sentence))];
+  if (sentences.length === 1) return sentences[0]!;
+  const advice = sharedEnd(sentences);
+  const listed = sentences
+    .slice(0, LISTED_MAX)
+    .map((each) => each.slice(0, each.length - advice.length));
+  const more = sentences.length - listed.length;
   if (more > 0) listed.push(`and ${more} more`);
-  return `${still}${counted(alerts.length, "alert")} of rule ${rule}: ${listed.join("; ")}`;
+  return `${counted(count, "alert")} of rule ${rule}: ${listed.join("; ")}${advice}`;
+}
+
+/** `; check the peer and its network`, if it is the end of all sentences; otherwise "". */
+function sharedEnd([first = "", ...others]: readonly string[]): string {
+  const index = first.lastIndexOf("; ");
+  const end = index === -1 ? "" : first.slice(index);
+  return others.every((each) => each.endsWith(end)) ? end : "";
 }

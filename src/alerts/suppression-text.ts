@@ -4,7 +4,7 @@ import { shortName } from "../base/text.ts";
 import type { Suppression } from "./alert.ts";
 
 /** One sentence, without a full stop. */
-export function reasonOf(by: Suppression): string {
+export function suppressionText(by: Suppression): string {
   switch (by.type) {
     case "silence":
       return by.comment === "" ? "silenced" : `silenced: ${by.comment}`;

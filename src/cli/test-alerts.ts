@@ -3,7 +3,7 @@
 import { deviceOf, type Notice } from "../alerts/alert.ts";
 import { replay } from "../alerts/replay.ts";
 import type { Rule, RuleKind } from "../alerts/rule.ts";
-import { reasonOf } from "../alerts/suppression-text.ts";
+import { suppressionText } from "../alerts/suppression-text.ts";
 import { counted, shortName } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import type { AlertTestRequest } from "../config/command-requests.ts";
@@ -95,7 +95,7 @@ function textOf({ notice, targets }: Tested, { paint }: Options): string {
 }
 
 function fateOf({ notice: { type, suppressedBy, dryRun }, targets }: Tested): string {
-  if (suppressedBy !== null) return `${type}; ${reasonOf(suppressedBy)}`;
+  if (suppressedBy !== null) return `${type}; ${suppressionText(suppressedBy)}`;
   if (dryRun) return "not sent: dry_run";
   return targets.length === 0 ? "to no target" : `to ${targets.map(shortName).join(", ")}`;
 }
@@ -111,7 +111,9 @@ function jsonOf({ notice, targets }: Tested): string {
   }));
   const at = new Date(atMs).toISOString();
   const heldBack =
-    suppressedBy === null ? null : { type: suppressedBy.type, sentence: reasonOf(suppressedBy) };
+    suppressedBy === null
+      ? null
+      : { type: suppressedBy.type, sentence: suppressionText(suppressedBy) };
   const head = { at, type, rule, kind, severity, device, sentence, heldBack, dryRun, targets };
   return `${json({ ...head, alerts })}\n`;
 }

@@ -4,10 +4,15 @@ import { type AlertState, type AlertView, deviceOf, type Suppression } from "../
 import { ruleText } from "../alerts/rule-text.ts";
 import type { Rule } from "../alerts/rule.ts";
 import { parseMatcher, type Silence, type SilenceMatcher } from "../alerts/silences.ts";
-import { reasonOf } from "../alerts/suppression-text.ts";
+import { suppressionText } from "../alerts/suppression-text.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import type { PublicKey } from "../base/wireguard.ts";
-import type { AlertQuery, AlertRecord, NoticeRecord } from "../store/alert-rows.ts";
+import {
+  type AlertQuery,
+  type AlertRecord,
+  type NoticeRecord,
+  overAtMs,
+} from "../store/alert-rows.ts";
 import { type AlertCursor, formatAlertCursor } from "./alert-cursor.ts";
 import type { NewSilence } from "./alert-model.ts";
 import type {
@@ -225,9 +230,8 @@ function viewAlert(source: ReadModel, alert: AlertView): AlertApiView {
 }
 
 function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
-  const { id, device, publicKey, peerName, target, resolves, firedAtMs, resolvedAtMs } = alert;
-  const endedAtMs = resolves ? resolvedAtMs : firedAtMs;
-  const state: AlertState = endedAtMs === null ? "firing" : "resolved";
+  const { id, device, publicKey, peerName, target } = alert;
+  const state: AlertState = overAtMs(alert) === null ? "firing" : "resolved";
   return {
     ...common(alert),
     id,
@@ -254,14 +258,9 @@ function common({
   return { rule, kind, severity, sentence, moment: !resolves, sent: isSent };
 }
 
-/** A moment is over when it has fired. */
-function times({
-  sinceMs,
-  firedAtMs,
-  resolvedAtMs,
-  resolves,
-}: Pick<AlertView, "sinceMs" | "firedAtMs" | "resolvedAtMs" | "resolves">) {
-  const endMs = resolves ? resolvedAtMs : firedAtMs;
+function times(alert: Pick<AlertView, "sinceMs" | "firedAtMs" | "resolvedAtMs" | "resolves">) {
+  const { sinceMs, firedAtMs } = alert;
+  const endMs = overAtMs(alert);
   return {
     since: iso(sinceMs),
     firedAt: firedAtMs === null ? null : iso(firedAtMs),
@@ -319,6 +318,6 @@ function viewSuppression(by: Suppression): SuppressionView {
     silence: isSilence ? by.id : null,
     comment: isSilence ? by.comment : null,
     device: by.type === "device-down" || by.type === "all-peers" ? by.device : null,
-    sentence: reasonOf(by),
+    sentence: suppressionText(by),
   };
 }

@@ -9,14 +9,14 @@ import { viewAlertDetail } from "../http/alert-view.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
-import { textOf } from "./alert-text.ts";
+import { singleLine } from "./alert-text.ts";
 import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
 import { address } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx";
 
-/** Most notices shown; the API has all. */
+/** Maximum number of notices on the page; the API returns all. */
 const NOTICES_MAX = 200;
 
 interface Context {
@@ -47,7 +47,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   const notices = viewAlertDetail(source, id).notices.slice(-NOTICES_MAX);
   const matchers = matchersOf(subject, ruleName);
   return {
-    title: textOf(sentence),
+    title: singleLine(sentence),
     body: (
       <>
         <p class="path">
@@ -57,7 +57,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
           "alert",
           <div class="head" id="alert">
             <h1>
-              <bdi>{textOf(sentence)}</bdi>
+              <bdi>{singleLine(sentence)}</bdi>
             </h1>
             <p>
               <span class={`severity ${severity}`}>{severity}</span>{" "}
@@ -146,7 +146,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
                 <ul id="rule" class="phrases">
                   {(rule === null ? ["no longer in the settings"] : ruleText(rule)).map((each) => (
                     <li>
-                      <bdi>{textOf(each)}</bdi>
+                      <bdi>{singleLine(each)}</bdi>
                     </li>
                   ))}
                 </ul>,
@@ -217,20 +217,21 @@ function matchersOf(subject: AlertView["subject"], rule: string): readonly Silen
 function noticeItem(notice: NoticeApiView, index: number, snapshot: PageSnapshot): Item {
   const { type, at, sentence, heldBack, dryRun, deliveries, alerts } = notice;
   const id = `n${index}`;
-  const isHeld = heldBack !== null || dryRun;
+  const isSent = heldBack === null && !dryRun;
+  const fate = heldBack !== null ? "Held back" : dryRun ? "Not sent" : "Sent";
   return item(id, <li id={id}></li>, [
-    <span class={`sign ${isHeld ? "pending" : type === "resolved" ? "resolved" : "sent"}`}></span>,
+    <span class={`sign ${!isSent ? "pending" : type === "resolved" ? "resolved" : "sent"}`}></span>,
     <span>
-      <strong>{isHeld ? "Held back" : type === "reminder" ? "Reminder sent" : "Sent"}</strong>
+      <strong>{type === "reminder" ? `Reminder ${fate.toLowerCase()}` : fate}</strong>
       {": "}
-      <bdi>{textOf(sentence)}</bdi>
+      <bdi>{singleLine(sentence)}</bdi>
       <small class="sub">
         {heldBack !== null ? (
-          <bdi>{textOf(heldBack.sentence)}</bdi>
+          <bdi>{singleLine(heldBack.sentence)}</bdi>
         ) : dryRun ? (
           "the rule has dry_run"
         ) : deliveries.length === 0 ? (
-          "no target accepts it; it is in the log and among the events"
+          "no target accepts it; it is only in the log and the store"
         ) : (
           deliveries.map((delivery, number) => (
             <>

@@ -3,7 +3,7 @@
 import { MATCHER_FIELDS, parseMatcher, type SilenceMatcher } from "../alerts/silences.ts";
 import { parseDuration } from "../base/duration.ts";
 import type { NewSilence } from "../http/alert-model.ts";
-import { textOf } from "./alert-text.ts";
+import { singleLine } from "./alert-text.ts";
 
 const YEAR_MS = 365 * 86_400_000;
 const PATTERN_MAX = 128;
@@ -48,7 +48,7 @@ export function readSilence(form: URLSearchParams, nowMs: number): NewSilence | 
   if (matchers.length > MATCHERS_MAX) return `A silence has at most ${MATCHERS_MAX} conditions.`;
   const endMs = endOf(form.get("for") ?? "", nowMs);
   if (endMs === null) return "The time is not valid: from 1 second to 365 days, such as 2h.";
-  const comment = textOf(form.get("comment") ?? "").slice(0, COMMENT_MAX);
+  const comment = singleLine(form.get("comment") ?? "").slice(0, COMMENT_MAX);
   return { matchers, endMs, comment, createdBy: "page" };
 }
 

@@ -1,11 +1,20 @@
 /**
  * Fires when an expected peer is absent: it was disconnected (after the idle timeout), its keep-alives are missing (if
- * their cadence was learned), or it never connected since wgmon watches. `for` counts from the last activity, or from
+ * their cadence was learned), or it has not connected since wgmon began to watch it. `for` counts from the last activity, or from
  * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
  */
 
 import { GRACE_MS } from "../facts.ts";
-import { DURATION, label, labelOf, met, NOTHING, type PeerKind, span, UNKNOWN } from "./kind.ts";
+import {
+  AGE,
+  durationInWords,
+  label,
+  labelOf,
+  met,
+  NOTHING,
+  type PeerKind,
+  UNKNOWN,
+} from "./kind.ts";
 
 export const down: PeerKind<"down"> = {
   topics: ["presence"],
@@ -27,12 +36,12 @@ export const down: PeerKind<"down"> = {
   resolved(alert, view, nowMs) {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
-    return `${who} is back after ${span(nowMs - alert.sinceAtMs)}`;
+    return `${who} is back after ${durationInWords(nowMs - alert.sinceAtMs)}`;
   },
 };
 
 function sentence(seenAtMs: number | null, who: string): string {
   return seenAtMs === null
-    ? `${who} has not connected since wgmon watches it, for ${DURATION}: check its configuration and its network`
-    : `${who} is down: no data for ${DURATION}; check the peer and its network`;
+    ? `${who} has not connected since wgmon began to watch it ${AGE} ago; check its configuration and its network`
+    : `${who} is down: no data for ${AGE}; check the peer and its network`;
 }

@@ -129,11 +129,14 @@ export function labelOf({ subject }: Alert, view: PeerView | null): string {
   return subject.type === "device" ? subject.device : subject.target;
 }
 
-/** Stands in a sentence for the time since the alert's condition began. Notices replace it when they are made. */
-export const DURATION = "{duration}";
+/**
+ * Stands in a sentence for the time since the alert's condition began. It is replaced when a notice or a list of alerts is
+ * made, because an alert keeps its sentence while this time grows.
+ */
+export const AGE = "{duration}";
 
 /** `5 minutes`, `2 hours`, `3 days`: rounded down to the largest unit of which there are two, or one. */
-export function span(ms: number): string {
+export function durationInWords(ms: number): string {
   const units = [
     ["day", 86_400_000],
     ["hour", 3_600_000],
