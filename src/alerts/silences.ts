@@ -9,6 +9,16 @@ import { type Matcher, matcherOf, type Selectable } from "./selectors.ts";
 export const MATCHER_FIELDS = ["peer", "tag", "device", "rule", "severity", "target"] as const;
 type MatcherField = (typeof MATCHER_FIELDS)[number];
 
+/** The limits of a silence that a user adds by the API, on the page or with a command. */
+export const SILENCE_LIMITS = {
+  matchers: 10,
+  /** Characters of a matcher and of the comment. */
+  matcherLength: 200,
+  commentLength: 500,
+  minMs: 1000,
+  maxMs: 366 * 86_400_000,
+} as const;
+
 /** `peer=branch-*`: an alert matches if the field has this value. */
 export interface SilenceMatcher {
   readonly field: MatcherField;

@@ -3,7 +3,12 @@
 import { type AlertState, type AlertView, deviceOf, type Suppression } from "../alerts/alert.ts";
 import { ruleText } from "../alerts/rule-text.ts";
 import type { Rule } from "../alerts/rule.ts";
-import { parseMatcher, type Silence, type SilenceMatcher } from "../alerts/silences.ts";
+import {
+  parseMatcher,
+  type Silence,
+  SILENCE_LIMITS,
+  type SilenceMatcher,
+} from "../alerts/silences.ts";
 import { suppressionText } from "../alerts/suppression-text.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import type { PublicKey } from "../base/wireguard.ts";
@@ -28,10 +33,6 @@ import { HttpError } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 import type { TargetView } from "./schemas.ts";
 import { iso, viewTargets } from "./view.ts";
-
-/** Limits of the duration of a silence. */
-const SILENCE_MIN_MS = 1000;
-const SILENCE_MAX_MS = 366 * 86_400_000;
 
 /** Selects alerts; a filter that is null matches every alert. */
 export interface AlertFilter extends Omit<AlertQuery, "before" | "limit" | "state"> {
@@ -149,13 +150,14 @@ function endOf({ for: length, until }: NewSilenceView, nowMs: number): number {
         ? Date.parse(until)
         : null;
   if (endMs === null) throw refused("for", "for or until is missing");
-  const isValid = endMs >= nowMs + SILENCE_MIN_MS && endMs <= nowMs + SILENCE_MAX_MS;
+  const { minMs, maxMs } = SILENCE_LIMITS;
+  const isValid = endMs >= nowMs + minMs && endMs <= nowMs + maxMs;
   if (isValid) return endMs;
   throw length === undefined
     ? refused("until", "a time in the future, at most 366 days from now")
     : refused(
         "for",
-        `a duration such as 90s or 2h, from ${formatDuration(SILENCE_MIN_MS)} to ${formatDuration(SILENCE_MAX_MS)}`,
+        `a duration such as 90s or 2h, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
       );
 }
 
