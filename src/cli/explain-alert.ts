@@ -71,7 +71,7 @@ function textOf(alert: AlertDetailView, { paint, nowMs }: Options): string {
     ),
     "",
     ...(notices.length === 0
-      ? ["no message yet: messages of the rule are collected first (wait), or it was over before"]
+      ? ["no message yet: alerts are collected for the wait of the rule"]
       : ["messages:", ...notices.flatMap((notice) => noticeLines(notice, sentence))]),
   ];
   return lines.map((line) => `${line}\n`).join("");

@@ -133,7 +133,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
                 "notices-none",
                 <p id="notices-none" class="empty">
                   {notices.length === 0
-                    ? "Nothing yet: alerts of the same cause are collected for one message."
+                    ? "No message yet: alerts are collected for the wait of the rule."
                     : ""}
                 </p>,
               )}

@@ -404,7 +404,7 @@ describe("changed rules", () => {
       removed: [],
       complete: true,
     });
-    expect(told.told()).toEqual(["resolved sites: rule sites no longer applies to branch-1 (wg0)"]);
+    expect(told.told()).toEqual(["resolved sites: rule sites no longer applies to laptop (wg0)"]);
     expect(told.alerts()).toEqual([]);
   });
 });
