@@ -36,7 +36,7 @@ export class RecentAlerts {
   /**
    * The alerts of a peer that fired in the last 24 hours, the latest first.
    *
-   * @param current an alert about the peer that fires now; null: there is none.
+   * @param current an alert about the peer that fires now; null: no alert does.
    */
   dayOf(device: string, publicKey: string, current: AlertView | null): readonly FiringTime[] {
     const { monotonicMs, wallMs } = this.#source.clock.now();
