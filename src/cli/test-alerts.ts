@@ -26,7 +26,7 @@ interface Options extends Output {
   readonly nowMs: number;
 }
 
-/** Lines that are printed at once. */
+/** Number of lines that are printed at once. */
 const LINES = 500;
 const TYPE_COLUMNS = 9;
 
@@ -37,7 +37,7 @@ const UNTESTABLE: Partial<Record<RuleKind, string>> = {
   target: "the store has no failures of targets",
 };
 
-/** A notice, and the words for the targets that it would have been sent to. */
+/** A notice, and the names of the targets that it would have been sent to. */
 interface Tested {
   readonly notice: Notice;
   readonly targets: readonly string[];
@@ -60,7 +60,7 @@ export function testAlerts(store: PastStore, options: Options): void {
   const lineOf = request.json ? jsonOf : (tested: Tested) => textOf(tested, options);
   let lines: string[] = [];
   for (const notice of replay(history, { rules, untilMs, ...(lookup && { lookup }) })) {
-    // The time before is replayed too, so that it is known what was so when the period began.
+    // The time before is replayed too, so that the state at the beginning of the period is known.
     if (notice.atMs < sinceMs) continue;
     summary.add(notice);
     lines.push(lineOf({ notice, targets: targetsOf(notice) }));
@@ -168,7 +168,7 @@ class Summary {
       .map(({ name }) => this.#of(name))
       .reduce<Counts>((sum, each) => added(sum, each), newCounts());
     const first = this.#firstEventMs;
-    // A store that is younger than the period.
+    // The first event of the store can be later than the beginning of the period.
     const isShort = first !== null && first > this.#sinceMs;
     const fromMs = isShort ? first : this.#sinceMs;
     const span = first === null ? "no events" : counted(this.#events, "event");

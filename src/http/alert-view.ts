@@ -86,24 +86,29 @@ export function listAlerts(
 
 /** @throws HttpError 404 when there is no such alert. */
 export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView {
-  const current = source.alerts.current().find((alert) => alert.id === id);
-  const record = current === undefined ? source.store.alerts.find(id) : null;
-  const alert =
-    current !== undefined
-      ? viewAlert(source, current)
-      : record === null
-        ? null
-        : viewRecord(source, record);
+  const alert = findAlert(source, id);
   if (alert === null) throw new HttpError(404, { detail: "there is no such alert" });
-  const targets = viewTargets(source);
-  const notices = source.store.alerts.notices(id);
   const rule = source.alerts.rules().find(({ name }) => name === alert.rule);
   const text = rule === undefined ? [] : ruleText(rule);
   return {
     ...alert,
     ruleText: text,
-    notices: notices.map((each) => viewNotice(source, each, targets)),
+    notices: viewNotices(source, id),
   };
+}
+
+/** The messages about an alert, sent or held back, the oldest first. */
+export function viewNotices(source: ReadModel, id: string): NoticeApiView[] {
+  const targets = viewTargets(source);
+  return source.store.alerts.notices(id).map((each) => viewNotice(source, each, targets));
+}
+
+/** The engine's alert is newer than that of the store. */
+function findAlert(source: ReadModel, id: string): AlertApiView | null {
+  const current = source.alerts.current().find((alert) => alert.id === id);
+  if (current !== undefined) return viewAlert(source, current);
+  const record = source.store.alerts.find(id);
+  return record === null ? null : viewRecord(source, record);
 }
 
 export function viewSilence({
@@ -168,7 +173,7 @@ function refused(parameter: string, detail: string): HttpError {
 function matches(alert: AlertView, filter: AlertFilter): boolean {
   const { state, rule, device, publicKey, sinceMs, untilMs } = filter;
   const { subject, firedAtMs } = alert;
-  // A pending alert is as new as can be.
+  // A pending alert is newer than all that fired.
   const isSince = sinceMs === null || firedAtMs === null || firedAtMs >= sinceMs;
   const isUntil = untilMs === null || (firedAtMs !== null && firedAtMs < untilMs);
   const isOfState =

@@ -6,7 +6,7 @@ import type { Rule } from "../alerts/rule.ts";
 import type { Silence, SilenceMatcher } from "../alerts/silences.ts";
 import { duration } from "../events/event.ts";
 import type { NoticeApiView } from "../http/alert-schemas.ts";
-import { viewAlertDetail } from "../http/alert-view.ts";
+import { viewNotices } from "../http/alert-view.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
@@ -37,7 +37,7 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   const current = source.alerts.current().find((each) => each.id === id) ?? null;
   const known = knownOf(current, source.store.alerts.find(id));
   if (known === null) return null;
-  const notices = viewAlertDetail(source, id).notices.slice(-NOTICES_MAX);
+  const notices = viewNotices(source, id).slice(-NOTICES_MAX);
   const rule = source.alerts.rules().find(({ name }) => name === known.rule) ?? null;
   return {
     title: singleLine(known.sentence),
