@@ -4,7 +4,7 @@ import { SEVERITIES } from "../alerts/rule.ts";
 import { duration } from "../events/event.ts";
 import { formatAlertCursor, parseAlertCursor } from "../http/alert-cursor.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type AlertRecord, overAtMs } from "../store/alert-rows.ts";
+import { type AlertQuery, type AlertRecord, overAtMs } from "../store/alert-rows.ts";
 import { AlertLink, AlertList } from "./alert-list.tsx";
 import { AlertsByState } from "./alerts-by-state.ts";
 import { At, Card, Name } from "./components.tsx";
@@ -125,24 +125,10 @@ function Past({
   given: URLSearchParams;
 }) {
   const filter = readFilter(source, given, kinds);
-  const { parameters, publicKey, sinceMs, untilMs, candidates } = filter;
   const rule = given.get("rule") || null;
   const cursor = parseAlertCursor(given.get("before") ?? "");
   const before = cursor?.type === "past" ? cursor : null;
-  const rows =
-    candidates !== null
-      ? []
-      : source.store.alerts.query({
-          before,
-          limit: PAGE_SIZE + 1,
-          state:
-            parameters.kind === null ? null : parameters.kind === "firing" ? "firing" : "resolved",
-          rule,
-          device: parameters.device,
-          publicKey,
-          sinceMs,
-          untilMs,
-        });
+  const rows = queryPast(source, filter, { rule, before });
   const shown = rows.slice(0, PAGE_SIZE);
   const last = rows.length > PAGE_SIZE ? shown.at(-1)! : null;
   const to = (cursor: string | null) =>
@@ -195,6 +181,29 @@ function Past({
       )}
     </section>
   );
+}
+
+/** Returns one alert more than a page shows, if there are more. */
+function queryPast(
+  source: ReadModel,
+  { parameters, publicKey, sinceMs, untilMs, candidates }: ReturnType<typeof readFilter>,
+  { rule, before }: Pick<AlertQuery, "rule" | "before">,
+): AlertRecord[] {
+  // The text matches no peer, or several, of which the user has to choose one.
+  if (candidates !== null) return [];
+  const { kind, device } = parameters;
+  const state = kind === null ? null : kind === "firing" ? "firing" : "resolved";
+  const limit = PAGE_SIZE + 1;
+  return source.store.alerts.query({
+    before,
+    limit,
+    state,
+    rule,
+    device,
+    publicKey,
+    sinceMs,
+    untilMs,
+  });
 }
 
 function cursorOf({ firedAtMs, id }: AlertRecord): string {
