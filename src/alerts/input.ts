@@ -39,8 +39,8 @@ export type SampledPeer = Pick<
 export type Input =
   /**
    * Peers that were added, renamed, or whose settings may have changed. Peers that did not change may be listed, too.
-   * `removed`: the public keys of peers that no longer exist. `complete`: the device has no other peers; pass such a list at
-   * the first scan of a device.
+   * `removed`: the public keys of peers that no longer exist. `complete`: the device has no other peers. Pass a complete
+   * list at the first scan of a device.
    */
   | {
       readonly type: "peers";

@@ -130,7 +130,7 @@ function* absences(
   }
 }
 
-/** The sums of traffic, each just before the end of its slot, so that it counts in the period of a quota in which it was. */
+/** The sums of traffic. Each is just before the end of its slot, so that it counts in the right period of a quota. */
 function* traffic(store: PastStore, untilMs: number, rates: readonly Rate[]): Iterable<Recorded> {
   let pending: Recorded[] = [];
   let startMs = -Infinity;

@@ -1,4 +1,4 @@
-/** Reads the [[alert]] tables of the settings file and of wgmon.d. Each table becomes a rule. The keys are in alert-keys.ts. */
+/** Reads the [[alert]] tables of the settings file and of wgmon.d. Each becomes a rule. Their keys are in alert-keys.ts. */
 
 import type { QuotaPeriod } from "../alerts/quota-period.ts";
 import { type Rule, type RuleKind, ruleOf } from "../alerts/rule.ts";
@@ -83,7 +83,7 @@ function invalidTargets(
   return new Set(names.filter((name) => !targets.some((each) => each.name === name)));
 }
 
-/** The line of each table, which the parser does not report; null: unknown, because the tables are not written as [[alert]]. */
+/** The line of each table, which the parser does not report; null: unknown, if a table is not written as [[alert]]. */
 function linesOf({ text }: SettingsPart, count: number): readonly number[] | null {
   const lines = text
     .split("\n")

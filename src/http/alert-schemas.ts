@@ -48,7 +48,7 @@ const alertProperties = {
   severity: oneOf(SEVERITIES),
   state: oneOf(
     ["pending", "firing", "recovering", "resolved"],
-    "pending: its condition does not last long enough yet; recovering: it still fires, but its condition is no longer met",
+    "pending: its condition has not lasted long enough yet; recovering: it still fires, but its condition is no longer met",
   ),
   device: orNull(DeviceName, "null: it is about a target"),
   peer: orNull(
@@ -109,7 +109,7 @@ export const AlertDetailSchema = T.Object(
   {
     ...alertProperties,
     ruleText: T.Array(T.String(), {
-      description: "the rule in words; empty: the settings do not have it any more",
+      description: "the rule in words; empty: it is no longer in the settings",
     }),
     notices: T.Array(NoticeSchema, {
       description: "the messages about it, sent or held back, the oldest first",

@@ -2,8 +2,8 @@
  * Runs the alert engine in the daemon: passes inputs to it, saves its state, and turns its notices into events. Without
  * rules there is no engine.
  *
- * One transaction stores the events of a scan, the notices that the scan caused, and the changes of the engine's state. After
- * a crash the engine continues from there, so nothing is sent twice and nothing is forgotten.
+ * One transaction stores the events of a scan, the notices that the scan caused, and the changes of the engine's state.
+ * After a crash the engine continues from there, so nothing is sent twice and nothing is forgotten.
  */
 
 import type { AlertView, Notice } from "../alerts/alert.ts";
@@ -237,7 +237,7 @@ export class LiveAlerts {
     this.#unloadIfUnneeded();
   }
 
-  /** Moves the times of the engine after the clock was set. The times of events and sessions in the store are already moved. */
+  /** Moves the times of the engine after the clock was set. Those of events and sessions are already moved. */
   clockSet(step: ClockStep): void {
     const engine = this.#engine;
     if (engine === null) return;

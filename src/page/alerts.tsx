@@ -1,4 +1,4 @@
-/** The page of all alerts: those that fire, are held back or are pending, the silences, and all that fired, with a filter. */
+/** The page of alerts: those that fire, are held back or are pending, the silences, and all that fired, with a filter. */
 
 import { SEVERITIES } from "../alerts/rule.ts";
 import { duration } from "../events/event.ts";

@@ -498,6 +498,19 @@ describe("unused", () => {
   });
 });
 
+describe("the sentence of several alerts", () => {
+  test("lists five of them, counts the others, and ends with the advice that they share", () => {
+    const rule = ruleOf("unused", "stale", { days: 30, atMinute: 0, zone: "UTC" });
+    const told = story(rule).configured({ a: [], b: [], c: [], d: [], e: [], f: [], g: [] });
+    const listed = ["a", "b", "c", "d", "e"].map(
+      (name) => `${name} (wg0) has not connected since wgmon began to watch it 30 days ago; `,
+    );
+    expect(told.wait("31d").told()).toEqual([
+      `firing stale: 7 alerts of rule stale: ${listed.join("")}and 2 more; remove it if it is not needed`,
+    ]);
+  });
+});
+
 describe("changed", () => {
   const rule = ruleOf("changed", "config", { waitMs: 0 });
 

@@ -1,6 +1,6 @@
 /**
- * Fires when an expected peer is absent: it was disconnected (after the idle timeout), its keep-alives are missing (if
- * their cadence was learned), or it has not connected since wgmon began to watch it. `for` counts from the last activity, or from
+ * Fires when an expected peer is absent: it was disconnected (after the idle timeout), its keep-alives are missing (if their
+ * cadence was learned), or it has not connected since wgmon began to watch it. `for` counts from the last activity, or from
  * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
  */
 
@@ -22,10 +22,10 @@ export const down: PeerKind<"down"> = {
   judge(_, { peer, device }, nowMs) {
     const isAbsent = peer.connectedAtMs === null || peer.isSilent;
     if (!isAbsent || !peer.isPresent) return NOTHING;
-    // A new device has no keys, and an idle peer needs its time to make new ones, unless it has made them already.
+    // The peers of a new device have no keys, and need time to make new ones. This peer may have made them already.
     const hasReturned = (peer.startedAtMs ?? 0) > device.graceUntilAtMs - GRACE_MS;
     if (device.isPresent && nowMs < device.graceUntilAtMs && !hasReturned) {
-      // All peers are judged again when it ends.
+      // All peers are judged again when the grace period ends.
       return UNKNOWN;
     }
     const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
