@@ -41,6 +41,9 @@ describe("down", () => {
     expect(told.wait(20).told()).toEqual([
       "firing sites: berlin (wg0) has not connected since wgmon began to watch it 3 minutes ago; check its configuration and its network",
     ]);
+    expect(told.wait("1h").connect("berlin").told()).toEqual([
+      "resolved sites: berlin (wg0) has connected after 63 minutes",
+    ]);
   });
 
   test("fires in the grace period for a peer that has connected in it, because it has keys", () => {

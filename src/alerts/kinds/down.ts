@@ -36,7 +36,9 @@ export const down: PeerKind<"down"> = {
   resolved(alert, view, nowMs) {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
-    return `${who} is back after ${durationInWords(nowMs - alert.sinceAtMs)}`;
+    // Without any earlier activity, the alert counts from when wgmon began to watch the peer.
+    const verb = alert.sinceAtMs === view.peer.watchedAtMs ? "has connected" : "is back";
+    return `${who} ${verb} after ${durationInWords(nowMs - alert.sinceAtMs)}`;
   },
 };
 
