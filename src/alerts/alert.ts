@@ -9,8 +9,9 @@ export type Subject =
   | { readonly type: "target"; readonly target: string };
 
 /**
- * pending: its condition is met, but not yet for as long as the rule requires. firing: an alert that is sent, or held
- * back. recovering: still firing for all others, but its condition is no longer met. resolved: to be sent as such.
+ * pending: the condition is met, but not yet for as long as the rule's `for`. firing: the alert is sent, or held back.
+ * recovering: the alert still fires, but its condition is no longer met; the rule's `resolve_after` is running. resolved:
+ * the alert is over, and the engine deletes it when this is sent or recorded.
  */
 export type AlertState = "pending" | "firing" | "recovering" | "resolved";
 
@@ -19,9 +20,9 @@ export interface Alert {
   readonly rule: string;
   readonly kind: RuleKind;
   readonly subject: Subject;
-  /** Distinguishes several alerts of one rule about one subject; "" if there is only one. */
+  /** Distinguishes the alerts of one rule about one subject, such as `80%` of a quota; "" if there is only one. */
   readonly what: string;
-  /** A moment instead of a state: it is sent once and never resolved. */
+  /** Whether the alert is about a moment instead of a state: it is sent once and never resolved. */
   readonly isMoment: boolean;
   /** Unique; `alert-1`, `alert-2` and so on, in the order of firing. "" while pending. */
   id: string;
@@ -51,10 +52,11 @@ export type Suppression =
   | { readonly type: "device-down"; readonly device: string }
   /** All peers of the device are silent: one notice about all of them is sent instead. */
   | { readonly type: "all-peers"; readonly device: string }
-  /** wgmon did not watch, so it does not know whether this is still so. */
+  /** wgmon did not run, or the machine was suspended, so it is unknown whether the alert still fires. */
   | { readonly type: "away" }
+  /** The device cannot be scanned, so it is unknown whether the alert still fires. */
   | { readonly type: "scan-failed" }
-  /** It was over before it was sent. */
+  /** The alert was over before it was sent. */
   | { readonly type: "over-before-sent" };
 
 /** An alert as notices and lists show it. */
@@ -78,7 +80,7 @@ export interface AlertView {
   readonly sentence: string;
 }
 
-/** One message: alerts of one rule that fired, still fire, or are resolved. */
+/** What is sent, or recorded as held back: alerts of one rule that fired, still fire, or are resolved. */
 export interface Notice {
   readonly type: "firing" | "reminder" | "resolved";
   /** When it was due. */
@@ -88,12 +90,12 @@ export interface Notice {
   readonly severity: Severity;
   /** Names of targets; empty: all. */
   readonly targets: readonly string[];
-  /** The target that the alert is about, which must not be used. */
+  /** The targets that the alerts are about: the notice is not sent to them. */
   readonly exceptTargets: readonly string[];
   readonly dryRun: boolean;
   /** null: the alerts have several devices, or none. */
   readonly device: string | null;
-  /** Why several alerts are one: the device was removed, or all its peers became silent. */
+  /** Why the notice reports many alerts as one: the device was removed, or all its peers are silent; null: it does not. */
   readonly cause: "device-down" | "all-peers" | null;
   /** In the order of their subjects; at least one. */
   readonly alerts: readonly AlertView[];

@@ -1,6 +1,6 @@
 /**
  * Finds a black hole: wgmon's machine sends to a peer, and nothing comes back. WireGuard answers data within 10 s, at
- * least with a keep-alive (KEEPALIVE_TIMEOUT, messages.h), so sent data without any received data means that a way is
+ * least with a keep-alive (KEEPALIVE_TIMEOUT, messages.h), so sent data without any received data means that a path is
  * blocked, or that the peer sleeps. The peer's past shows how sure that is: a busy link is judged by the second
  * tick without an answer, 20 to 30 s after the fault; a link with little traffic, where packets may simply have been lost,
  * later. It reads scans only and sends nothing. Pure.
@@ -13,8 +13,8 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** An empty data message: a keep-alive, which needs no answer. */
 const KEEPALIVE_BYTES = 32;
-/** More initiations are not sent between two scans. */
-const ATTEMPTS_MAX = 3;
+/** Maximum number of initiations between two scans. */
+const INITIATIONS_MAX = 3;
 /** Scans of a busy link that must have shown data in both directions: a minute of ticks. */
 const BUSY_SCANS = 6;
 /** Bytes received in a scan of a busy link: several packets, so that their loss by chance is unlikely. */
@@ -44,7 +44,7 @@ export function exchanged(
   nowMs: number,
 ): boolean {
   const hasAsked = isData(exchange);
-  if (exchange.rxBytes > 0 && !isAttempts(exchange.rxBytes)) {
+  if (exchange.rxBytes > 0 && !isOnlyInitiations(exchange.rxBytes)) {
     return answered(sample, exchange.rxBytes, hasAsked, nowMs);
   }
   if (!hasAsked) return false;
@@ -95,7 +95,7 @@ function answered(sample: PeerSample, rxBytes: number, hasAsked: boolean, nowMs:
 }
 
 function isBlackHole(sample: PeerSample, { handshakeAtMs }: Exchange, nowMs: number): boolean {
-  // Without live keys nothing can be answered: that is the idle timeout's business.
+  // Without live keys a peer cannot answer. The idle timeout ends its session.
   if (handshakeAtMs === null || nowMs - handshakeAtMs >= REJECT_AFTER_MS) return false;
   if (sample.unanswered < 2) return false;
   const silentMs = nowMs - sample.askedAtMs!;
@@ -108,7 +108,7 @@ function isBlackHole(sample: PeerSample, { handshakeAtMs }: Exchange, nowMs: num
 
 /** Whether more than keep-alives and initiations was sent. */
 function isData({ txBytes, sinceMs, keepaliveSeconds }: Exchange): boolean {
-  if (txBytes === 0 || isAttempts(txBytes)) return false;
+  if (txBytes === 0 || isOnlyInitiations(txBytes)) return false;
   const keepalives =
     keepaliveSeconds === null || keepaliveSeconds === 0
       ? 2
@@ -116,6 +116,7 @@ function isData({ txBytes, sinceMs, keepaliveSeconds }: Exchange): boolean {
   return txBytes % KEEPALIVE_BYTES !== 0 || txBytes / KEEPALIVE_BYTES > keepalives;
 }
 
-function isAttempts(bytes: number): boolean {
-  return bytes % INITIATION_BYTES === 0 && bytes / INITIATION_BYTES <= ATTEMPTS_MAX;
+/** Whether the bytes of a scan can be handshake attempts alone, which prove nothing: see sessions/liveness.ts. */
+export function isOnlyInitiations(bytes: number): boolean {
+  return bytes % INITIATION_BYTES === 0 && bytes / INITIATION_BYTES <= INITIATIONS_MAX;
 }

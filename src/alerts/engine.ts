@@ -7,8 +7,10 @@
  * It is a class and not a function from state to state, because copying the state of 10,000 peers would cost more than
  * everything else. `save` and the constructor's `saved` are exact: a restart at any point changes nothing.
  *
- * Deadlines are processed in their order, each as if it were its own time, before the input that comes later. So the
- * notices do not depend on how often `advance` is called; only a time without scans does (`away`, `scan-failed`).
+ * Before an input, the engine processes all earlier deadlines in their order, each at its own time. So the notices do not
+ * depend on how often `advance` is called. A time in which wgmon did not watch is an input (`away`, `scan-failed`).
+ *
+ * What one scan shows is passed in this order: `peers`, the changes of the tracker, `scan`; see input.ts.
  */
 
 import { moved as movedByStep } from "../base/wall-clock.ts";
@@ -18,7 +20,7 @@ import { Groups } from "./grouping.ts";
 import type { Input } from "./input.ts";
 import { Judges } from "./judge.ts";
 import { isInformed } from "./kinds/handshakes.ts";
-import type { Lookup } from "./kinds/kind.ts";
+import { labelOf, type Lookup } from "./kinds/kind.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { Observer } from "./observer.ts";
 import { RuleSet, type Selection } from "./rule-set.ts";
@@ -26,11 +28,12 @@ import type { Rule } from "./rule.ts";
 import type { Silence } from "./silences.ts";
 import { AlertState, type PeerEntry, type Rows } from "./state.ts";
 
-/** Deadlines that are later than this were missed: wgmon was suspended without noticing it. */
-const LATE_MS = 5 * 60_000;
+/** A deadline that is processed later than this was missed: the machine was suspended, and no `away` input says so. */
+const LATE_MAX_MS = 5 * 60_000;
+/** Maximum number of reports of unknown handshakes that are kept of a device. */
 const ATTEMPTS_MAX = 256;
 const DAY_MS = 86_400_000;
-/** Peers that were removed are forgotten after this time, and with them the places in which they were seen. */
+/** A removed peer is forgotten after this time, with the places in which it was seen. */
 const FORGET_MS = 90 * DAY_MS;
 
 export interface AlertEngineOptions {
@@ -92,7 +95,8 @@ export class AlertEngine {
   /**
    * Processes the deadlines until now, then the inputs.
    *
-   * @param inputs what happened at the same time, such as all that one scan showed: what it causes can be one notice.
+   * @param inputs what happened at the same time, in the order that input.ts gives. Alerts that fire together can be one
+   *   notice.
    * @param nowMs wall-clock time. If it is earlier than before, the engine's time stands still; pass a `clock` input.
    */
   advance(inputs: Input | readonly Input[], nowMs: number): readonly Notice[] {
@@ -118,7 +122,7 @@ export class AlertEngine {
     return this.#take();
   }
 
-  /** Whether a connected peer is known as such: a saved state knows the sessions that it was given. */
+  /** Whether the engine knows a session of the peer: from an input, or from the saved state. */
   isConnected(device: string, publicKey: string): boolean {
     return (this.#state.peer(device, publicKey)?.peer.connectedAtMs ?? null) !== null;
   }
@@ -128,7 +132,7 @@ export class AlertEngine {
     return this.#state.haveAlertsChanged;
   }
 
-  /** The alerts that fired and changed since the last call, those that ended included. */
+  /** Returns the alerts that fired at some time and changed since the last call, resolved ones included. */
   takeAlerts(): AlertView[] {
     return this.#state.takeAlerts().map((alert) => this.#groups.view(alert));
   }
@@ -158,7 +162,7 @@ export class AlertEngine {
       return;
     }
     const { nextDeadlineMs } = this;
-    const isLate = nextDeadlineMs !== null && nextDeadlineMs < nowMs - LATE_MS;
+    const isLate = nextDeadlineMs !== null && nextDeadlineMs < nowMs - LATE_MAX_MS;
     if (input.type === "away") {
       this.#runTimers(Math.min(input.fromMs, nowMs));
     } else {
@@ -246,16 +250,16 @@ export class AlertEngine {
     }
   }
 
-  /** The rules are not those that the state was made with. */
+  /** Applies rules that are not those that the state was made with. */
   #adoptRules(): void {
     this.#state.rulesText = this.#rulesText;
     this.#reselect();
     for (const alert of this.#state.alerts.values()) {
       const compiled = this.#rules.rules.get(alert.rule);
       const entry = this.#entryOf(alert.subject);
-      const isKept =
+      const applies =
         compiled?.rule.kind === alert.kind && (entry === null || compiled.isSelected(entry.peer));
-      if (!isKept) this.#end(alert);
+      if (!applies) this.#end(alert);
     }
     this.#judges.everything();
   }
@@ -263,15 +267,19 @@ export class AlertEngine {
   /** Ends an alert whose rule no longer exists, or no longer selects its subject. */
   #end(alert: Alert): void {
     if (alert.isMoment) this.#state.deleteAlert(alert);
-    else this.#lifecycle.end(alert, `${alert.sentence}; rule ${alert.rule} no longer applies`);
+    else {
+      const who = labelOf(alert, this.#entryOf(alert.subject));
+      this.#lifecycle.end(alert, `rule ${alert.rule} no longer applies to ${who}`);
+    }
   }
 
   #away(fromMs: number, nowMs: number): void {
     this.#state.nowMs = Math.max(this.#state.nowMs, Math.min(fromMs, nowMs));
-    this.#observer.away({ type: "away", fromMs, reason: "suspended" });
+    // The deadlines in the absence are processed as not watched.
+    this.#observer.away(fromMs);
     this.#runTimers(nowMs);
-    // Now, not then, is when the peers' time to return begins.
-    this.#observer.away({ type: "away", fromMs, reason: "suspended" });
+    // The grace period of the peers begins at the end of the absence.
+    this.#observer.away(fromMs);
   }
 
   #clockSet(step: Parameters<typeof movedByStep>[0], nowMs: number): void {
@@ -307,7 +315,7 @@ export class AlertEngine {
     this.#judges.target(facts);
   }
 
-  /** The peer was renamed, or has other tags. */
+  /** Ends the alerts of rules that no longer select a peer, because it was renamed or has other tags. */
   #reselected(entry: PeerEntry, before: Selection): void {
     for (const compiled of before.rules) {
       if (entry.selection.rules.has(compiled)) continue;

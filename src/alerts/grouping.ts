@@ -1,30 +1,44 @@
 /**
  * Decides which alerts are sent, and when. The alerts of one rule and device are a group: those that fire or are resolved
- * within the rule's `wait` are one notice. Each decision compares what is so with what was sent, so nothing is sent twice
- * and nothing is forgotten: an alert that was held back is sent when the reason is over, if it still fires.
+ * within the rule's `wait` are one notice. Each decision compares the state of an alert with what was sent about it, so
+ * nothing is sent twice and nothing is forgotten: an alert that was held back is sent when the reason is over, if it still
+ * fires.
  */
 
 import { counted } from "../base/text.ts";
 import { groupDeviceOf, groupKeyOf } from "./alert-table.ts";
 import type { Alert, AlertView, Notice, Suppression } from "./alert.ts";
+import type { DeviceFacts } from "./facts.ts";
 import { type Hold, holdOf, sharedCause } from "./inhibition.ts";
-import { DURATION, span } from "./kinds/kind.ts";
+import { AGE, durationInWords } from "./kinds/kind.ts";
 import type { CompiledRule, RuleSet } from "./rule-set.ts";
 import { RULE_DEFAULTS } from "./rule.ts";
 import type { AlertState, Group } from "./state.ts";
 import { nextDaily } from "./times.ts";
 
-/** Moments that wait for a rule's times; more are recorded only. */
+/** Maximum number of moments of a group that wait for the rule's times. More are only recorded. */
 const MOMENTS_MAX = 1000;
-/** Alerts whose sentences are part of the sentence of a notice. */
+/** Maximum number of alerts whose sentences are part of the sentence of a notice. */
 const LISTED_MAX = 5;
 /** A reminder that is due while wgmon does not watch is postponed by this time. */
 const POSTPONE_MS = 60_000;
+
+interface Held {
+  readonly alert: Alert;
+  readonly hold: Hold;
+}
+
+interface Decision {
+  readonly ready: readonly Alert[];
+  readonly held: readonly Held[];
+  readonly cause: Notice["cause"];
+}
 
 export class Groups {
   readonly #state: AlertState;
   readonly #rules: () => RuleSet;
   readonly #emit: (notice: Notice) => void;
+  /** Keys of the groups about which `flush` decides. */
   readonly #due = new Set<string>();
 
   constructor(state: AlertState, rules: () => RuleSet, emit: (notice: Notice) => void) {
@@ -53,7 +67,7 @@ export class Groups {
     this.#schedule(key, group, this.#dueMs(compiled));
   }
 
-  /** Decides again about the groups of a device, or about all: something that held alerts back may be over. */
+  /** Lets groups be due again, those of a device or all, because a reason that held alerts back may be over. */
   recheck(device: string | null = null): void {
     for (const [key, group] of this.#state.groups) {
       if (device !== null && group.device !== device && group.device !== null) continue;
@@ -62,13 +76,13 @@ export class Groups {
     }
   }
 
-  /** The calendar changed: all that waits for a time of the day waits anew. */
+  /** The clock was set, so times of the day are at other times: plans all groups again. */
   clockSet(): void {
     for (const group of this.#state.groups.values()) group.flushAtMs = null;
     this.recheck();
   }
 
-  /** Decides at once about all groups that are due: called at the end of each step. */
+  /** Decides about the groups that are due. The engine calls it after all inputs, or deadlines, of one time. */
   flush(): void {
     while (this.#due.size > 0) {
       const keys = [...this.#due].sort();
@@ -85,8 +99,8 @@ export class Groups {
   view(alert: Alert): AlertView {
     const { subject, sinceAtMs, firedAtMs, resolvedAtMs, isMoment } = alert;
     const { id, rule, kind, state, what, isSent, heldBy } = alert;
-    const age = span((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
-    const sentence = alert.sentence.replaceAll(DURATION, age);
+    const age = durationInWords((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
+    const sentence = alert.sentence.replaceAll(AGE, age);
     const entry =
       subject.type === "peer" ? this.#state.peer(subject.device, subject.publicKey) : null;
     const peer = entry === null ? null : { name: entry.peer.name, tags: entry.peer.tags };
@@ -124,7 +138,7 @@ export class Groups {
     const compiled = this.#rules().rules.get(group.rule) ?? null;
     if (group.flushAtMs !== null && group.flushAtMs <= nowMs) {
       group.flushAtMs = null;
-      // Few of its alerts changed; all others were sent and still fire.
+      // The other alerts were sent and still fire, or are pending.
       const alerts = this.#state.alerts.undecidedIn(key);
       this.#sendResolved(group, compiled, alerts);
       if (compiled !== null) this.#sendFiring(key, group, compiled, alerts);
@@ -143,35 +157,14 @@ export class Groups {
   #sendFiring(key: string, group: Group, compiled: CompiledRule, alerts: readonly Alert[]): void {
     const { nowMs } = this.#state;
     const unsent = alerts.filter((alert) => isFiring(alert) && !alert.isSent);
-    const held: [Alert, Hold][] = [];
-    let ready: Alert[] = [];
-    for (const alert of unsent) {
-      const hold = holdOf(this.#state, compiled, alert, this.#deviceOf(group));
-      if (hold === null) ready.push(alert);
-      else held.push([alert, hold]);
-    }
-    let cause: Notice["cause"] = null;
-    const device = this.#deviceOf(group);
-    if (compiled.rule.kind === "down" && device !== null && ready.length > 0) {
-      const shared = sharedCause(this.#state, device, ready.length, group.waitsAtMs);
-      cause = shared.cause;
-      const { wait } = shared;
-      if (wait === null) {
-        group.waitsAtMs = null;
-      } else {
-        group.waitsAtMs ??= nowMs;
-        held.push(...ready.map((alert): [Alert, Hold] => [alert, wait]));
-        ready = [];
-      }
-    }
+    const { ready, held, cause } = this.#decide(group, compiled, unsent);
     this.#hold(group, compiled, held);
     if (ready.length === 0) return;
-    const notice = this.#notice("firing", group, compiled, ready, cause);
-    this.#emit(notice);
-    // One by one, they are held back by the shared cause.
+    this.#emit(this.#notice("firing", group, compiled, ready, cause));
+    // The message about the cause replaces the messages about the peers, which are recorded as held back.
     if (cause !== null) {
       const by: Suppression = { type: cause, device: group.device! };
-      this.#emit({ ...notice, cause: null, suppressedBy: by });
+      this.#emit(this.#notice("firing", group, compiled, ready, null, by));
     }
     for (const alert of ready) {
       alert.isSent = true;
@@ -185,26 +178,60 @@ export class Groups {
     this.#state.markGroup(key);
   }
 
-  /** Records each reason once, and decides again when the first is over. */
-  #hold(group: Group, compiled: CompiledRule, held: readonly [Alert, Hold][]): void {
-    const records = new Map<string, { readonly by: Suppression; readonly alerts: Alert[] }>();
+  /** Returns which alerts are sent now, with which shared cause, and which are held back. */
+  #decide(group: Group, compiled: CompiledRule, alerts: readonly Alert[]): Decision {
+    const device = this.#deviceOf(group);
+    const { ready, held } = this.#sort(alerts, compiled, device);
+    const isShareable = compiled.rule.kind === "down" && device !== null && ready.length > 0;
+    if (!isShareable) return { ready, held, cause: null };
+    const { cause, wait } = sharedCause(this.#state, device, ready.length, group.waitsAtMs);
+    if (wait === null) {
+      group.waitsAtMs = null;
+      return { ready, held, cause };
+    }
+    group.waitsAtMs ??= this.#state.nowMs;
+    const waiting = ready.map((alert) => ({ alert, hold: wait }));
+    return { ready: [], held: [...held, ...waiting], cause: null };
+  }
+
+  #sort(
+    alerts: readonly Alert[],
+    compiled: CompiledRule,
+    device: DeviceFacts | null,
+  ): Pick<Decision, "ready" | "held"> {
+    const ready: Alert[] = [];
+    const held: Held[] = [];
+    for (const alert of alerts) {
+      const hold = holdOf(this.#state, compiled, alert, device);
+      if (hold === null) ready.push(alert);
+      else held.push({ alert, hold });
+    }
+    return { ready, held };
+  }
+
+  /** Holds alerts back. Records an alert once for each reason, and decides again when the first reason is over. */
+  #hold(group: Group, compiled: CompiledRule, held: readonly Held[]): void {
+    const unrecorded = held.filter(({ alert, hold }) => !isSame(alert.heldBy, hold.by));
+    for (const { alert, hold } of unrecorded) {
+      alert.heldBy = hold.by;
+      this.#state.markAlert(alert);
+    }
     let moments = 0;
-    for (const [alert, { by, untilMs }] of held) {
-      const reason = JSON.stringify(by);
-      if (JSON.stringify(alert.heldBy) !== reason) {
-        alert.heldBy = by;
-        this.#state.markAlert(alert);
-        const record = records.get(reason) ?? { by, alerts: [] };
-        record.alerts.push(alert);
-        records.set(reason, record);
-      }
+    for (const { alert, hold } of held) {
+      const { by, untilMs } = hold;
       // A moment that is silenced was expected. Others wait, within a bound.
       const isDropped = alert.isMoment && (by.type === "silence" || ++moments > MOMENTS_MAX);
       if (isDropped) this.#state.deleteAlert(alert);
       else if (untilMs !== null) group.flushAtMs = Math.min(group.flushAtMs ?? Infinity, untilMs);
     }
-    for (const { by, alerts } of records.values()) {
-      this.#emit(this.#notice("firing", group, compiled, alerts, null, by));
+    this.#record("firing", group, compiled, unrecorded);
+  }
+
+  /** Emits a notice, which is only recorded, for each reason. */
+  #record(type: Notice["type"], group: Group, compiled: CompiledRule, held: readonly Held[]): void {
+    for (const each of Map.groupBy(held, ({ hold }) => JSON.stringify(hold.by)).values()) {
+      const alerts = each.map(({ alert }) => alert);
+      this.#emit(this.#notice(type, group, compiled, alerts, null, each[0]!.hold.by));
     }
   }
 
@@ -232,25 +259,11 @@ export class Groups {
     }
     const { repeatMs } = compiled.rule;
     group.remindAtMs = repeatMs === null ? null : nowMs + repeatMs;
-    const ready: Alert[] = [];
-    const records = new Map<string, { readonly by: Suppression; readonly alerts: Alert[] }>();
-    for (const alert of alerts) {
-      const hold = holdOf(this.#state, compiled, alert, this.#deviceOf(group));
-      if (hold === null) {
-        ready.push(alert);
-        continue;
-      }
-      // Whether it still fires is not known yet.
-      if (hold.untilMs === null) group.remindAtMs = nowMs + POSTPONE_MS;
-      const reason = JSON.stringify(hold.by);
-      const record = records.get(reason) ?? { by: hold.by, alerts: [] };
-      record.alerts.push(alert);
-      records.set(reason, record);
-    }
+    const { ready, held } = this.#sort(alerts, compiled, this.#deviceOf(group));
+    // While wgmon does not watch, it is unknown whether the alerts still fire.
+    if (held.some(({ hold }) => hold.untilMs === null)) group.remindAtMs = nowMs + POSTPONE_MS;
     if (ready.length > 0) this.#emit(this.#notice("reminder", group, compiled, ready, null));
-    for (const { by, alerts: heldBack } of records.values()) {
-      this.#emit(this.#notice("reminder", group, compiled, heldBack, null, by));
-    }
+    this.#record("reminder", group, compiled, held);
   }
 
   #deviceOf({ device }: Group) {
@@ -283,10 +296,14 @@ export class Groups {
       device: group.device,
       cause,
       alerts: views,
-      sentence: sentence(type, group, views, cause),
+      sentence: sentence(group, views, cause),
       suppressedBy,
     };
   }
+}
+
+function isSame(a: Suppression | null, b: Suppression): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 function isFiring({ state }: Alert): boolean {
@@ -295,22 +312,32 @@ function isFiring({ state }: Alert): boolean {
 
 /** One sentence for all alerts of a notice. */
 function sentence(
-  type: Notice["type"],
   { rule, device }: Group,
   alerts: readonly AlertView[],
   cause: Notice["cause"],
 ): string {
-  const count = counted(alerts.length, "peer");
+  const count = alerts.length;
   if (cause === "device-down") {
-    return `${device} does not exist, and ${count} of it ${alerts.length === 1 ? "is" : "are"} down; check the device on this gateway`;
+    return `${device} does not exist, and ${count} of its peers ${count === 1 ? "is" : "are"} down; check the device on this gateway`;
   }
   if (cause === "all-peers") {
-    return `all peers of ${device} are silent, ${count} of rule ${rule}; check this gateway's own connection`;
+    return `all peers of ${device} are silent (${counted(count, "alert")} of rule ${rule}); check this gateway's own connection`;
   }
-  const still = type === "reminder" ? "still: " : "";
-  if (alerts.length === 1) return `${still}${alerts[0]!.sentence}`;
-  const listed = alerts.slice(0, LISTED_MAX).map((alert) => alert.sentence);
-  const more = alerts.length - listed.length;
+  // Several percents of a quota have the same sentence.
+  const sentences = [...new Set(alerts.map((alert) => alert.sentence))];
+  if (sentences.length === 1) return sentences[0]!;
+  const advice = sharedEnd(sentences);
+  const listed = sentences
+    .slice(0, LISTED_MAX)
+    .map((each) => each.slice(0, each.length - advice.length));
+  const more = sentences.length - listed.length;
   if (more > 0) listed.push(`and ${more} more`);
-  return `${still}${counted(alerts.length, "alert")} of rule ${rule}: ${listed.join("; ")}`;
+  return `${counted(count, "alert")} of rule ${rule}: ${listed.join("; ")}${advice}`;
+}
+
+/** `; check the peer and its network`, if it is the end of all sentences; otherwise "". */
+function sharedEnd([first = "", ...others]: readonly string[]): string {
+  const index = first.lastIndexOf("; ");
+  const end = index === -1 ? "" : first.slice(index);
+  return others.every((each) => each.endsWith(end)) ? end : "";
 }

@@ -1,26 +1,27 @@
 /**
  * Why an alert is held back: a silence, the rule's times, a device that wgmon does not watch now, or a cause that many
- * peers share. Named reasons only; there are no free inhibition rules. Pure.
+ * peers share. There are no reasons that users define, as the inhibition rules of Alertmanager are. Pure.
  */
 
 import type { Alert, Suppression } from "./alert.ts";
 import type { DeviceFacts } from "./facts.ts";
 import type { CompiledRule } from "./rule-set.ts";
-import { type Silenceable, silenceOf } from "./silences.ts";
+import { silenceableOf, silenceOf } from "./silences.ts";
 import type { AlertState } from "./state.ts";
 
-/** A device from which nothing came for this long may have lost all its peers. */
+/** After this time without data from any peer of a device, all its peers may be silent. */
 const DEVICE_SILENT_MS = 60_000;
-/** The peers of a device become silent at different times; all of them are after the usual idle timeout. */
+/** The peers of a device become silent at different times: how long to wait for the last one, the usual idle timeout. */
 const ALL_PEERS_WAIT_MS = 180_000;
-/** While waiting, look again after this time. */
+/** While it waits, the engine decides again after this time. */
 const ALL_PEERS_STEP_MS = 10_000;
-/** Fewer peers are listed one by one. */
+/** If a device has fewer absent peers, they are listed, and no shared cause is assumed. */
 const ALL_PEERS_MIN = 3;
 
-/** Why something is held back, and when to decide again; null: when something happens. */
+/** Why an alert is held back. */
 export interface Hold {
   readonly by: Suppression;
+  /** When to decide again; null: at the next input that can change the answer. */
   readonly untilMs: number | null;
 }
 
@@ -32,7 +33,10 @@ export function holdOf(
   device: DeviceFacts | null,
 ): Hold | null {
   const { nowMs } = state;
-  const silence = silenceOf(state.silences.values(), silenceable(state, rule, alert), nowMs);
+  const { subject } = alert;
+  const entry = subject.type === "peer" ? state.peer(subject.device, subject.publicKey) : null;
+  const silenceable = silenceableOf({ ...alert, severity: rule.severity }, entry?.peer ?? null);
+  const silence = silenceOf(state.silences.values(), silenceable, nowMs);
   if (silence !== null) {
     const { id, comment, endMs } = silence;
     return { by: { type: "silence", id, comment }, untilMs: endMs };
@@ -47,7 +51,7 @@ export function holdOf(
 /** A cause that the peers of a device share. */
 export type SharedCause =
   | { readonly cause: "device-down" | "all-peers"; readonly wait: null }
-  /** It may turn out to be all peers: decide again then. */
+  /** `wait`: all peers may become silent, so the alerts are held back until it is known; null: there is no shared cause. */
   | { readonly cause: null; readonly wait: Hold | null };
 
 /**
@@ -83,19 +87,4 @@ function hasPresentPeer(state: AlertState, { name }: DeviceFacts): boolean {
     if (peer.connectedAtMs !== null && !peer.isSilent) return true;
   }
   return false;
-}
-
-function silenceable(
-  state: AlertState,
-  { name, severity }: CompiledRule["rule"],
-  { subject }: Alert,
-): Silenceable {
-  const peer = subject.type === "peer" ? state.peer(subject.device, subject.publicKey) : null;
-  return {
-    rule: name,
-    severity,
-    device: subject.type === "target" ? null : subject.device,
-    peer: peer?.peer ?? null,
-    target: subject.type === "target" ? subject.target : null,
-  };
 }

@@ -1,6 +1,12 @@
 /**
- * What the alert engine is given: changes of the tracker, scans, the configured peers, the state of the targets, and
- * wgmon's own condition. Also converts changes and stored events to inputs. Pure.
+ * The inputs of the alert engine: the configured peers, changes of the tracker, scans, the state of the targets, and times
+ * at which wgmon did not watch. Also converts changes and stored events to inputs. Pure.
+ *
+ * Pass what one scan shows in this order:
+ *
+ * 1. `peers`. A peer that is added and connects before the next scan is not yet known, so its addition is reported.
+ * 2. The changes of the tracker: `connected`, `roamed`, `disconnected`, `device`.
+ * 3. `scan`. After a time without scans, this is where the engine judges again, and it must know the changes by then.
  */
 
 import type { ClockStep } from "../base/wall-clock.ts";
@@ -20,7 +26,7 @@ export interface NamedPeer {
 /** A configured peer. */
 export type ConfiguredPeer = NamedPeer &
   Pick<Peer, "allowedIps" | "persistentKeepaliveSeconds" | "lastHandshakeMs"> & {
-    /** For peers that no scan has shown, because they never connected; omitted: unknown. */
+    /** Only for peers that no scan has shown, because they never connected. Absent: unknown. */
     readonly counters?: Pick<Peer, "rxBytes" | "txBytes" | "endpoint">;
   };
 
@@ -32,9 +38,9 @@ export type SampledPeer = Pick<
 
 export type Input =
   /**
-   * Peers that were added, renamed, or whose settings may have changed; others may be listed, too.
-   *
-   * `complete`: the device has no other peers. Pass a complete list at the first scan of a device.
+   * Peers that were added, renamed, or whose settings may have changed. Peers that did not change may be listed, too.
+   * `removed`: the public keys of peers that no longer exist. `complete`: the device has no other peers. Pass a complete
+   * list at the first scan of a device.
    */
   | {
       readonly type: "peers";
@@ -68,10 +74,7 @@ export type Input =
       readonly reason: DisconnectReason;
     }
   | { readonly type: "device"; readonly device: string; readonly present: boolean }
-  /**
-   * A scan of the device, with the peers that changed. Pass the changes that the tracker found in it, and `peers`,
-   * before it: a scan ends a time without scans, and the engine then judges what it knows.
-   */
+  /** A scan of the device, with the peers that changed. It comes after `peers` and the changes of the tracker. */
   | { readonly type: "scan"; readonly device: string; readonly peers: readonly SampledPeer[] }
   /** The devices could not be scanned; null: all. */
   | { readonly type: "scan-failed"; readonly device: string | null }
@@ -95,7 +98,7 @@ export type Input =
       readonly type: "target";
       readonly target: string;
       readonly state: "ok" | "failing" | "stopped";
-      /** When that began. */
+      /** When this state began. */
       readonly sinceMs: number;
     }
   /** wgmon did not run, or the machine was suspended, from `fromMs` until now. */
@@ -104,12 +107,12 @@ export type Input =
       readonly fromMs: number;
       readonly reason: "not-running" | "suspended";
     }
-  /** The wall clock was set; `now` is already a time of the new clock. */
+  /** The wall clock was set. The time that is passed with this input is one of the new clock. */
   | { readonly type: "clock"; readonly step: ClockStep }
   /** Adds or replaces a silence. */
   | { readonly type: "silence"; readonly silence: Silence }
   | { readonly type: "silence-expired"; readonly id: string }
-  /** Only time has passed. Due at `nextDeadlineMs`, or later: with the scan that is taken anyway. */
+  /** Only time has passed. It is due at `nextDeadlineMs`. It may be late: a tick of wgmon is soon enough. */
   | { readonly type: "tick" };
 
 /** Converts a change of the tracker. @param named the names and tags of the peer. */
@@ -145,8 +148,8 @@ export function inputOfChange(change: Change, named: Pick<NamedPeer, "name" | "t
 }
 
 /**
- * Converts a stored event. It has fewer details than the change that it was made of. null: events about alerts are what
- * the engine itself caused.
+ * Converts a stored event, which has fewer details than the change that it was made from. Returns null for an event about
+ * an alert, because the engine itself caused it.
  *
  * @param atMs the time of the event.
  */

@@ -1,5 +1,6 @@
 /**
- * Judges peers, devices and targets by the rules that select them, when something about them changed or a time has come.
+ * Judges peers, devices and targets by the rules that select them: when one of them changed, and when a verdict asked for
+ * it. lifecycle.ts applies the verdicts.
  */
 
 import { type Subject, subjectKey } from "./alert.ts";
@@ -27,7 +28,7 @@ export class Judges {
     this.#lifecycle = lifecycle;
   }
 
-  /** The times of an hours rule begin or end, or the summary of an unused rule is due. */
+  /** The allowed times of an `hours` rule begin or end, or the summary of an `unused` rule is due. */
   calendarDue(name: string): void {
     const rule = this.#rules().rules.get(name);
     if (rule === undefined) return;
@@ -45,7 +46,7 @@ export class Judges {
     for (const rule of this.#rules().ofKind("target")) this.#target(rule, facts);
   }
 
-  /** A rule asked to judge again at this time. @param name the rule's name, and the key of the subject. */
+  /** The verdict of a rule asked for another one at this time. @param name the name of the rule, and the subject's key. */
   due(name: string): void {
     const index = name.indexOf("\n");
     const compiled = this.#rules().rules.get(name.slice(0, index));
@@ -81,7 +82,7 @@ export class Judges {
 
   #peer(compiled: CompiledRule, entry: PeerEntry): void {
     const { peerKind, judging } = compiled;
-    // While the device is not watched, nothing can be said about its peers. They are judged at its next scan.
+    // While the device is not watched, the state of its peers is unknown. They are judged at its next scan.
     if (peerKind === null || entry.device.blind !== null) return;
     const { nowMs } = this.#state;
     const verdict = peerKind.judge(judging, entry, nowMs);
@@ -130,7 +131,7 @@ export class Judges {
     }
   }
 
-  /** Sets the next time of the calendar at which the peers of a rule are judged. */
+  /** Sets the deadline for the next time of day or week at which the peers of a rule must be judged. */
   #armCalendar({ rule, allowed }: CompiledRule): void {
     const { nowMs } = this.#state;
     const timer = `calendar ${rule.name}`;

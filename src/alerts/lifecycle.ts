@@ -1,6 +1,6 @@
 /**
- * The states of an alert: pending (for as long as the rule's `for`), firing, recovering, resolved. Compares the conditions
- * that a kind found with the alerts that exist. Which alerts are sent, and when, is decided in grouping.ts.
+ * Changes the states of alerts: pending (until the rule's `for` has passed), firing, recovering, resolved. It compares the
+ * conditions in a verdict with the alerts that exist. grouping.ts decides which alerts are sent, and when.
  */
 
 import type { Alert, Subject } from "./alert.ts";
@@ -9,11 +9,12 @@ import type { Condition, Verdict } from "./kinds/kind.ts";
 import type { CompiledRule } from "./rule-set.ts";
 import type { AlertState } from "./state.ts";
 
-/** What an alert is about, with its key; both are used often. */
+/** A subject that a rule judged. */
 export interface Judged {
   readonly subject: Subject;
+  /** `subjectKey` of the subject, which is not computed at each verdict. */
   readonly key: string;
-  /** null: the subject has no device. */
+  /** The device of a peer; null: the subject is not a peer. */
   readonly device: DeviceFacts | null;
 }
 
@@ -50,7 +51,7 @@ export class Lifecycle {
       const known = existing.find(
         ({ what, state }) => what === condition.what && state !== "resolved",
       );
-      const alert = known ?? this.#begin(rule, judged, condition);
+      const alert = known ?? this.#begin(rule, judged, condition, existing);
       this.#update(alert, condition, judged);
       if (alert.state !== "pending") continue;
       const firesMs = alert.countsAtMs + rule.forMs;
@@ -79,24 +80,29 @@ export class Lifecycle {
     this.#fire(alert, id);
   }
 
-  /** Ends an alert whatever its condition: its rule no longer exists, or no longer selects its subject. */
+  /** Ends an alert even if its condition is met, because its rule no longer exists or no longer selects its subject. */
   end(alert: Alert, sentence: string): void {
     if (alert.state === "pending") this.#state.deleteAlert(alert);
     else if (alert.state !== "resolved") this.#resolve(alert, sentence);
   }
 
-  #begin(rule: CompiledRule["rule"], { subject, key }: Judged, condition: Condition): Alert {
-    // The resolved alert of the same cause is not sent yet. It is continued, so nothing is sent at all.
-    const resolved = this.#state.alerts
-      .about(rule.name, key)
-      .find(({ what, state }) => what === condition.what && state === "resolved");
+  #begin(
+    rule: CompiledRule["rule"],
+    { subject }: Judged,
+    condition: Condition,
+    existing: readonly Alert[],
+  ): Alert {
+    const resolved = existing.find(
+      ({ what, state }) => what === condition.what && state === "resolved",
+    );
+    // That it is resolved is not sent yet, so it continues, and nothing is sent.
     if (resolved !== undefined && resolved.isSent) {
       resolved.state = "firing";
       resolved.recoveredAtMs = null;
       resolved.resolvedAtMs = null;
       return resolved;
     }
-    // The other one was over before it was sent. Its record is not worth a second alert of the same key.
+    // It was over before it was sent. It is deleted, because two alerts cannot have the same key.
     if (resolved !== undefined) this.#state.deleteAlert(resolved);
     const alert = newAlert(rule, subject, condition.what, condition.sinceMs);
     this.#state.addAlert(alert);
@@ -106,7 +112,7 @@ export class Lifecycle {
   #update(alert: Alert, condition: Condition, { device }: Judged): void {
     const countsAtMs = Math.max(
       condition.countsFromMs,
-      // What happened before wgmon watched is not known.
+      // Time in which wgmon did not watch does not count.
       device?.watchedAtMs ?? condition.countsFromMs,
     );
     const isChanged =

@@ -1,25 +1,29 @@
 /**
- * Applies what happened to the facts, and passes on which peers have to be judged again and why. It knows no rules beyond
- * which periods of traffic they need.
+ * Changes the facts by inputs, and reports which peers have to be judged again, and about which topics. Of the rules, it
+ * uses only the selection of a peer and the periods of traffic.
  */
 
-import { formatEndpoint, growth, INITIATION_BYTES, sameEndpoint } from "../base/wireguard.ts";
-import { exchanged, forgetQuestions } from "./answers.ts";
+import { areEqual } from "../base/text.ts";
+import { formatEndpoint, growth, sameEndpoint } from "../base/wireguard.ts";
+import { exchanged, forgetQuestions, isOnlyInitiations } from "./answers.ts";
 import { forgetCadence, heard, silentAtMs } from "./cadence.ts";
-import type { DeviceFacts, PeerFacts } from "./facts.ts";
+import type { DeviceFacts } from "./facts.ts";
 import type { ConfiguredPeer, Input, NamedPeer, SampledPeer } from "./input.ts";
 import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
-import { codesOf } from "./kinds/place.ts";
+import { codesOf, isAsn } from "./kinds/place.ts";
 import type { RuleSet, Selection } from "./rule-set.ts";
 import type { AlertState, PeerEntry } from "./state.ts";
 
-/** Bounds of what is kept of each peer and device. */
+/** Maximum numbers of disconnects, visits and places that are kept of each peer. */
 const ENDS_MAX = 64;
 const VISITS_MAX = 32;
 const PLACES_MAX = 64;
-/** A shorter absence of wgmon leaves the peers their keys. */
+/** After a shorter absence of wgmon, the peers still have their keys and need no grace period. */
 const SHORT_ABSENCE_MS = 60_000;
+/** How long to wait for a scan that shows whether a peer is silent. */
+const SCAN_WAIT_MS = 5000;
 
+/** What the observer reports. */
 export interface Observed {
   /** Peers whose rules about these topics have to be judged. */
   touched(entry: PeerEntry, ...topics: readonly Topic[]): void;
@@ -80,7 +84,7 @@ export class Observer {
     peer.isSilent = false;
     peer.seenAtMs = endedAtMs;
     if (reason === "peer-removed") peer.isPresent = false;
-    // How often a peer was disconnected while wgmon did not watch is not known.
+    // The number of disconnects while wgmon did not watch is unknown, so these do not count.
     if (reason === "idle" && endedAtMs >= entry.device.watchedAtMs && entry.device.blind === null) {
       peer.endsAtMs.push(endedAtMs);
       if (peer.endsAtMs.length > ENDS_MAX) peer.endsAtMs.shift();
@@ -95,7 +99,7 @@ export class Observer {
     device.isPresent = present;
     device.removedAtMs = present ? null : nowMs;
     if (present) this.#state.beginGrace(device);
-    // There will be no scan of a removed device. Its removal is all that can be known.
+    // A removed device is not scanned again, so its removal ends the time without scans.
     else if (device.blind !== null) this.#seen(device);
     this.#state.markDevice(device);
     for (const entry of this.#state.peersOf(name)) {
@@ -150,7 +154,8 @@ export class Observer {
     }
   }
 
-  away({ fromMs }: Of<"away">): void {
+  /** wgmon did not watch from `fromMs` until now. */
+  away(fromMs: number): void {
     const { nowMs } = this.#state;
     for (const device of this.#state.devices.values()) {
       device.blind = "away";
@@ -165,14 +170,16 @@ export class Observer {
     this.#count(entry, rxBytes, txBytes);
   }
 
-  /** The keep-alives of a peer are due. Returns when to ask again; null: after its next data. */
+  /** Sets a peer as silent if its keep-alives are missing. Returns when to check again; null: after its next data. */
   silenceDue(entry: PeerEntry): number | null {
     const { peer, sample, device } = entry;
     const atMs = silentAtMs(peer, sample);
     if (atMs === null || device.blind !== null || peer.isSilent) return null;
     if (this.#state.nowMs < atMs) return atMs;
-    // Only a scan after that time shows that nothing came.
-    if (device.scannedAtMs === null || device.scannedAtMs < atMs) return this.#state.nowMs + 5000;
+    // Only a scan at that time or later shows that no data came.
+    if (device.scannedAtMs === null || device.scannedAtMs < atMs) {
+      return this.#state.nowMs + SCAN_WAIT_MS;
+    }
     peer.isSilent = true;
     this.#state.markPeer(entry);
     this.#observed.touched(entry, "presence");
@@ -229,7 +236,7 @@ export class Observer {
     if (counters === undefined || sample.rxBytes !== null) return;
     const { rxBytes, txBytes, endpoint } = counters;
     Object.assign(sample, { rxBytes, txBytes, endpoint });
-    // Thousands of peers may never connect. Of zeros, nothing is lost.
+    // Thousands of peers may never connect. Zeros need not be saved.
     if (rxBytes + txBytes > 0 || endpoint !== null) this.#state.markSample(entry);
   }
 
@@ -275,7 +282,7 @@ export class Observer {
     sample.endpoint = endpoint;
     this.#state.markSample(entry);
     if (peer.connectedAtMs !== null) {
-      if (rx > 0 && !isAttempt(rx)) this.#heard(entry);
+      if (rx > 0 && !isOnlyInitiations(rx)) this.#heard(entry);
       const { keepaliveSeconds } = peer;
       const exchange = { rxBytes: rx, txBytes: tx, sinceMs, keepaliveSeconds };
       if (exchanged(peer, sample, { ...exchange, handshakeAtMs: lastHandshakeMs }, nowMs)) {
@@ -359,11 +366,17 @@ export class Observer {
     const place = this.#lookup(address);
     if (place === null) return;
     const { country, asn } = place;
-    const isNew = (code: string | null, isKind: (known: string) => boolean) =>
-      code !== null && hasOther(peer, isKind) && !peer.places.some((known) => known.code === code);
-    const isAsn = (code: string) => /^AS\d+$/.test(code);
-    const isNewCountry = isNew(country, (code) => !isAsn(code));
-    const isNewAsn = isNew(asn === null ? null : `AS${asn}`, isAsn);
+    const codes = peer.places.map(({ code }) => code);
+    // The first country, or autonomous system, of a peer is not new.
+    const isNewIn = (known: readonly string[], code: string) =>
+      known.length > 0 && !known.includes(code);
+    const isNewCountry =
+      country !== null &&
+      isNewIn(
+        codes.filter((code) => !isAsn(code)),
+        country,
+      );
+    const isNewAsn = asn !== null && isNewIn(codes.filter(isAsn), `AS${asn}`);
     this.#observed.arrived(entry, { address, place, isNewCountry, isNewAsn });
     for (const code of codesOf(place)) {
       const known = peer.places.find((each) => each.code === code);
@@ -376,7 +389,7 @@ export class Observer {
     this.#state.markPeer(entry);
   }
 
-  /** The device is watched again. What its peers did meanwhile is not known. */
+  /** The device is watched again. What its peers did meanwhile is unknown. */
   #seen(device: DeviceFacts): void {
     const { nowMs } = this.#state;
     device.blind = null;
@@ -389,19 +402,4 @@ export class Observer {
     this.#observed.touchedAll(this.#state.peersOf(device.name));
     this.#observed.deviceSeen(device);
   }
-}
-
-function areEqual(a: readonly string[], b: readonly string[]): boolean {
-  if (a.length !== b.length) return false;
-  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
-  return true;
-}
-
-function hasOther(peer: PeerFacts, isKind: (code: string) => boolean): boolean {
-  return peer.places.some(({ code }) => isKind(code));
-}
-
-/** Handshake attempts prove nothing: see sessions/liveness.ts. */
-function isAttempt(bytes: number): boolean {
-  return bytes % INITIATION_BYTES === 0 && bytes / INITIATION_BYTES <= 3;
 }

@@ -1,6 +1,6 @@
 /**
- * The rules in the form that the engine uses: with their selectors and intervals prepared, and by peer and topic. Peers
- * that the same rules select share one `Selection`, because there may be 1,000 rules and 10,000 peers.
+ * Compiles the rules for the engine: their selectors and intervals, and which rules select a peer, by topic. Peers that the
+ * same rules select share one `Selection`, because there may be 1,000 rules and 10,000 peers.
  */
 
 import type { Alert } from "./alert.ts";
@@ -28,7 +28,7 @@ const peerKinds = {
   unused,
 } as const;
 
-/** A rule whose type parameter is known only at run time. */
+/** A kind of rule, without the type of its rules, which is known only at run time. */
 interface AnyPeerKind {
   readonly topics: readonly Topic[];
   judge(judging: Judging<Rule>, view: PeerView, nowMs: number): Verdict;
@@ -111,7 +111,7 @@ export class RuleSet {
   }
 }
 
-/** Whether the selectors of a rule of this kind select peers: not those of targets and of handshakes. */
+/** Whether a rule judges peers. Rules of the kinds target and handshakes judge targets and devices. */
 function selectsPeers({ rule }: CompiledRule): boolean {
   return rule.kind !== "target" && rule.kind !== "handshakes";
 }

@@ -7,9 +7,7 @@ import { counted } from "../base/text.ts";
 import { roundedBytes } from "./kinds/traffic.ts";
 import type { QuotaPeriod } from "./quota-period.ts";
 import type { Rule } from "./rule.ts";
-import type { TimeInterval } from "./times.ts";
-
-const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+import { SHORT_DAYS, type TimeInterval } from "./times.ts";
 
 /** Returns when the rule fires, and when, how and to which targets it is sent, each as a phrase. */
 export function ruleText(rule: Rule): string[] {
@@ -45,7 +43,7 @@ function condition(rule: Rule): string {
       return `${who} is connected and its answers do not arrive${lasting}${steady}`;
     }
     case "shared-key":
-      return `${who} is used from two places that take ${rule.turns} turns, each within ${formatDuration(rule.withinMs)}${lasting}`;
+      return `the key of ${who} is used from two places that take ${rule.turns} turns, each within ${formatDuration(rule.withinMs)}${lasting}`;
     case "traffic":
       return trafficText(rule, who) + lasting;
     case "hours":
@@ -100,7 +98,7 @@ function periodText(period: QuotaPeriod): string {
     case "day":
       return `day (${period.zone})`;
     case "week":
-      return `week from ${DAYS[period.resetDay - 1]} (${period.zone})`;
+      return `week from ${SHORT_DAYS[period.resetDay - 1]} (${period.zone})`;
     case "month":
       return `month from day ${period.resetDay} (${period.zone})`;
   }
@@ -143,7 +141,9 @@ function daysText(days: readonly number[]): string {
     else runs.push([day, day]);
   }
   return runs
-    .map(([from, to]) => (from === to ? DAYS[from - 1]! : `${DAYS[from - 1]}-${DAYS[to - 1]}`))
+    .map(([from, to]) =>
+      from === to ? SHORT_DAYS[from - 1]! : `${SHORT_DAYS[from - 1]}-${SHORT_DAYS[to - 1]}`,
+    )
     .join(",");
 }
 

@@ -1,13 +1,23 @@
-/** Silences: they hold messages back until a time, and end without any action. Pure. */
+/** Silences hold back the messages of the alerts that they match, and end at a time that the user chose. Pure. */
 
 import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
-import type { AlertView } from "./alert.ts";
+import { type AlertView, deviceOf } from "./alert.ts";
 import type { Severity } from "./rule.ts";
 import { type Matcher, matcherOf, type Selectable } from "./selectors.ts";
 
 export const MATCHER_FIELDS = ["peer", "tag", "device", "rule", "severity", "target"] as const;
 type MatcherField = (typeof MATCHER_FIELDS)[number];
+
+/** The limits of a silence that a user adds by the API, on the page or with a command. */
+export const SILENCE_LIMITS = {
+  matchers: 10,
+  /** Characters of a matcher and of the comment. */
+  matcherLength: 200,
+  commentLength: 500,
+  minMs: 1000,
+  maxMs: 366 * 86_400_000,
+} as const;
 
 /** `peer=branch-*`: an alert matches if the field has this value. */
 export interface SilenceMatcher {
@@ -26,7 +36,7 @@ export interface Silence {
   readonly createdBy: string;
 }
 
-/** The parts of an alert that silences compare. */
+/** The parts of an alert that silences are compared with. */
 export interface Silenceable {
   readonly rule: string;
   readonly severity: Severity;
@@ -51,6 +61,23 @@ export function parseMatcher(text: string): SilenceMatcher | string {
   return { field, pattern };
 }
 
+/** @param peer the name and tags of the peer that the alert is about; null: unknown. */
+export function silenceableOf(
+  { rule, severity, subject }: Pick<AlertView, "rule" | "severity" | "subject">,
+  peer: Pick<Selectable, "name" | "tags"> | null,
+): Silenceable {
+  return {
+    rule,
+    severity,
+    device: deviceOf(subject),
+    peer:
+      subject.type === "peer"
+        ? { ...subject, name: peer?.name ?? null, tags: peer?.tags ?? [] }
+        : null,
+    target: subject.type === "target" ? subject.target : null,
+  };
+}
+
 /** Returns the silence that holds the alert back now; of several, the one that ends last. */
 export function silenceOf(
   silences: Iterable<Silence>,
@@ -67,8 +94,8 @@ export function silenceOf(
 }
 
 /**
- * Lists show an alert that was sent before a silence began as held back, because reminders are: returns the alert with
- * that reason.
+ * Returns an alert that a silence matches as held back. In lists it is, even if it was sent before the silence began,
+ * because its reminders are held back.
  */
 export function withSilence(
   alert: AlertView,
@@ -76,14 +103,8 @@ export function withSilence(
   nowMs: number,
 ): AlertView {
   if (silences.length === 0 || alert.heldBy !== null || alert.state === "pending") return alert;
-  const { rule, severity, subject, peer } = alert;
-  const selectable: Selectable | null =
-    subject.type === "peer"
-      ? { ...subject, name: peer?.name ?? null, tags: peer?.tags ?? [] }
-      : null;
-  const device = subject.type === "target" ? null : subject.device;
-  const target = subject.type === "target" ? subject.target : null;
-  const silence = silenceOf(silences, { rule, severity, device, peer: selectable, target }, nowMs);
+  const { peer } = alert;
+  const silence = silenceOf(silences, silenceableOf(alert, peer), nowMs);
   if (silence === null) return alert;
   return { ...alert, heldBy: { type: "silence", id: silence.id, comment: silence.comment } };
 }
@@ -93,14 +114,14 @@ function isLonger(a: Silence, b: Silence): boolean {
   return a.endMs > b.endMs || (a.endMs === b.endMs && a.id < b.id);
 }
 
-/** Made once for each: thousands of alerts are compared with each silence. */
-const prepared = new WeakMap<SilenceMatcher, Matcher>();
+/** The patterns of matchers, compiled once, because each silence is compared with thousands of alerts. */
+const compiled = new WeakMap<SilenceMatcher, Matcher>();
 
 function matches(matcher: SilenceMatcher, alert: Silenceable): boolean {
-  let isMatch = prepared.get(matcher);
+  let isMatch = compiled.get(matcher);
   if (isMatch === undefined) {
     isMatch = matcherOf([matcher.pattern]);
-    prepared.set(matcher, isMatch);
+    compiled.set(matcher, isMatch);
   }
   const { peer } = alert;
   switch (matcher.field) {

@@ -21,10 +21,10 @@ import type { Severity } from "./rule.ts";
 import type { Silence } from "./silences.ts";
 import { Timers } from "./timers.ts";
 
-/** The alerts of one rule and device, which are one message. */
+/** The alerts of one rule and device, which are sent together. */
 export interface Group {
   readonly rule: string;
-  /** null: alerts without a device, or a rule whose alerts are one message for all devices. */
+  /** null: the alerts have no device, or the rule has one message for all devices. */
   readonly device: string | null;
   /** When its unsent alerts are due; null: there are none. */
   flushAtMs: number | null;
@@ -32,7 +32,7 @@ export interface Group {
   remindAtMs: number | null;
   /** Since when it waits for all peers of the device to be silent; null: it does not. */
   waitsAtMs: number | null;
-  /** How its notices are sent, which is also known when the rule no longer exists. */
+  /** How its notices are sent. Copied from the rule, because the alerts are resolved when the rule no longer exists. */
   severity: Severity;
   targets: readonly string[];
   dryRun: boolean;
@@ -136,7 +136,7 @@ export class AlertState {
     return device;
   }
 
-  /** The peers of the device need not be back yet. */
+  /** Begins the time in which the peers of the device need not have returned yet. */
   beginGrace(device: DeviceFacts): void {
     device.graceUntilAtMs = this.nowMs + GRACE_MS;
     this.setTimer(`grace ${device.name}`, device.graceUntilAtMs);
@@ -175,11 +175,12 @@ export class AlertState {
     if (this.groups.delete(key)) this.#dirty?.add(`group ${key}`);
   }
 
+  /** Call this after each change of a peer's facts, so that its row is saved. The other methods `mark...` are alike. */
   markPeer(entry: PeerEntry): void {
     this.#dirty?.add(entry.key);
   }
 
-  /** The sample of a peer changed, or when it was last seen. */
+  /** Also for a change of `seenAtMs`, which is saved with the sample. */
   markSample(entry: PeerEntry): void {
     if (this.#dirty !== null) this.#dirtySamples.add(entry);
   }

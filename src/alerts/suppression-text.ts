@@ -4,7 +4,7 @@ import { shortName } from "../base/text.ts";
 import type { Suppression } from "./alert.ts";
 
 /** One sentence, without a full stop. */
-export function reasonOf(by: Suppression): string {
+export function suppressionText(by: Suppression): string {
   switch (by.type) {
     case "silence":
       return by.comment === "" ? "silenced" : `silenced: ${by.comment}`;
@@ -15,10 +15,10 @@ export function reasonOf(by: Suppression): string {
     case "all-peers":
       return `all peers of ${shortName(by.device)} are silent: one message about all of them is sent instead`;
     case "away":
-      return "wgmon did not watch, so it does not know whether this is still so";
+      return "wgmon did not watch, so it is unknown whether the alert still fires";
     case "scan-failed":
-      return "the device could not be read, so it is not known whether this is still so";
+      return "the device cannot be read, so it is unknown whether the alert still fires";
     case "over-before-sent":
-      return "over before it was sent";
+      return "the alert was over before it was sent";
   }
 }

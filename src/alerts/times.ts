@@ -14,7 +14,8 @@ const DAYS = [
   "saturday",
   "sunday",
 ] as const;
-const SHORT_DAYS = DAYS.map((day) => day.slice(0, 3));
+/** `mon` to `sun`. */
+export const SHORT_DAYS: readonly string[] = DAYS.map((day) => day.slice(0, 3));
 const MINUTE_MS = 60_000;
 const DAY_MINUTES = 24 * 60;
 
@@ -106,7 +107,7 @@ export function windowAt(intervals: readonly TimeInterval[], atMs: number): Wind
   };
 }
 
-/** `windowAt` that remembers its last answer, because most questions are about the same window. */
+/** Finds windows like `windowAt`. It remembers the last window, because most times are in the same one. */
 export class Intervals {
   readonly #intervals: readonly TimeInterval[];
   #window: Window | null = null;

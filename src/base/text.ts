@@ -80,3 +80,11 @@ export function percent(fraction: number): string {
 export function shortName(name: string): string {
   return truncate(sanitize(name), NAME_MAX);
 }
+
+/** Whether two lists have the same texts in the same order. */
+export function areEqual(a: readonly string[], b: readonly string[]): boolean {
+  // A loop, because it is called for each of 10,000 peers.
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
+}

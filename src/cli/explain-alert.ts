@@ -53,7 +53,7 @@ function textOf(alert: AlertDetailView, { paint, nowMs }: Options): string {
   const { id, rule, kind, severity, device, peer, target, sentence, ruleText, notices } = alert;
   const facts: readonly (readonly [term: string, value: string | null])[] = [
     ["rule", `${shortName(rule)} (${kind}, ${severity})`],
-    ["", ruleText.length === 0 ? "the settings do not have this rule any more" : null],
+    ["", ruleText.length === 0 ? "this rule is no longer in the settings" : null],
     ...ruleText.map((phrase) => ["", phrase] as const),
     ["peer", peer === null ? null : peerName(peer)],
     ["key", peer?.publicKey ?? null],
@@ -71,7 +71,7 @@ function textOf(alert: AlertDetailView, { paint, nowMs }: Options): string {
     ),
     "",
     ...(notices.length === 0
-      ? ["no message yet: messages of the rule are collected first (wait), or it was over before"]
+      ? ["no message yet: alerts are collected for the wait of the rule"]
       : ["messages:", ...notices.flatMap((notice) => noticeLines(notice, sentence))]),
   ];
   return lines.map((line) => `${line}\n`).join("");

@@ -1,5 +1,5 @@
 /**
- * The past that the store has, as inputs of the alert engine: events, the sessions that were open before the first event,
+ * Reads the past from the store, as inputs of the alert engine: events, the sessions that were open before the first event,
  * the traffic of peers if a rule needs it, and the times at which wgmon did not run.
  */
 
@@ -12,7 +12,7 @@ import type { SessionCursor } from "../store/stored-sessions.ts";
 
 /** Events, or sessions, in one query of the store. */
 const CHUNK = 1000;
-/** For rules with a rate, the traffic of a slot is distributed to pieces, which are not shorter than this part of `over`. */
+/** For rules with a rate, the traffic of a slot is divided into pieces. The shortest is a 20th of the rule's `over`. */
 const PIECES_OF_SPAN = 20;
 
 type Rate = NonNullable<TrafficRule["rate"]>;
@@ -27,7 +27,7 @@ export type PastStore = {
 export interface PastOptions {
   readonly rules: readonly Rule[];
   readonly untilMs: number;
-  /** The present name and tags of a peer, for sessions without an event. */
+  /** Returns the present name and tags of a peer, for sessions that began before the first event. */
   readonly named: (publicKey: string, device: string) => NamedPeer;
   /** Called for each event. */
   readonly onEvent: (atMs: number) => void;
@@ -112,9 +112,10 @@ function openSessions(
 }
 
 /**
- * The times at which wgmon did not run. After each, an empty scan of each device: it is watched again.
+ * The times at which wgmon did not run. After each, there is an empty scan of each device, so that the engine watches it
+ * again.
  *
- * @param devices those that occurred before.
+ * @param devices the devices in the events until then.
  */
 function* absences(
   { totals }: PastStore,
@@ -129,7 +130,7 @@ function* absences(
   }
 }
 
-/** The sums of traffic, each at the end of its time, in the same period of a quota. */
+/** The sums of traffic. Each is just before the end of its slot, so that it counts in the right period of a quota. */
 function* traffic(store: PastStore, untilMs: number, rates: readonly Rate[]): Iterable<Recorded> {
   let pending: Recorded[] = [];
   let startMs = -Infinity;

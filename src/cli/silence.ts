@@ -1,4 +1,4 @@
-/** `wgmon silence`: lists, adds and ends silences, which hold the messages of alerts back. */
+/** `wgmon silence`: lists, adds and ends silences, which hold back the messages of alerts. */
 
 import { matcherOf } from "../alerts/selectors.ts";
 import { parseMatcher } from "../alerts/silences.ts";
@@ -134,7 +134,7 @@ async function heldBy(api: ApiReader, { id }: SilenceView): Promise<number> {
   return count;
 }
 
-/** Warnings about matchers that no peer or device fits now, because of a mistyped name. */
+/** Warnings about matchers that match no peer or device now, probably because of a mistyped name. */
 async function mismatches(api: ApiReader, texts: readonly string[]): Promise<string[]> {
   const wrong: string[] = [];
   for (const text of texts) {
@@ -144,7 +144,7 @@ async function mismatches(api: ApiReader, texts: readonly string[]): Promise<str
     if (field !== "peer" && field !== "tag" && field !== "device") continue;
     const isMatch = matcherOf([pattern]);
     if (!(await hasMatch(api, field, isMatch))) {
-      wrong.push(`no ${field} fits ${quoteSafely(pattern)} now; wgmon status lists the peers`);
+      wrong.push(`no ${field} matches ${quoteSafely(pattern)} now; wgmon status lists the peers`);
     }
   }
   return wrong;

@@ -3,7 +3,7 @@
 import { deviceOf, type Notice } from "../alerts/alert.ts";
 import { replay } from "../alerts/replay.ts";
 import type { Rule, RuleKind } from "../alerts/rule.ts";
-import { reasonOf } from "../alerts/suppression-text.ts";
+import { suppressionText } from "../alerts/suppression-text.ts";
 import { counted, shortName } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import type { AlertTestRequest } from "../config/command-requests.ts";
@@ -26,7 +26,7 @@ interface Options extends Output {
   readonly nowMs: number;
 }
 
-/** Lines that are printed at once. */
+/** Number of lines that are printed at once. */
 const LINES = 500;
 const TYPE_COLUMNS = 9;
 
@@ -37,7 +37,7 @@ const UNTESTABLE: Partial<Record<RuleKind, string>> = {
   target: "the store has no failures of targets",
 };
 
-/** A notice, and the words for the targets that it would have been sent to. */
+/** A notice, and the names of the targets that it would have been sent to. */
 interface Tested {
   readonly notice: Notice;
   readonly targets: readonly string[];
@@ -60,7 +60,7 @@ export function testAlerts(store: PastStore, options: Options): void {
   const lineOf = request.json ? jsonOf : (tested: Tested) => textOf(tested, options);
   let lines: string[] = [];
   for (const notice of replay(history, { rules, untilMs, ...(lookup && { lookup }) })) {
-    // The time before is replayed too, so that it is known what was so when the period began.
+    // The time before is replayed too, so that the state at the beginning of the period is known.
     if (notice.atMs < sinceMs) continue;
     summary.add(notice);
     lines.push(lineOf({ notice, targets: targetsOf(notice) }));
@@ -95,7 +95,7 @@ function textOf({ notice, targets }: Tested, { paint }: Options): string {
 }
 
 function fateOf({ notice: { type, suppressedBy, dryRun }, targets }: Tested): string {
-  if (suppressedBy !== null) return `${type}; ${reasonOf(suppressedBy)}`;
+  if (suppressedBy !== null) return `${type}; ${suppressionText(suppressedBy)}`;
   if (dryRun) return "not sent: dry_run";
   return targets.length === 0 ? "to no target" : `to ${targets.map(shortName).join(", ")}`;
 }
@@ -111,7 +111,9 @@ function jsonOf({ notice, targets }: Tested): string {
   }));
   const at = new Date(atMs).toISOString();
   const heldBack =
-    suppressedBy === null ? null : { type: suppressedBy.type, sentence: reasonOf(suppressedBy) };
+    suppressedBy === null
+      ? null
+      : { type: suppressedBy.type, sentence: suppressionText(suppressedBy) };
   const head = { at, type, rule, kind, severity, device, sentence, heldBack, dryRun, targets };
   return `${json({ ...head, alerts })}\n`;
 }
@@ -166,7 +168,7 @@ class Summary {
       .map(({ name }) => this.#of(name))
       .reduce<Counts>((sum, each) => added(sum, each), newCounts());
     const first = this.#firstEventMs;
-    // A store that is younger than the period.
+    // The first event of the store can be later than the beginning of the period.
     const isShort = first !== null && first > this.#sinceMs;
     const fromMs = isShort ? first : this.#sinceMs;
     const span = first === null ? "no events" : counted(this.#events, "event");

@@ -1,6 +1,6 @@
 /**
  * The keys of [[alert]] tables: those of all rules, and those of each kind, with their types, descriptions and defaults.
- * Reading, the JSON Schema and the table in docs/alerts.md are made from them.
+ * The settings file is read with them; the JSON Schema and the tables in docs/alerts.md are made from them.
  */
 
 import { CHANGES, type Rule, RULE_DEFAULTS, type RuleKind, SEVERITIES } from "../alerts/rule.ts";
@@ -84,7 +84,7 @@ export const commonKeys = once(() => ({
   targets: key(targetWord(), "send to exactly these targets"),
   times: key(
     timeInterval(),
-    "when messages may be sent; the others are sent when such a time begins",
+    "when messages may be sent; other messages wait until such a time begins",
   ),
   time_zone: key(timeZone(), "the time zone of times that have none"),
   dry_run: key(boolean(), "only record the alerts; send nothing"),
@@ -116,7 +116,7 @@ export const kindKeys = {
     quota: key({ ...size(1, 1e15), example: "50GB" }, "how much the peer may transfer in a period"),
     per: key(choice("day", "week", "month"), "the period of the quota"),
     reset_day: key(resetDay(), "the day on which a week or a month begins, at midnight"),
-    percents: key(percents(), "it fires at each of these parts of the quota"),
+    percents: key(percents(), "it fires at each of these percentages of the quota"),
     rate: key(rate(), "the average rate at which it fires"),
     over: key(duration(SECOND_MS, "1d"), "the time over which the average is computed"),
   })),

@@ -1,12 +1,10 @@
 /** The types of the values of [[alert]] tables: names, times, places, rates. Pure. */
 
-import { isZone, parseInterval, type TimeInterval } from "../alerts/times.ts";
+import { isZone, parseInterval, SHORT_DAYS, type TimeInterval } from "../alerts/times.ts";
 import { quoteSafely, redact } from "../base/redact.ts";
 import { parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
 import type { ValueType } from "./value-types.ts";
-
-const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] as const;
 
 /** The name of a rule, which messages contain. Without : and /, so that it is not a URL. */
 export function alertName(): ValueType<string> {
@@ -89,7 +87,7 @@ export function resetDay(): ValueType<ResetDay> {
     example: "1",
     tomlTypes: ["number", "string"],
     parse(text) {
-      const weekday = DAYS.findIndex((day) => text.toLowerCase().slice(0, 3) === day);
+      const weekday = SHORT_DAYS.findIndex((day) => text.toLowerCase().slice(0, 3) === day);
       if (weekday !== -1 && /^[a-z]+$/i.test(text)) {
         return { value: { day: weekday + 1, isWeekday: true } };
       }

@@ -1,4 +1,4 @@
-/** Reads the [[alert]] tables of the settings file and of wgmon.d: each becomes a rule. alert-keys.ts has the keys. */
+/** Reads the [[alert]] tables of the settings file and of wgmon.d. Each becomes a rule. Their keys are in alert-keys.ts. */
 
 import type { QuotaPeriod } from "../alerts/quota-period.ts";
 import { type Rule, type RuleKind, ruleOf } from "../alerts/rule.ts";
@@ -29,7 +29,7 @@ const LIST_MAX = 100;
 /** The settings that rules depend on. */
 interface AlertContext {
   readonly targets: readonly TargetSettings[];
-  /** Names of targets that are not in `targets` because of a mistake, which is reported already. */
+  /** Names of targets that are not in `targets` because of a mistake, which is already reported. */
   readonly invalidTargets: ReadonlySet<string>;
   readonly places: readonly string[];
   readonly reportUnknown: boolean;
@@ -51,7 +51,7 @@ export function readAlerts(
     }
     const lines = linesOf(part, part.alert.length);
     for (const [index, fields] of (part.alert as readonly unknown[]).entries()) {
-      // Beyond the limit, the mistakes of the first ones are enough.
+      // Rules beyond the limit are only counted.
       if (++count > RULES_MAX) continue;
       const line = lines?.[index];
       const file = line === undefined ? part.where : `${part.where}, line ${line}`;
@@ -83,7 +83,7 @@ function invalidTargets(
   return new Set(names.filter((name) => !targets.some((each) => each.name === name)));
 }
 
-/** The line of each table, because the parser does not report it; null: the tables are written in another way. */
+/** The line of each table, which the parser does not report; null: unknown, if a table is not written as [[alert]]. */
 function linesOf({ text }: SettingsPart, count: number): readonly number[] | null {
   const lines = text
     .split("\n")
@@ -95,7 +95,7 @@ function linesOf({ text }: SettingsPart, count: number): readonly number[] | nul
 
 interface TableContext extends Context {
   readonly settings: AlertContext;
-  /** The place of each name so far. */
+  /** The place of each rule so far, by its name. */
   readonly names: Map<string, string>;
   readonly place: string;
 }
@@ -116,22 +116,15 @@ interface Reader {
 type Values<Value> = readonly Parsed<Value>[] | null;
 
 function readTable(fields: unknown, context: TableContext): Rule | null {
-  const { place, names, errors } = context;
+  const { place, errors } = context;
   if (!isTable(fields)) {
     errors.push(`${place}: must be a table, not ${typeName(fields)}`);
     return null;
   }
-  const common = commonKeys();
-  const text = fields["name"];
-  const result = typeof text === "string" ? common.name.parse(text) : null;
-  const name = result !== null && "value" in result ? result.value : null;
+  const name = parseName(fields);
   const where = name === null ? place : `${place} (${name})`;
   const error = (problem: string) => void errors.push(`${where}: ${problem}`);
-  if (text === undefined) error("has no name; give it one that is unique");
-  const earlier = name === null ? undefined : names.get(name);
-  if (earlier !== undefined) error(`has the same name as ${earlier}; names must be unique`);
-  else if (name !== null) names.set(name, place);
-
+  checkName(fields, name, { ...context, error });
   const kind = KINDS.find((each) => each === fields["kind"]) ?? null;
   if (fields["kind"] === undefined) error(`has no kind; there are ${formatList(KINDS, "and")}`);
   const own = kind === null ? allKindKeys() : kindKeys[kind]();
@@ -143,7 +136,7 @@ function readTable(fields: unknown, context: TableContext): Rule | null {
   }
   const read = { fields, where, mark: ": ", others: foreign };
   const commonValues = readFields(
-    common,
+    commonKeys(),
     { ...read, others: [...foreign, ...Object.keys(own)] },
     errors,
   );
@@ -162,6 +155,26 @@ function readTable(fields: unknown, context: TableContext): Rule | null {
   const base = readCommon(commonValues, reader);
   const special = readKind(kind, values, reader);
   return name === null || special === null ? null : ruleOf(kind, name, { ...base, ...special });
+}
+
+/** Returns the name of a rule, by which messages call it; null: it has none that is valid. `readFields` reports that. */
+function parseName(fields: Readonly<Record<string, unknown>>): string | null {
+  const text = fields["name"];
+  const result = typeof text === "string" ? commonKeys().name.parse(text) : null;
+  return result !== null && "value" in result ? result.value : null;
+}
+
+/** Reports a name that is missing or is not unique. */
+function checkName(
+  fields: Readonly<Record<string, unknown>>,
+  name: string | null,
+  { place, names, error }: Pick<TableContext, "place" | "names"> & Pick<Reader, "error">,
+): void {
+  if (fields["name"] === undefined) error("has no name; give it one that is unique");
+  if (name === null) return;
+  const other = names.get(name);
+  if (other === undefined) names.set(name, place);
+  else error(`has the same name as ${other}; names must be unique`);
 }
 
 /** The keys of all kinds, for a table whose kind is unknown. */
@@ -242,7 +255,7 @@ function readCommon(values: CommonValues, reader: Reader): Partial<Base> {
 type ValuesOf<K extends RuleKind> = Fields<ReturnType<(typeof kindKeys)[K]>>;
 type Own<K extends RuleKind> = Omit<Extract<Rule, { kind: K }>, keyof Base | "kind" | "name">;
 
-/** Return null if the rule cannot be made; then they have reported a mistake. */
+/** The readers of the kinds' own keys. They return null if the rule cannot be made, and have reported why. */
 const readers: {
   readonly [K in RuleKind]: (values: ValuesOf<K>, reader: Reader) => Partial<Own<K>> | null;
 } = {
@@ -305,7 +318,7 @@ const readers: {
   },
 };
 
-/** The correlation between the kind, its keys and its reader is too much for the type checker. */
+/** Reads the keys of a kind. The type checker cannot check that the values and the reader are those of the kind. */
 function readKind(kind: RuleKind, values: unknown, reader: Reader): Partial<Base> | null {
   const read = readers[kind] as (values: unknown, reader: Reader) => Partial<Base> | null;
   return read(values, reader);

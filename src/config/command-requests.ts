@@ -1,6 +1,6 @@
 /** The requests of the commands: the values of the flags that are not settings. */
 
-import { parseMatcher } from "../alerts/silences.ts";
+import { parseMatcher, SILENCE_LIMITS } from "../alerts/silences.ts";
 import { formatList, quoteSafely } from "../base/redact.ts";
 import { SEARCH_MAX } from "../base/text.ts";
 import type { SigningSecret } from "../channels/signature.ts";
@@ -145,9 +145,6 @@ const ALERTS_LIMIT = 50;
 
 /** Default period of `alerts test`. */
 const TEST_DAYS = 30;
-/** As in the API: SilenceBody in http/schemas.ts. */
-const COMMENT_MAX = 500;
-const MATCHERS_MAX = 10;
 
 export function outboxRequest(line: ParsedArgs, errors: string[]): OutboxRequest {
   const { flags } = commands.outbox;
@@ -306,15 +303,19 @@ export function silenceRequest(line: ParsedArgs, errors: string[]): SilenceReque
   if (operands.length === 0) {
     errors.push("wgmon silence add needs which alerts it is for, such as 'peer=branch-*'");
   }
-  if (operands.length > MATCHERS_MAX) {
-    errors.push(`wgmon silence add: there are too many matchers; the maximum is ${MATCHERS_MAX}`);
+  if (operands.length > SILENCE_LIMITS.matchers) {
+    errors.push(
+      `wgmon silence add: there are too many matchers; the maximum is ${SILENCE_LIMITS.matchers}`,
+    );
   }
   for (const text of operands) {
     const matcher = parseMatcher(text);
     if (typeof matcher === "string") errors.push(`wgmon silence add: ${matcher}`);
   }
-  if (comment.length > COMMENT_MAX) {
-    errors.push(`--comment: is too long; the maximum is ${COMMENT_MAX} characters`);
+  if (comment.length > SILENCE_LIMITS.commentLength) {
+    errors.push(
+      `--comment: is too long; the maximum is ${SILENCE_LIMITS.commentLength} characters`,
+    );
   }
   if (found.has("for") && found.has("until")) {
     errors.push("--for and --until: give only one of them");

@@ -114,9 +114,10 @@ export function describeEvent(event: Event, writers: Writers = {}): string {
     case "alert.resolved": {
       const { rule, sentence } = event.data;
       const { sentence: writeSentence = identity } = writers;
-      // The sentence of several alerts has the rule's name.
+      // The sentence of several alerts contains the rule's name.
       const ofRule = sentence.includes(`rule ${rule}`) ? "" : ` (rule ${write(rule)})`;
-      return `${signalOf(event)}: ${writeSentence(sentence)}${ofRule}`;
+      const reminder = event.type === "alert.firing" && event.data.reminder ? " (reminder)" : "";
+      return `${signalOf(event)}${reminder}: ${writeSentence(sentence)}${ofRule}`;
     }
   }
 }

@@ -3,6 +3,7 @@
 import { type Static, Type as T } from "@sinclair/typebox";
 
 import { RULE_DEFAULTS, type RuleKind, SEVERITIES } from "../alerts/rule.ts";
+import { SILENCE_LIMITS } from "../alerts/silences.ts";
 import {
   closed,
   DeviceName,
@@ -12,11 +13,6 @@ import {
   PublicKeyText,
   Timestamp,
 } from "./schemas.ts";
-
-/** Limits of a new silence; those of the matchers and the comment are also in config/command-requests.ts. */
-export const MATCHERS_MAX = 10;
-const MATCHER_MAX = 200;
-const COMMENT_MAX = 500;
 
 const KINDS = Object.keys(RULE_DEFAULTS) as RuleKind[];
 
@@ -52,7 +48,7 @@ const alertProperties = {
   severity: oneOf(SEVERITIES),
   state: oneOf(
     ["pending", "firing", "recovering", "resolved"],
-    "pending: its condition does not last long enough yet; recovering: it still fires, but its condition is no longer met",
+    "pending: its condition has not lasted long enough yet; recovering: it still fires, but its condition is no longer met",
   ),
   device: orNull(DeviceName, "null: it is about a target"),
   peer: orNull(
@@ -113,7 +109,7 @@ export const AlertDetailSchema = T.Object(
   {
     ...alertProperties,
     ruleText: T.Array(T.String(), {
-      description: "the rule in words; empty: the settings do not have it any more",
+      description: "the rule in words; empty: it is no longer in the settings",
     }),
     notices: T.Array(NoticeSchema, {
       description: "the messages about it, sent or held back, the oldest first",
@@ -138,12 +134,15 @@ export const SilenceSchema = T.Object(
 
 export const SilenceBody = T.Object(
   {
-    matchers: T.Array(T.String({ minLength: 1, maxLength: MATCHER_MAX, pattern: ONE_LINE }), {
-      minItems: 1,
-      maxItems: MATCHERS_MAX,
-      description:
-        "fields and values, such as `peer=branch-*`; the fields are peer, tag, device, rule, severity and target; an alert must match all",
-    }),
+    matchers: T.Array(
+      T.String({ minLength: 1, maxLength: SILENCE_LIMITS.matcherLength, pattern: ONE_LINE }),
+      {
+        minItems: 1,
+        maxItems: SILENCE_LIMITS.matchers,
+        description:
+          "fields and values, such as `peer=branch-*`; the fields are peer, tag, device, rule, severity and target; an alert must match all",
+      },
+    ),
     for: T.Optional(
       T.String({
         minLength: 2,
@@ -155,7 +154,7 @@ export const SilenceBody = T.Object(
       T.String({ format: "date-time", maxLength: 40, description: "when it ends, RFC 3339" }),
     ),
     comment: T.Optional(
-      T.String({ maxLength: COMMENT_MAX, pattern: ONE_LINE, description: "why" }),
+      T.String({ maxLength: SILENCE_LIMITS.commentLength, pattern: ONE_LINE, description: "why" }),
     ),
     createdBy: T.Optional(
       T.String({ maxLength: 100, pattern: ONE_LINE, description: "who; default: the API" }),

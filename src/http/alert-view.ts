@@ -3,11 +3,21 @@
 import { type AlertState, type AlertView, deviceOf, type Suppression } from "../alerts/alert.ts";
 import { ruleText } from "../alerts/rule-text.ts";
 import type { Rule } from "../alerts/rule.ts";
-import { parseMatcher, type Silence, type SilenceMatcher } from "../alerts/silences.ts";
-import { reasonOf } from "../alerts/suppression-text.ts";
+import {
+  parseMatcher,
+  type Silence,
+  SILENCE_LIMITS,
+  type SilenceMatcher,
+} from "../alerts/silences.ts";
+import { suppressionText } from "../alerts/suppression-text.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import type { PublicKey } from "../base/wireguard.ts";
-import type { AlertQuery, AlertRecord, NoticeRecord } from "../store/alert-rows.ts";
+import {
+  type AlertQuery,
+  type AlertRecord,
+  type NoticeRecord,
+  overAtMs,
+} from "../store/alert-rows.ts";
 import { type AlertCursor, formatAlertCursor } from "./alert-cursor.ts";
 import type { NewSilence } from "./alert-model.ts";
 import type {
@@ -23,10 +33,6 @@ import { HttpError } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 import type { TargetView } from "./schemas.ts";
 import { iso, viewTargets } from "./view.ts";
-
-/** Limits of the duration of a silence. */
-const SILENCE_MIN_MS = 1000;
-const SILENCE_MAX_MS = 366 * 86_400_000;
 
 /** Selects alerts; a filter that is null matches every alert. */
 export interface AlertFilter extends Omit<AlertQuery, "before" | "limit" | "state"> {
@@ -80,24 +86,29 @@ export function listAlerts(
 
 /** @throws HttpError 404 when there is no such alert. */
 export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView {
-  const current = source.alerts.current().find((alert) => alert.id === id);
-  const record = current === undefined ? source.store.alerts.find(id) : null;
-  const alert =
-    current !== undefined
-      ? viewAlert(source, current)
-      : record === null
-        ? null
-        : viewRecord(source, record);
+  const alert = findAlert(source, id);
   if (alert === null) throw new HttpError(404, { detail: "there is no such alert" });
-  const targets = viewTargets(source);
-  const notices = source.store.alerts.notices(id);
   const rule = source.alerts.rules().find(({ name }) => name === alert.rule);
   const text = rule === undefined ? [] : ruleText(rule);
   return {
     ...alert,
     ruleText: text,
-    notices: notices.map((each) => viewNotice(source, each, targets)),
+    notices: viewNotices(source, id),
   };
+}
+
+/** The messages about an alert, sent or held back, the oldest first. */
+export function viewNotices(source: ReadModel, id: string): NoticeApiView[] {
+  const targets = viewTargets(source);
+  return source.store.alerts.notices(id).map((each) => viewNotice(source, each, targets));
+}
+
+/** The engine's alert is newer than that of the store. */
+function findAlert(source: ReadModel, id: string): AlertApiView | null {
+  const current = source.alerts.current().find((alert) => alert.id === id);
+  if (current !== undefined) return viewAlert(source, current);
+  const record = source.store.alerts.find(id);
+  return record === null ? null : viewRecord(source, record);
 }
 
 export function viewSilence({
@@ -144,13 +155,14 @@ function endOf({ for: length, until }: NewSilenceView, nowMs: number): number {
         ? Date.parse(until)
         : null;
   if (endMs === null) throw refused("for", "for or until is missing");
-  const isValid = endMs >= nowMs + SILENCE_MIN_MS && endMs <= nowMs + SILENCE_MAX_MS;
+  const { minMs, maxMs } = SILENCE_LIMITS;
+  const isValid = endMs >= nowMs + minMs && endMs <= nowMs + maxMs;
   if (isValid) return endMs;
   throw length === undefined
     ? refused("until", "a time in the future, at most 366 days from now")
     : refused(
         "for",
-        `a duration such as 90s or 2h, from ${formatDuration(SILENCE_MIN_MS)} to ${formatDuration(SILENCE_MAX_MS)}`,
+        `a duration such as 90s or 2h, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
       );
 }
 
@@ -161,7 +173,7 @@ function refused(parameter: string, detail: string): HttpError {
 function matches(alert: AlertView, filter: AlertFilter): boolean {
   const { state, rule, device, publicKey, sinceMs, untilMs } = filter;
   const { subject, firedAtMs } = alert;
-  // A pending alert is as new as can be.
+  // A pending alert is newer than all that fired.
   const isSince = sinceMs === null || firedAtMs === null || firedAtMs >= sinceMs;
   const isUntil = untilMs === null || (firedAtMs !== null && firedAtMs < untilMs);
   const isOfState =
@@ -225,9 +237,8 @@ function viewAlert(source: ReadModel, alert: AlertView): AlertApiView {
 }
 
 function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
-  const { id, device, publicKey, peerName, target, resolves, firedAtMs, resolvedAtMs } = alert;
-  const endedAtMs = resolves ? resolvedAtMs : firedAtMs;
-  const state: AlertState = endedAtMs === null ? "firing" : "resolved";
+  const { id, device, publicKey, peerName, target } = alert;
+  const state: AlertState = overAtMs(alert) === null ? "firing" : "resolved";
   return {
     ...common(alert),
     id,
@@ -254,14 +265,9 @@ function common({
   return { rule, kind, severity, sentence, moment: !resolves, sent: isSent };
 }
 
-/** A moment is over when it has fired. */
-function times({
-  sinceMs,
-  firedAtMs,
-  resolvedAtMs,
-  resolves,
-}: Pick<AlertView, "sinceMs" | "firedAtMs" | "resolvedAtMs" | "resolves">) {
-  const endMs = resolves ? resolvedAtMs : firedAtMs;
+function times(alert: Pick<AlertView, "sinceMs" | "firedAtMs" | "resolvedAtMs" | "resolves">) {
+  const { sinceMs, firedAtMs } = alert;
+  const endMs = overAtMs(alert);
   return {
     since: iso(sinceMs),
     firedAt: firedAtMs === null ? null : iso(firedAtMs),
@@ -319,6 +325,6 @@ function viewSuppression(by: Suppression): SuppressionView {
     silence: isSilence ? by.id : null,
     comment: isSilence ? by.comment : null,
     device: by.type === "device-down" || by.type === "all-peers" ? by.device : null,
-    sentence: reasonOf(by),
+    sentence: suppressionText(by),
   };
 }

@@ -9,6 +9,7 @@ import type { ConfiguredPeer, Input } from "../alerts/input.ts";
 import type { Rule } from "../alerts/rule.ts";
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
+import { areEqual } from "../base/text.ts";
 import type { DeviceScan, Peer, PublicKey } from "../base/wireguard.ts";
 
 /**
@@ -203,8 +204,4 @@ function isSameName(
   { name, tags }: Pick<ConfiguredPeer, "name" | "tags">,
 ): boolean {
   return before.name === name && (before.tags === tags || areEqual(before.tags, tags));
-}
-
-function areEqual(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((each, index) => each === b[index]);
 }

@@ -1,9 +1,9 @@
 /**
- * Runs the alert engine in the daemon: passes it what happens, saves its state, and turns its notices into events. Without
+ * Runs the alert engine in the daemon: passes inputs to it, saves its state, and turns its notices into events. Without
  * rules there is no engine.
  *
- * What one step of the engine causes is stored in one transaction with the events of the scan. After a crash the engine
- * continues from there, so nothing is sent twice and nothing is forgotten.
+ * One transaction stores the events of a scan, the notices that the scan caused, and the changes of the engine's state.
+ * After a crash the engine continues from there, so nothing is sent twice and nothing is forgotten.
  */
 
 import type { AlertView, Notice } from "../alerts/alert.ts";
@@ -11,6 +11,13 @@ import type { AlertEngine } from "../alerts/engine.ts";
 import { type Input, inputOfChange, type SampledPeer } from "../alerts/input.ts";
 import type { Lookup } from "../alerts/kinds/kind.ts";
 import type { Rule } from "../alerts/rule.ts";
+import {
+  hasEngineState,
+  rowsWithoutEngine,
+  savedAtMs,
+  savedSilences,
+  silenceRow,
+} from "../alerts/saved-rows.ts";
 import { type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
 import type { Clock } from "../base/clock.ts";
@@ -27,18 +34,18 @@ import type { EngineClass } from "./load-engine.ts";
 import { eventOfNotice, receives } from "./notice-event.ts";
 import { nameOfTarget, type QueuedTarget, TargetStates } from "./target-states.ts";
 
-/** Maximum number of peers whose counters are saved each minute, and with an event; all are saved in turns. */
+/** Maximum number of peers whose counters are saved each minute, and with an event. All peers are saved in turns. */
 const SAMPLES_PER_MINUTE = 200;
 const SAMPLES_PER_EVENT = 8;
-/** Deadlines join the next tick if there is one within this time. */
-const JOIN_MAX_MS = 10_000;
+/** While the tick runs, a deadline waits for the next tick, but not longer than this. */
+const TICK_WAIT_MAX_MS = 10_000;
 /** A tick may come a little later than planned. */
-const JOIN_SLACK_MS = 500;
+const TICK_SLACK_MS = 500;
 /** Timers of more than 24 days are not possible. */
 const TIMER_MAX_MS = 86_400_000;
-/** The clocks differ by more than this only if the machine was suspended. */
+/** The difference of the two clocks grows by more than this only if the machine was suspended. */
 const SUSPENDED_MS = 2000;
-/** Scans that are rare, and at which wgmon may look for changes of settings. */
+/** The reasons of scans that are rare: they may read the complete list of peers, to find changes of settings. */
 const WIDE_REASONS: readonly string[] = ["start", "reconcile", "link", "request"];
 
 /** The settings that determine the content of an event, and whether targets receive it. */
@@ -61,7 +68,7 @@ export interface LiveAlertsOptions {
     readonly alerts: Pick<AlertRows, "loadState" | "loadSteps" | "saveState">;
     saveAlerts(write: AlertWrite): void;
   };
-  /** The engine, if `needsEngine`; null: it is loaded when a reload adds rules. */
+  /** The class of the engine, if `needsEngine`; null: it is loaded when a reload adds rules. */
   readonly engineClass: EngineClass | null;
   readonly loadEngine: () => Promise<EngineClass>;
   readonly lookup: Lookup;
@@ -70,20 +77,15 @@ export interface LiveAlertsOptions {
   readonly settings: () => AlertSettings;
   readonly sessions: Iterable<Session>;
   readonly targets: () => readonly QueuedTarget[];
-  /** Whether the tick runs, so that the next scan comes soon. */
+  /** Whether the tick runs. Then a scan follows within `tickMs`. */
   readonly isTicking: () => boolean;
-  /** Stores and sends what the time alone has caused. */
+  /** Stores and sends what no scan has caused, such as reminders. */
   readonly report: (write: AlertWrite) => void;
 }
 
 /** Whether the engine is needed: there are rules, or alerts of the previous run that must be resolved. */
 export function needsEngine(rules: readonly Rule[], saved: Rows): boolean {
-  return rules.length > 0 || [...saved.keys()].some((key) => !isKept(key));
-}
-
-/** Rows that are kept without an engine: silences, and the number of the next alert. */
-function isKept(key: string): boolean {
-  return key === "engine" || key.startsWith("silence ");
+  return rules.length > 0 || hasEngineState(saved);
 }
 
 export class LiveAlerts {
@@ -91,11 +93,11 @@ export class LiveAlerts {
   readonly #peers: ConfiguredPeers;
   #engine: AlertEngine | null = null;
   #targetStates = new TargetStates(new Map());
-  /** Silences while there is no engine. */
-  readonly #idleSilences = new Map<string, Silence>();
-  /** Notices that are not stored yet. */
+  /** The silences while there is no engine. */
+  readonly #silencesWithoutEngine = new Map<string, Silence>();
+  /** Notices of the engine that are not stored yet. */
   #notices: Notice[] = [];
-  /** Whether the sessions that the tracker restored have to be passed at the next scan. */
+  /** Whether the next scan must pass the open sessions, which a new engine may not know. */
   #needsSessions = false;
   #cancelTimer = () => {};
   /** CLOCK_BOOTTIME minus the monotonic clock: changes when the machine is suspended. */
@@ -146,10 +148,10 @@ export class LiveAlerts {
     while (this.#silences.has(id));
     const silence = { ...given, id, startMs: this.#options.clock.now().wallMs };
     if (this.#engine === null) {
-      this.#idleSilences.set(id, silence);
-      this.#saveSilence(id, JSON.stringify(silence));
+      this.#silencesWithoutEngine.set(id, silence);
+      this.#saveSilence(id, silence);
     } else {
-      this.#stepAndReport([{ type: "silence", silence }], true);
+      this.#advanceAndReport([{ type: "silence", silence }], { mustStore: true });
     }
     return silence;
   }
@@ -157,10 +159,10 @@ export class LiveAlerts {
   expireSilence(id: string): boolean {
     if (!this.silences().some((silence) => silence.id === id)) return false;
     if (this.#engine === null) {
-      this.#idleSilences.delete(id);
+      this.#silencesWithoutEngine.delete(id);
       this.#saveSilence(id, null);
     } else {
-      this.#stepAndReport([{ type: "silence-expired", id }], true);
+      this.#advanceAndReport([{ type: "silence-expired", id }], { mustStore: true });
     }
     return true;
   }
@@ -181,27 +183,28 @@ export class LiveAlerts {
       }
     }
     const isWide = WIDE_REASONS.includes(reason);
-    // The list comes before the changes, which would make peers known, or forgotten, that it adds or removes.
+    // The order is that of input.ts: peers, changes, scans.
     const inputs: Input[] = scan.devices.flatMap((each) => this.#peers.ofScan(each, isWide) ?? []);
     inputs.push(...this.#inputsOf(changes));
-    if (this.#needsSessions) inputs.push(...this.#unknownSessions(changes));
+    if (this.#needsSessions) inputs.push(...this.#takeUnknownSessions(changes));
     for (const { device, changed } of scan.devices) {
       const peers = changed.map(({ peer }) => this.#sampled(peer));
       inputs.push({ type: "scan", device: device.name, peers });
     }
     for (const device of scan.failed ?? []) inputs.push({ type: "scan-failed", device });
-    return this.#step(inputs, changes.length > 0);
+    return this.#advance(inputs, { mustStore: changes.length > 0 });
   }
 
   /** Judges changes that no scan found. Returns what is to be stored with their events; null: nothing. */
   onChanges(changes: readonly Change[]): AlertWrite | null {
-    return this.#step(this.#inputsOf(changes), true);
+    return this.#advance(this.#inputsOf(changes), { mustStore: true });
   }
 
   /**
-   * Called every few seconds: passes what is found by comparison, and saves the state.
+   * Called every few seconds: looks for targets that fail or work again, and, once a minute, for renamed peers and ended
+   * silences. Saves the state.
    *
-   * @param isMinute whether this is the time to save the counters of peers.
+   * @param isMinute whether this is the call once a minute, which also saves counters of peers.
    */
   saveDue(isMinute: boolean): void {
     if (this.#engine === null) return;
@@ -215,10 +218,10 @@ export class LiveAlerts {
         if (endMs <= wallMs) inputs.push({ type: "silence-expired", id });
       }
     }
-    inputs.unshift(...this.#suspensions(wallMs));
-    if (inputs.length > 0) this.#stepAndReport(inputs);
+    inputs.unshift(...this.#takeSuspension(wallMs));
+    if (inputs.length > 0) this.#advanceAndReport(inputs);
     if (isMinute || this.#engine.haveAlertsChanged) this.#save(isMinute ? SAMPLES_PER_MINUTE : 0);
-    this.#retire();
+    this.#unloadIfUnneeded();
   }
 
   /** Applies the rules of the settings, and the names and tags of peers. */
@@ -229,23 +232,23 @@ export class LiveAlerts {
       if (alerts.length > 0) void this.#load();
       return;
     }
-    this.#keep(this.#engine.setRules(alerts, this.#options.clock.now().wallMs));
-    this.#stepAndReport(this.#peers.renamed(), true);
-    this.#retire();
+    this.#queue(this.#engine.setRules(alerts, this.#options.clock.now().wallMs));
+    this.#advanceAndReport(this.#peers.renamed(), { mustStore: true });
+    this.#unloadIfUnneeded();
   }
 
-  /** Moves the times of the engine. Those in the other rows of the store are already moved. */
+  /** Moves the times of the engine after the clock was set. Those of events and sessions are already moved. */
   clockSet(step: ClockStep): void {
     const engine = this.#engine;
     if (engine === null) return;
     this.#targetStates.clockSet(step);
     // A suspension was before the step.
     const beforeMs = this.#options.clock.now().wallMs - step.ms;
-    this.#keep(engine.advance(this.#suspensions(beforeMs), beforeMs));
-    this.#stepAndReport([{ type: "clock", step }], true);
+    this.#queue(engine.advance(this.#takeSuspension(beforeMs), beforeMs));
+    this.#advanceAndReport([{ type: "clock", step }], { mustStore: true });
   }
 
-  /** Saves everything. */
+  /** Saves the state with the counters of all peers. */
   stop(): void {
     this.#isStopped = true;
     this.#cancelTimer();
@@ -253,7 +256,7 @@ export class LiveAlerts {
   }
 
   get #silences(): ReadonlyMap<string, Silence> {
-    return this.#engine?.silences ?? this.#idleSilences;
+    return this.#engine?.silences ?? this.#silencesWithoutEngine;
   }
 
   async #load(): Promise<void> {
@@ -261,42 +264,45 @@ export class LiveAlerts {
     // Several reloads may have come.
     if (this.#engine !== null || this.#isStopped) return;
     this.#createEngine(engineClass);
-    this.#arm();
+    this.#planTimer();
   }
 
   #createEngine(engineClass: EngineClass): void {
-    const { clock, store, lookup, settings } = this.#options;
+    const { store, lookup, settings } = this.#options;
     const { alerts: rules } = settings();
     this.#peers.setRules(rules);
     const saved = store.alerts.loadState();
-    const steps = store.alerts.loadSteps();
     const engine = new engineClass({ rules, lookup, saved });
     this.#engine = engine;
-    this.#idleSilences.clear();
+    this.#silencesWithoutEngine.clear();
     this.#needsSessions = true;
     this.#targetStates = new TargetStates(saved);
-    const { nowMs: fromMs } = JSON.parse(saved.get("engine") ?? `{"nowMs":0}`) as { nowMs: number };
-    const { wallMs } = clock.now();
-    // The clock may have been set in the meantime; until then, times are those of the old clock.
-    let atMs = wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
-    if (fromMs > 0)
-      this.#keep(engine.advance({ type: "away", fromMs, reason: "not-running" }, atMs));
+    this.#passAbsence(engine, saved);
+  }
+
+  /** Passes the time since the state was saved to a new engine, and the steps of the clock in this time. */
+  #passAbsence(engine: AlertEngine, saved: Rows): void {
+    const { clock, store } = this.#options;
+    const steps = store.alerts.loadSteps();
+    // The saved times, and the time of the engine until it gets the steps, are those of the clock before the steps.
+    let atMs = clock.now().wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
+    const fromMs = savedAtMs(saved);
+    if (fromMs !== null) {
+      this.#queue(engine.advance({ type: "away", fromMs, reason: "not-running" }, atMs));
+    }
     for (const step of steps) {
       atMs += step.ms;
       this.#targetStates.clockSet(step);
-      this.#keep(engine.advance({ type: "clock", step }, atMs));
+      this.#queue(engine.advance({ type: "clock", step }, atMs));
     }
   }
 
-  /** Without rules and alerts, the engine is not needed any more, and its state would be out of date when it is. */
-  #retire(): void {
+  /** Without rules and alerts, the engine is not needed. Its state is deleted, because it would be out of date later. */
+  #unloadIfUnneeded(): void {
     const engine = this.#engine;
     if (engine === null || this.#options.settings().alerts.length > 0) return;
     if (engine.alerts().length > 0) return;
-    const rows = new Map(engine.save());
-    for (const key of rows.keys()) if (!isKept(key)) rows.set(key, null);
-    const { nextId } = JSON.parse(rows.get("engine") ?? "{}") as { nextId: number };
-    rows.set("engine", JSON.stringify({ nowMs: 0, nextId }));
+    const rows = rowsWithoutEngine(engine.save());
     const all = () => new Map([...rows].filter(([, value]) => value !== null));
     this.#options.store.alerts.saveState({ rows, all });
     this.#engine = null;
@@ -305,19 +311,17 @@ export class LiveAlerts {
   }
 
   #loadSilences(rows: Rows): void {
-    for (const [key, value] of rows) {
-      if (!key.startsWith("silence ") || value === null) continue;
-      const silence = JSON.parse(value) as Silence;
-      this.#idleSilences.set(silence.id, silence);
+    for (const silence of savedSilences(rows)) {
+      this.#silencesWithoutEngine.set(silence.id, silence);
     }
   }
 
-  #saveSilence(id: string, value: string | null): void {
+  /** Saves a silence without an engine; null: it is deleted. */
+  #saveSilence(id: string, silence: Silence | null): void {
+    const rows = new Map([silenceRow(id, silence)]);
     const all = () =>
-      new Map(
-        [...this.#idleSilences].map(([key, each]) => [`silence ${key}`, JSON.stringify(each)]),
-      );
-    this.#options.store.alerts.saveState({ rows: new Map([[`silence ${id}`, value]]), all });
+      new Map(Array.from(this.#silencesWithoutEngine, ([key, each]) => silenceRow(key, each)));
+    this.#options.store.alerts.saveState({ rows, all });
   }
 
   #inputsOf(changes: readonly Change[]): Input[] {
@@ -331,8 +335,8 @@ export class LiveAlerts {
     });
   }
 
-  /** Sessions that the tracker restored, or that it does not report at the start. */
-  #unknownSessions(changes: readonly Change[]): Input[] {
+  /** Returns the open sessions that the engine does not know: those that the tracker restored and does not report. */
+  #takeUnknownSessions(changes: readonly Change[]): Input[] {
     this.#needsSessions = false;
     const reported = new Set(
       changes.flatMap((change) =>
@@ -366,8 +370,8 @@ export class LiveAlerts {
     return this.#options.bootMs() - this.#options.clock.now().monotonicMs;
   }
 
-  /** Whether the machine was suspended since the last call. */
-  #suspensions(nowMs: number): Input[] {
+  /** Returns an input if the machine was suspended since the last call. */
+  #takeSuspension(nowMs: number): Input[] {
     const before = this.#suspendedMs;
     this.#suspendedMs = this.#readSuspended();
     const sleptMs = this.#suspendedMs - before;
@@ -375,32 +379,40 @@ export class LiveAlerts {
     return [{ type: "away", fromMs: nowMs - sleptMs, reason: "suspended" }];
   }
 
-  /** Processes inputs of the same time. @param isStored whether there are events, with which the state is stored. */
-  #step(inputs: readonly Input[], isStored: boolean): AlertWrite | null {
+  /**
+   * Advances the engine by inputs of the same time. Returns what is to be stored now; null: it can wait for `saveDue`.
+   *
+   * @param mustStore whether the state is stored even if there are no notices: with events, or because a user changed it.
+   */
+  #advance(
+    inputs: readonly Input[],
+    { mustStore }: { readonly mustStore: boolean },
+  ): AlertWrite | null {
     const engine = this.#engine;
     if (engine === null || this.#isStopped) return null;
     const { wallMs } = this.#options.clock.now();
-    this.#keep(engine.advance([...this.#suspensions(wallMs), ...inputs], wallMs));
-    this.#arm();
-    return isStored || this.#notices.length > 0 ? this.#write(SAMPLES_PER_EVENT) : null;
+    this.#queue(engine.advance([...this.#takeSuspension(wallMs), ...inputs], wallMs));
+    this.#planTimer();
+    return mustStore || this.#notices.length > 0 ? this.#takeWrite(SAMPLES_PER_EVENT) : null;
   }
 
-  #stepAndReport(inputs: readonly Input[], isStored = false): void {
-    const write = this.#step(inputs, isStored);
+  /** Like `#advance`; stores and sends the result. */
+  #advanceAndReport(inputs: readonly Input[], { mustStore = false } = {}): void {
+    const write = this.#advance(inputs, { mustStore });
     if (write !== null) this.#options.report(write);
   }
 
-  #keep(notices: readonly Notice[]): void {
+  #queue(notices: readonly Notice[]): void {
     for (const notice of notices) this.#notices.push(notice);
   }
 
   #save(samplesMax: number): void {
-    if (this.#notices.length > 0) this.#options.report(this.#write(samplesMax));
-    else this.#options.store.saveAlerts(this.#write(samplesMax));
+    if (this.#notices.length > 0) this.#options.report(this.#takeWrite(samplesMax));
+    else this.#options.store.saveAlerts(this.#takeWrite(samplesMax));
   }
 
-  /** What changed since the last call. */
-  #write(samplesMax: number): AlertWrite {
+  /** Returns what changed since the last call: the state, the alerts, the notices and their events. */
+  #takeWrite(samplesMax: number): AlertWrite {
     const engine = this.#engine!;
     const events: { event: AlertWrite["events"][number]["event"]; targets: string[] }[] = [];
     const notices = this.#notices.splice(0).map((notice) => {
@@ -436,18 +448,18 @@ export class LiveAlerts {
     });
   }
 
-  /** Plans the next deadline. */
-  #arm(): void {
+  /** Sets the timer for the next deadline of the engine. If a tick follows soon, its scan comes first. */
+  #planTimer(): void {
     this.#cancelTimer();
     const dueMs = this.#engine?.nextDeadlineMs ?? null;
     if (dueMs === null || this.#isStopped) return;
     const { clock, settings, isTicking } = this.#options;
     const { wallMs } = clock.now();
-    const joinMs = isTicking() ? Math.min(settings().tickMs, JOIN_MAX_MS) + JOIN_SLACK_MS : 0;
-    const delayMs = Math.min(Math.max(1, dueMs - wallMs) + joinMs, TIMER_MAX_MS);
+    const waitMs = isTicking() ? Math.min(settings().tickMs, TICK_WAIT_MAX_MS) + TICK_SLACK_MS : 0;
+    const delayMs = Math.min(Math.max(1, dueMs - wallMs) + waitMs, TIMER_MAX_MS);
     this.#cancelTimer = clock.after(delayMs, () => {
-      if (dueMs <= clock.now().wallMs) this.#stepAndReport([{ type: "tick" }]);
-      else this.#arm();
+      if (dueMs <= clock.now().wallMs) this.#advanceAndReport([{ type: "tick" }]);
+      else this.#planTimer();
     });
   }
 }

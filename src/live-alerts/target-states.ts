@@ -1,6 +1,7 @@
-/** Finds targets that fail, or work again, for the alert engine. */
+/** Finds targets that begin to fail, are stopped, or work again, for the alert engine. */
 
 import type { Input } from "../alerts/input.ts";
+import { savedTargets } from "../alerts/saved-rows.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Target } from "../delivery/target.ts";
 
@@ -29,13 +30,7 @@ export class TargetStates {
 
   /** @param saved the rows of the engine's state, which has the targets that failed in the previous run. */
   constructor(saved: ReadonlyMap<string, string | null>) {
-    for (const [key, value] of saved) {
-      if (!key.startsWith("target ") || value === null) continue;
-      const { name, state, sinceAtMs } = JSON.parse(value) as {
-        name: string;
-        state: TargetInput["state"];
-        sinceAtMs: number;
-      };
+    for (const { name, state, sinceAtMs } of savedTargets(saved)) {
       if (state !== "ok") this.#failing.set(name, { state, sinceMs: sinceAtMs });
     }
   }

@@ -1,10 +1,10 @@
-/** A list of alerts of this moment, which several pages contain. */
+/** A list of alerts that fire, are held back or are pending. Several pages contain one. */
 
 import type { AlertView } from "../alerts/alert.ts";
-import { reasonOf } from "../alerts/suppression-text.ts";
-import { textOf } from "./alert-text.ts";
+import { suppressionText } from "../alerts/suppression-text.ts";
+import { singleLine } from "./alert-text.ts";
+import type { HeldBackAlert } from "./alerts-by-state.ts";
 import { Age, At, Name, PeerLink } from "./components.tsx";
-import type { HeldAlert } from "./current-alerts.ts";
 import { count, idOf } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 
@@ -12,7 +12,7 @@ interface AlertListProps {
   /** Id of the list. */
   readonly id: string;
   /** At most `max` of them are shown. */
-  readonly alerts: readonly (AlertView | HeldAlert)[];
+  readonly alerts: readonly (AlertView | HeldBackAlert)[];
   readonly max: number;
   readonly snapshot: PageSnapshot;
   /** Shown if there are no alerts. */
@@ -47,7 +47,7 @@ export function AlertList({ id, alerts, max, snapshot, none = "", all }: AlertLi
 }
 
 /** @param list several lists of a page may show the same alert. */
-function alertItem(list: string, each: AlertView | HeldAlert, snapshot: PageSnapshot): Item {
+function alertItem(list: string, each: AlertView | HeldBackAlert, snapshot: PageSnapshot): Item {
   const [alert, held] = "alert" in each ? [each.alert, each] : [each, null];
   const { rule, severity, state, subject, sentence, sinceMs, what } = alert;
   const about = subject.type === "target" ? [subject.target] : [subject.device];
@@ -79,9 +79,9 @@ function alertItem(list: string, each: AlertView | HeldAlert, snapshot: PageSnap
   ]);
 }
 
-/** The sentence of an alert as a link to its page; one that is pending has no page. */
+/** The sentence of an alert as a link to its page. A pending alert has no id and no page. */
 export function AlertLink({ id, sentence }: { id: string; sentence: string }) {
-  const text = <bdi>{textOf(sentence)}</bdi>;
+  const text = <bdi>{singleLine(sentence)}</bdi>;
   return id === "" ? text : <a href={alertAddress(id)}>{text}</a>;
 }
 
@@ -90,10 +90,16 @@ export function alertAddress(id: string): string {
 }
 
 /** `silenced: maintenance, until 16:00:00` */
-function Reason({ held: { by, silence }, snapshot }: { held: HeldAlert; snapshot: PageSnapshot }) {
+function Reason({
+  held: { by, silence },
+  snapshot,
+}: {
+  held: HeldBackAlert;
+  snapshot: PageSnapshot;
+}) {
   return (
     <>
-      <bdi>{textOf(reasonOf(by))}</bdi>
+      <bdi>{singleLine(suppressionText(by))}</bdi>
       {silence === null ? null : (
         <>
           {", until "}
@@ -105,9 +111,10 @@ function Reason({ held: { by, silence }, snapshot }: { held: HeldAlert; snapshot
 }
 
 /** The mark of a peer with an alert, in a list of peers. */
-export function AlertMark({ alert, isHeld }: { alert: AlertView; isHeld: boolean }) {
+export function AlertMark({ alert }: { alert: AlertView }) {
   const { id, severity, sentence } = alert;
-  const text = textOf(sentence);
+  const isHeld = alert.heldBy !== null;
+  const text = singleLine(sentence);
   return (
     <a class="mark" href={alertAddress(id)} title={text}>
       <span class={`sign ${severity}${isHeld ? " held" : ""}`}></span>

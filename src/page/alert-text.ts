@@ -20,7 +20,7 @@ export function matcherTexts(
 }
 
 /** A sentence or comment on one line, without invisible characters. */
-export function textOf(text: string): string {
+export function singleLine(text: string): string {
   return truncate(sanitize(text), TEXT_MAX);
 }
 

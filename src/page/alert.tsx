@@ -2,21 +2,22 @@
 
 import type { AlertView } from "../alerts/alert.ts";
 import { ruleText } from "../alerts/rule-text.ts";
-import type { SilenceMatcher } from "../alerts/silences.ts";
+import type { Rule } from "../alerts/rule.ts";
+import type { Silence, SilenceMatcher } from "../alerts/silences.ts";
 import { duration } from "../events/event.ts";
 import type { NoticeApiView } from "../http/alert-schemas.ts";
-import { viewAlertDetail } from "../http/alert-view.ts";
+import { viewNotices } from "../http/alert-view.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
-import { textOf } from "./alert-text.ts";
+import { singleLine } from "./alert-text.ts";
 import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
 import { address } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx";
 
-/** Most notices shown; the API has all. */
+/** Maximum number of notices on the page; the API returns all. */
 const NOTICES_MAX = 200;
 
 interface Context {
@@ -36,145 +37,180 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   const current = source.alerts.current().find((each) => each.id === id) ?? null;
   const known = knownOf(current, source.store.alerts.find(id));
   if (known === null) return null;
-  const { rule: ruleName, severity, subject, sentence, sinceMs } = known;
-  const { firedAtMs, resolvedAtMs, resolves } = known;
-  const rule = source.alerts.rules().find(({ name }) => name === ruleName) ?? null;
-  const isFiring = resolves && resolvedAtMs === null;
-  const silences = source.alerts.silences();
-  const by = current?.heldBy ?? null;
-  const silence =
-    by?.type === "silence" ? (silences.find(({ id: each }) => each === by.id) ?? null) : null;
-  const notices = viewAlertDetail(source, id).notices.slice(-NOTICES_MAX);
-  const matchers = matchersOf(subject, ruleName);
+  const notices = viewNotices(source, id).slice(-NOTICES_MAX);
+  const rule = source.alerts.rules().find(({ name }) => name === known.rule) ?? null;
   return {
-    title: textOf(sentence),
+    title: singleLine(known.sentence),
     body: (
       <>
         <p class="path">
           <a href={ALERTS_PATH}>Alerts</a>
         </p>
-        {snapshot.part(
-          "alert",
-          <div class="head" id="alert">
-            <h1>
-              <bdi>{textOf(sentence)}</bdi>
-            </h1>
-            <p>
-              <span class={`severity ${severity}`}>{severity}</span>{" "}
-              {isFiring ? (
-                <>
-                  {"firing for "}
-                  <Age ms={firedAtMs} snapshot={snapshot} as="for" />
-                </>
-              ) : resolvedAtMs === null ? (
-                "reports a moment"
-              ) : (
-                <>
-                  {"resolved "}
-                  <Age ms={resolvedAtMs} snapshot={snapshot} as="ago" />
-                </>
-              )}
-            </p>
-          </div>,
-        )}
+        {snapshot.part("alert", <Head known={known} snapshot={snapshot} />)}
         <div class="columns">
           <div class="stack">
             <Card titleId="why-title" title="Why it fired">
               {snapshot.part(
                 "why",
-                <dl id="why" class="facts">
-                  <Fact name="About">
-                    <SubjectLink subject={subject} name={known.peerName} />
-                    {subject.type === "peer" ? (
-                      <>
-                        {" ("}
-                        <Name text={subject.device} />
-                        {")"}
-                      </>
-                    ) : null}{" "}
-                    <Tags tags={current?.peer?.tags ?? []} />
-                  </Fact>
-                  <Fact name="Rule">
-                    <a href={`${address(ALERTS_PATH, { rule: ruleName })}#past`}>
-                      <Name text={ruleName} />
-                    </a>
-                  </Fact>
-                  <Fact name="Condition since">
-                    <At ms={sinceMs} snapshot={snapshot} />
-                  </Fact>
-                  <Fact name="Fired">
-                    <At ms={firedAtMs} snapshot={snapshot} />
-                  </Fact>
-                  <Fact name="Resolved">
-                    {resolvedAtMs === null ? (
-                      resolves ? (
-                        <None />
-                      ) : (
-                        "a moment is not resolved"
-                      )
-                    ) : (
-                      <>
-                        <At ms={resolvedAtMs} snapshot={snapshot} />, after{" "}
-                        {duration(Math.max(0, resolvedAtMs - sinceMs))}
-                      </>
-                    )}
-                  </Fact>
-                </dl>,
+                <Facts known={known} tags={current?.peer?.tags ?? []} snapshot={snapshot} />,
               )}
             </Card>
             <Card titleId="sent-title" title="What was sent, and what was held back">
-              <ol class="events full notices" id="notices">
-                {snapshot.list(
-                  "notices",
-                  notices.map((notice, index) => noticeItem(notice, index, snapshot)),
-                )}
-              </ol>
-              {snapshot.part(
-                "notices-none",
-                <p id="notices-none" class="empty">
-                  {notices.length === 0
-                    ? "Nothing yet: alerts of the same cause are collected for one message."
-                    : ""}
-                </p>,
-              )}
+              <Notices notices={notices} snapshot={snapshot} />
             </Card>
           </div>
           <div class="stack">
             <Card titleId="rule-title" title="The rule now">
-              {snapshot.part(
-                "rule",
-                <ul id="rule" class="phrases">
-                  {(rule === null ? ["no longer in the settings"] : ruleText(rule)).map((each) => (
-                    <li>
-                      <bdi>{textOf(each)}</bdi>
-                    </li>
-                  ))}
-                </ul>,
-              )}
+              {snapshot.part("rule", <RuleInWords rule={rule} />)}
             </Card>
             <Card titleId="silence-title" title="Silence">
               <SilenceList
                 source={source}
-                silences={silence === null ? [] : [silence]}
+                silences={silencesOf(current, source.alerts.silences())}
                 snapshot={snapshot}
                 next={mayAct ? alertAddress(id) : null}
                 none="This alert is not silenced."
               />
-              {!mayAct ? (
-                <TokenHint />
-              ) : (
-                <SilenceForm
-                  matchers={matchers}
-                  label={subject.type === "peer" ? "Silence this peer" : "Silence such alerts"}
-                  next={alertAddress(id)}
-                />
-              )}
+              {mayAct ? <SilenceOfAlert id={id} known={known} /> : <TokenHint />}
             </Card>
           </div>
         </div>
       </>
     ),
   };
+}
+
+function Head({ known, snapshot }: { known: Known; snapshot: PageSnapshot }) {
+  const { severity, sentence, firedAtMs, resolvedAtMs, resolves } = known;
+  return (
+    <div class="head" id="alert">
+      <h1>
+        <bdi>{singleLine(sentence)}</bdi>
+      </h1>
+      <p>
+        <span class={`severity ${severity}`}>{severity}</span>{" "}
+        {resolvedAtMs !== null ? (
+          <>
+            {"resolved "}
+            <Age ms={resolvedAtMs} snapshot={snapshot} as="ago" />
+          </>
+        ) : resolves ? (
+          <>
+            {"firing for "}
+            <Age ms={firedAtMs} snapshot={snapshot} as="for" />
+          </>
+        ) : (
+          "reports a moment"
+        )}
+      </p>
+    </div>
+  );
+}
+
+function Facts({
+  known,
+  tags,
+  snapshot,
+}: {
+  known: Known;
+  tags: readonly string[];
+  snapshot: PageSnapshot;
+}) {
+  const { rule, subject, peerName, sinceMs, firedAtMs, resolvedAtMs, resolves } = known;
+  return (
+    <dl id="why" class="facts">
+      <Fact name="About">
+        <SubjectLink subject={subject} name={peerName} />
+        {subject.type === "peer" ? (
+          <>
+            {" ("}
+            <Name text={subject.device} />
+            {")"}
+          </>
+        ) : null}{" "}
+        <Tags tags={tags} />
+      </Fact>
+      <Fact name="Rule">
+        <a href={`${address(ALERTS_PATH, { rule })}#past`}>
+          <Name text={rule} />
+        </a>
+      </Fact>
+      <Fact name="Condition since">
+        <At ms={sinceMs} snapshot={snapshot} />
+      </Fact>
+      <Fact name="Fired">
+        <At ms={firedAtMs} snapshot={snapshot} />
+      </Fact>
+      <Fact name="Resolved">
+        {resolvedAtMs !== null ? (
+          <>
+            <At ms={resolvedAtMs} snapshot={snapshot} />, after{" "}
+            {duration(Math.max(0, resolvedAtMs - sinceMs))}
+          </>
+        ) : resolves ? (
+          <None />
+        ) : (
+          "a moment is not resolved"
+        )}
+      </Fact>
+    </dl>
+  );
+}
+
+function Notices({
+  notices,
+  snapshot,
+}: {
+  notices: readonly NoticeApiView[];
+  snapshot: PageSnapshot;
+}) {
+  return (
+    <>
+      <ol class="events full notices" id="notices">
+        {snapshot.list(
+          "notices",
+          notices.map((notice, index) => noticeItem(notice, index, snapshot)),
+        )}
+      </ol>
+      {snapshot.part(
+        "notices-none",
+        <p id="notices-none" class="empty">
+          {notices.length === 0
+            ? "No message yet: alerts are collected for the wait of the rule."
+            : ""}
+        </p>,
+      )}
+    </>
+  );
+}
+
+function RuleInWords({ rule }: { rule: Rule | null }) {
+  const phrases = rule === null ? ["no longer in the settings"] : ruleText(rule);
+  return (
+    <ul id="rule" class="phrases">
+      {phrases.map((each) => (
+        <li>
+          <bdi>{singleLine(each)}</bdi>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function SilenceOfAlert({ id, known: { subject, rule } }: { id: string; known: Known }) {
+  return (
+    <SilenceForm
+      matchers={matchersOf(subject, rule)}
+      label={subject.type === "peer" ? "Silence this peer" : "Silence such alerts"}
+      next={alertAddress(id)}
+    />
+  );
+}
+
+/** The silence that holds the alert back, if one does. */
+function silencesOf(alert: AlertView | null, silences: readonly Silence[]): readonly Silence[] {
+  const by = alert?.heldBy ?? null;
+  return by?.type === "silence" ? silences.filter(({ id }) => id === by.id) : [];
 }
 
 function knownOf(current: AlertView | null, record: AlertRecord | null): Known | null {
@@ -217,20 +253,21 @@ function matchersOf(subject: AlertView["subject"], rule: string): readonly Silen
 function noticeItem(notice: NoticeApiView, index: number, snapshot: PageSnapshot): Item {
   const { type, at, sentence, heldBack, dryRun, deliveries, alerts } = notice;
   const id = `n${index}`;
-  const isHeld = heldBack !== null || dryRun;
+  const isSent = heldBack === null && !dryRun;
+  const fate = heldBack !== null ? "Held back" : dryRun ? "Not sent" : "Sent";
   return item(id, <li id={id}></li>, [
-    <span class={`sign ${isHeld ? "pending" : type === "resolved" ? "resolved" : "sent"}`}></span>,
+    <span class={`sign ${!isSent ? "pending" : type === "resolved" ? "resolved" : "sent"}`}></span>,
     <span>
-      <strong>{isHeld ? "Held back" : type === "reminder" ? "Reminder sent" : "Sent"}</strong>
+      <strong>{type === "reminder" ? `Reminder ${fate.toLowerCase()}` : fate}</strong>
       {": "}
-      <bdi>{textOf(sentence)}</bdi>
+      <bdi>{singleLine(sentence)}</bdi>
       <small class="sub">
         {heldBack !== null ? (
-          <bdi>{textOf(heldBack.sentence)}</bdi>
+          <bdi>{singleLine(heldBack.sentence)}</bdi>
         ) : dryRun ? (
           "the rule has dry_run"
         ) : deliveries.length === 0 ? (
-          "no target accepts it; it is in the log and among the events"
+          "no target accepts it; it is only in the log and the store"
         ) : (
           deliveries.map((delivery, number) => (
             <>

@@ -1,20 +1,20 @@
-/** The page of all alerts: those of this moment, the silences, and the past ones with their filter. */
+/** The page of alerts: those that fire, are held back or are pending, the silences, and all that fired, with a filter. */
 
 import { SEVERITIES } from "../alerts/rule.ts";
 import { duration } from "../events/event.ts";
 import { formatAlertCursor, parseAlertCursor } from "../http/alert-cursor.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import type { AlertRecord } from "../store/alert-rows.ts";
+import { type AlertQuery, type AlertRecord, overAtMs } from "../store/alert-rows.ts";
 import { AlertLink, AlertList } from "./alert-list.tsx";
+import { AlertsByState } from "./alerts-by-state.ts";
 import { At, Card, Name } from "./components.tsx";
-import { CurrentAlerts } from "./current-alerts.ts";
 import { counted, idOf } from "./format.ts";
 import { addressWith, FilterForm, readFilter, Select } from "./history-filter.tsx";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx";
 
-/** Most alerts in each list of this moment. */
+/** Maximum number of alerts in each of the lists firing, held back and pending. */
 const CURRENT_MAX = 50;
 const PAGE_SIZE = 50;
 const kinds = { name: "state", label: "State", choices: ["firing", "resolved"] } as const;
@@ -37,7 +37,7 @@ export function alerts(
   { source, snapshot, mayAct, refused }: Context,
   given: URLSearchParams,
 ): PageContent {
-  const now = new CurrentAlerts(source.alerts);
+  const now = new AlertsByState(source.alerts);
   const next = mayAct ? ALERTS_PATH : null;
   const { firing, held, pending } = now;
   return {
@@ -72,7 +72,7 @@ export function alerts(
                 alerts={pending}
                 max={CURRENT_MAX}
                 snapshot={snapshot}
-                none="No condition waits for the time of its rule."
+                none="No alert is pending."
               />
             </Card>
           </div>
@@ -125,24 +125,10 @@ function Past({
   given: URLSearchParams;
 }) {
   const filter = readFilter(source, given, kinds);
-  const { parameters, publicKey, sinceMs, untilMs, candidates } = filter;
   const rule = given.get("rule") || null;
   const cursor = parseAlertCursor(given.get("before") ?? "");
   const before = cursor?.type === "past" ? cursor : null;
-  const rows =
-    candidates !== null
-      ? []
-      : source.store.alerts.query({
-          before,
-          limit: PAGE_SIZE + 1,
-          state:
-            parameters.kind === null ? null : parameters.kind === "firing" ? "firing" : "resolved",
-          rule,
-          device: parameters.device,
-          publicKey,
-          sinceMs,
-          untilMs,
-        });
+  const rows = queryPast(source, filter, { rule, before });
   const shown = rows.slice(0, PAGE_SIZE);
   const last = rows.length > PAGE_SIZE ? shown.at(-1)! : null;
   const to = (cursor: string | null) =>
@@ -197,6 +183,29 @@ function Past({
   );
 }
 
+/** Returns one alert more than a page shows, if there are more. */
+function queryPast(
+  source: ReadModel,
+  { parameters, publicKey, sinceMs, untilMs, candidates }: ReturnType<typeof readFilter>,
+  { rule, before }: Pick<AlertQuery, "rule" | "before">,
+): AlertRecord[] {
+  // The text matches no peer, or several, of which the user has to choose one.
+  if (candidates !== null) return [];
+  const { kind, device } = parameters;
+  const state = kind === null ? null : kind === "firing" ? "firing" : "resolved";
+  const limit = PAGE_SIZE + 1;
+  return source.store.alerts.query({
+    before,
+    limit,
+    state,
+    rule,
+    device,
+    publicKey,
+    sinceMs,
+    untilMs,
+  });
+}
+
 function cursorOf({ firedAtMs, id }: AlertRecord): string {
   return formatAlertCursor({ type: "past", firedAtMs, id });
 }
@@ -223,7 +232,7 @@ function AlertRecords({
 function recordItem(row: AlertRecord, snapshot: PageSnapshot): Item {
   const { rule, severity, sentence, firedAtMs, resolvedAtMs, resolves, isSent } = row;
   const id = idOf("r", row.id);
-  const isOver = resolvedAtMs !== null || !resolves;
+  const isOver = overAtMs(row) !== null;
   return item(id, <li id={id}></li>, [
     <span
       class={`sign ${SEVERITIES.includes(severity) ? severity : "info"}${isOver ? " held" : ""}`}

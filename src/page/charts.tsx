@@ -6,9 +6,9 @@
 
 import { showBytes } from "../base/size.ts";
 import { DAY_MS, HOUR_MS } from "../store/ranges.ts";
-import type { Fired } from "./alert-marks.ts";
 import { count, counted, span, speed } from "./format.ts";
 import type { History, Interval } from "./peer-history.ts";
+import type { FiringTime } from "./recent-alerts.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -52,7 +52,7 @@ interface ChartProps {
   /** When the peer was connected: a strip below the panels. Omitted: no strip. */
   readonly connected?: readonly Interval[];
   /** When alerts fired: marks on the strip. */
-  readonly alerts?: readonly Fired[];
+  readonly alerts?: readonly FiringTime[];
   readonly panels: readonly Panel[];
   /** The text for screen readers. */
   readonly summary: string;
@@ -264,7 +264,7 @@ export function ProportionBar({
 }
 
 /** The last 24 hours of a peer: above, its traffic, the sum of both directions; below, when it was connected and had alerts. */
-export function Tape({ day, alerts }: { day: History; alerts: readonly Fired[] }) {
+export function Tape({ day, alerts }: { day: History; alerts: readonly FiringTime[] }) {
   const sums: number[] = [];
   for (let step = 0; step < day.steps; step++) {
     const index = Math.floor(step / BAR_STEPS);
@@ -303,7 +303,7 @@ function strip(connected: readonly Interval[], steps: number, y: number): string
 }
 
 /** When alerts fired, as one SVG path over the upper part of the strip. */
-function marks(alerts: readonly Fired[], { startMs, stepMs, steps }: Axis, y: number): string {
+function marks(alerts: readonly FiringTime[], { startMs, stepMs, steps }: Axis, y: number): string {
   return alerts
     .map(({ fromMs, toMs }) => {
       const from = Math.max(0, (fromMs - startMs) / stepMs);

@@ -12,11 +12,10 @@ import { type DeviceView, type TargetView } from "../http/schemas.ts";
 import { endpointNameOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
 import { rangeNames } from "../store/ranges.ts";
 import { AlertList } from "./alert-list.tsx";
-import type { AlertMarks } from "./alert-marks.ts";
+import { AlertsByState } from "./alerts-by-state.ts";
 import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
 import { Card, Choice, Name, None, PeerLink } from "./components.tsx";
-import { CurrentAlerts } from "./current-alerts.ts";
 import { EventList } from "./events.tsx";
 import { address, count, counted, idOf, speed } from "./format.ts";
 import { countPeers, type GatewaySummary, type PeerCounts, type Today } from "./gateway-summary.ts";
@@ -25,6 +24,7 @@ import type { PageContent } from "./page-content.ts";
 import { item, type PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { FoundNote, peerItem, PeerTable, Search } from "./peer-table.tsx";
+import type { RecentAlerts } from "./recent-alerts.ts";
 import type { RenderCost } from "./render-cost.ts";
 import { ALERTS_PATH } from "./silences.tsx";
 import { isInTrouble, Targets } from "./targets.tsx";
@@ -39,16 +39,16 @@ interface Context {
   readonly source: ReadModel;
   readonly history: PeerHistory;
   readonly summary: GatewaySummary;
-  readonly marks: AlertMarks;
+  readonly recentAlerts: RecentAlerts;
   readonly snapshot: PageSnapshot;
   readonly cost: RenderCost;
 }
 
 export async function overview(context: Context, query: ListQuery): Promise<PageContent> {
-  const { source, history, summary, marks, snapshot, cost } = context;
+  const { source, history, summary, recentAlerts, snapshot, cost } = context;
   const devices = viewDevices(source);
   const targets = viewTargets(source);
-  const alerts = new CurrentAlerts(source.alerts);
+  const alerts = new AlertsByState(source.alerts);
   const counts = countPeers(source);
   const today = await summary.today(cost);
   const found = pageOf(findPeers(source, query), query.page);
@@ -61,8 +61,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
     return peerItem(row, {
       snapshot,
       alert,
-      isHeld: alert !== null && alerts.isHeld(alert),
-      alerts: marks.dayOf(row.device, row.peer.publicKey, alert),
+      alerts: recentAlerts.dayOf(row.device, row.peer.publicKey, alert),
       day: days[index]!,
       rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),
@@ -198,7 +197,7 @@ function Tiles({
   counts: PeerCounts;
   today: Today;
   targets: readonly TargetView[];
-  alerts: CurrentAlerts;
+  alerts: AlertsByState;
 }) {
   const { connected, disconnected, never, rates } = counts;
   const total = totalOf(counts);
@@ -274,7 +273,7 @@ function Tiles({
 function AlertTile({
   alerts: { firing, held, pending, counts, hasRules },
 }: {
-  alerts: CurrentAlerts;
+  alerts: AlertsByState;
 }) {
   const worst = SEVERITIES.findLast((severity) => counts[severity] > 0) ?? null;
   const others = [

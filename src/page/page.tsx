@@ -12,7 +12,6 @@ import { isUnreadable } from "../base/errors.ts";
 import { shortName } from "../base/text.ts";
 import type { Access } from "../http/access.ts";
 import type { Page, PageOptions } from "../http/server.ts";
-import { AlertMarks } from "./alert-marks.ts";
 import { alert } from "./alert.tsx";
 import { alerts, type RefusedForm } from "./alerts.tsx";
 import { type Asset, assets } from "./assets.ts";
@@ -30,6 +29,7 @@ import { PageSnapshot, textOf, type Update } from "./page-diff.ts";
 import { PeerHistory } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
 import { readForm } from "./read-form.ts";
+import { RecentAlerts } from "./recent-alerts.ts";
 import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
 import { RenderCost } from "./render-cost.ts";
 import { sessions } from "./sessions.tsx";
@@ -66,7 +66,7 @@ type Render = (
 export function makePage({ source, actions, alertActions, logins, log }: PageOptions): Page {
   const history = new PeerHistory(source);
   const summary = new GatewaySummary(source);
-  const marks = new AlertMarks(source);
+  const recentAlerts = new RecentAlerts(source);
   const actionLog = actions === null ? null : new ActionLog(actions, source);
   const scheduler = new RefreshScheduler(source);
 
@@ -84,13 +84,13 @@ export function makePage({ source, actions, alertActions, logins, log }: PageOpt
   app.get("/", (c) => {
     const query = readQuery(new URL(c.req.url).searchParams);
     return show(c, "/", (snapshot, cost) =>
-      overview({ source, history, summary, marks, snapshot, cost }, query),
+      overview({ source, history, summary, recentAlerts, snapshot, cost }, query),
     );
   });
   app.get("/peers/:device/:key", (c) => {
     const { device, key } = c.req.param();
     const range = readRange(new URL(c.req.url).searchParams);
-    const context = { source, history, marks, mayAct: maySilence(c) };
+    const context = { source, history, recentAlerts, mayAct: maySilence(c) };
     return show(c, null, (snapshot) => peer({ ...context, snapshot }, device, key, range));
   });
   app.get(ALERTS_PATH, (c) => showAlerts(c, null));

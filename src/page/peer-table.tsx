@@ -7,7 +7,6 @@ import { stateNames } from "../http/schemas.ts";
 import { endpointOf } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
 import { AlertMark } from "./alert-list.tsx";
-import type { Fired } from "./alert-marks.ts";
 import { Tape } from "./charts.tsx";
 import { Addresses, Age, Name, None, PeerLink, State, Tags } from "./components.tsx";
 import { count, counted, idOf, speed } from "./format.ts";
@@ -22,6 +21,7 @@ import {
 } from "./list.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { History } from "./peer-history.ts";
+import type { FiringTime } from "./recent-alerts.ts";
 
 interface Column {
   readonly name: string;
@@ -176,13 +176,12 @@ interface RowData {
   readonly endpointName: string | null;
   /** The worst alert about the peer that fires; null: none. */
   readonly alert: AlertView | null;
-  readonly isHeld: boolean;
   /** Its alerts of the last 24 hours. */
-  readonly alerts: readonly Fired[];
+  readonly alerts: readonly FiringTime[];
 }
 
 export function peerItem(row: FoundPeer, data: RowData): Item {
-  const { snapshot, day, rate, tags, endpointName, alert, isHeld, alerts } = data;
+  const { snapshot, day, rate, tags, endpointName, alert, alerts } = data;
   const { device, peer, session, state, name } = row;
   const { publicKey } = peer;
   const id = idOf("p", device, publicKey);
@@ -191,7 +190,7 @@ export function peerItem(row: FoundPeer, data: RowData): Item {
   return item(id, <tr role="row" id={id} class={state}></tr>, [
     <th role="rowheader" scope="row">
       <PeerLink device={device} publicKey={publicKey} name={name} />
-      {alert === null ? null : <AlertMark alert={alert} isHeld={isHeld} />}
+      {alert === null ? null : <AlertMark alert={alert} />}
       <Tags tags={tags} />
     </th>,
     <td role="cell" class="second">

@@ -10,18 +10,18 @@ import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
 import { AlertList } from "./alert-list.tsx";
-import type { AlertMarks } from "./alert-marks.ts";
 import { silencesOfPeer } from "./alert-text.ts";
+import { AlertsByState } from "./alerts-by-state.ts";
 import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
 import { Age, Card, Choice, CopyButton, Fact, Name, None, State, Tags } from "./components.tsx";
-import { CurrentAlerts } from "./current-alerts.ts";
 import { EventList } from "./events.tsx";
 import { address, counted, peerAddress, span, speed } from "./format.ts";
 import { DEFAULT_RANGE } from "./list.ts";
 import type { PageContent } from "./page-content.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
+import type { RecentAlerts } from "./recent-alerts.ts";
 import { SessionTable } from "./sessions.tsx";
 import { ALERTS_PATH, SilenceForm, SilenceList, TokenHint } from "./silences.tsx";
 
@@ -33,7 +33,7 @@ const UPTIMES = ["24h", "7d", "30d"] as const;
 interface Context {
   readonly source: ReadModel;
   readonly history: PeerHistory;
-  readonly marks: AlertMarks;
+  readonly recentAlerts: RecentAlerts;
   readonly snapshot: PageSnapshot;
   /** Whether the client may silence the peer. */
   readonly mayAct: boolean;
@@ -259,7 +259,7 @@ function PeerAlerts({
   readonly selectable: Parameters<typeof silencesOfPeer>[0];
 }) {
   const { device, publicKey } = selectable;
-  const { firing, held, pending } = new CurrentAlerts(source.alerts);
+  const { firing, held, pending } = new AlertsByState(source.alerts);
   const isOwn = ({ subject }: AlertView) =>
     subject.type === "peer" && subject.device === device && subject.publicKey === publicKey;
   const own = [
@@ -360,11 +360,11 @@ function Uptime({ history, device, publicKey, range }: UptimeProps) {
 
 function PeerChart({
   history,
-  marks,
+  recentAlerts,
   device,
   publicKey,
   range,
-}: Pick<Context, "history" | "marks"> & {
+}: Pick<Context, "history" | "recentAlerts"> & {
   readonly device: string;
   readonly publicKey: PublicKey;
   readonly range: Range;
@@ -377,7 +377,7 @@ function PeerChart({
     <Chart
       axis={past}
       connected={past.connected}
-      alerts={marks.of(device, publicKey, past.startMs)}
+      alerts={recentAlerts.of(device, publicKey, past.startMs)}
       summary={
         `last ${range}: connected for ${span(past.connectedMs)}; ` +
         `${sum(past.rxBytes)} received from the peer, ${sum(past.txBytes)} sent to it`

@@ -1,14 +1,15 @@
 /** Parses the form that adds a silence. Pure. */
 
-import { MATCHER_FIELDS, parseMatcher, type SilenceMatcher } from "../alerts/silences.ts";
+import {
+  MATCHER_FIELDS,
+  parseMatcher,
+  SILENCE_LIMITS,
+  type SilenceMatcher,
+} from "../alerts/silences.ts";
 import { parseDuration } from "../base/duration.ts";
 import type { NewSilence } from "../http/alert-model.ts";
-import { textOf } from "./alert-text.ts";
+import { singleLine } from "./alert-text.ts";
 
-const YEAR_MS = 365 * 86_400_000;
-const PATTERN_MAX = 128;
-export const COMMENT_MAX = 200;
-const MATCHERS_MAX = 8;
 /** The hour at which a silence "until tomorrow" ends, in the gateway's time zone. */
 const MORNING_HOUR = 8;
 const TOMORROW = "tomorrow";
@@ -30,6 +31,7 @@ export const silenceSpans: readonly (readonly [value: string, text: string])[] =
  * `pattern`, `for`, `comment`.
  */
 export function readSilence(form: URLSearchParams, nowMs: number): NewSilence | string {
+  const { matchers: matchersMax, matcherLength, commentLength } = SILENCE_LIMITS;
   const texts = form.getAll("match");
   const pattern = (form.get("pattern") ?? "").trim();
   if (form.has("field")) {
@@ -39,16 +41,16 @@ export function readSilence(form: URLSearchParams, nowMs: number): NewSilence | 
   }
   const matchers: SilenceMatcher[] = [];
   for (const text of texts) {
-    if (text.length > PATTERN_MAX) return `The value is longer than ${PATTERN_MAX} characters.`;
+    if (text.length > matcherLength) return `The value is longer than ${matcherLength} characters.`;
     const matcher = parseMatcher(text);
     if (typeof matcher === "string") return `${matcher}.`;
     matchers.push(matcher);
   }
   if (matchers.length === 0) return "Name what the silence applies to.";
-  if (matchers.length > MATCHERS_MAX) return `A silence has at most ${MATCHERS_MAX} conditions.`;
+  if (matchers.length > matchersMax) return `A silence has at most ${matchersMax} matchers.`;
   const endMs = endOf(form.get("for") ?? "", nowMs);
-  if (endMs === null) return "The time is not valid: from 1 second to 365 days, such as 2h.";
-  const comment = textOf(form.get("comment") ?? "").slice(0, COMMENT_MAX);
+  if (endMs === null) return "The time is not valid: from 1 second to 366 days, such as 2h.";
+  const comment = singleLine(form.get("comment") ?? "").slice(0, commentLength);
   return { matchers, endMs, comment, createdBy: "page" };
 }
 
@@ -59,6 +61,7 @@ function endOf(text: string, nowMs: number): number | null {
     return end.setHours(MORNING_HOUR, 0, 0, 0);
   }
   const durationMs = parseDuration(text.trim());
-  const isValid = durationMs !== null && durationMs >= 1000 && durationMs <= YEAR_MS;
+  const isValid =
+    durationMs !== null && durationMs >= SILENCE_LIMITS.minMs && durationMs <= SILENCE_LIMITS.maxMs;
   return isValid ? nowMs + durationMs : null;
 }

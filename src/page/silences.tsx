@@ -1,15 +1,15 @@
 /** Silences: a list of them with buttons to end them, and forms to add one. They work without JavaScript. */
 
-import type { Silence, SilenceMatcher } from "../alerts/silences.ts";
+import { type Silence, SILENCE_LIMITS, type SilenceMatcher } from "../alerts/silences.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { matcherTexts, textOf } from "./alert-text.ts";
+import { matcherTexts, singleLine } from "./alert-text.ts";
 import { At, Name } from "./components.tsx";
 import { idOf } from "./format.ts";
 import { nameIn } from "./history-filter.tsx";
 import { item, type PageSnapshot } from "./page-diff.ts";
-import { COMMENT_MAX, silenceFields, silenceSpans } from "./silence-form.ts";
+import { silenceFields, silenceSpans } from "./silence-form.ts";
 
-/** Most silences in a list; without end there are only few. */
+/** Maximum number of silences in a list. */
 const SILENCES_MAX = 100;
 export const ALERTS_PATH = "/alerts";
 
@@ -44,7 +44,7 @@ export function SilenceList({ source, silences, snapshot, next, none }: SilenceL
         <At ms={endMs} snapshot={snapshot} />
       </span>,
       <span class="health">
-        {comment === "" ? "No comment" : <bdi>{textOf(comment)}</bdi>}
+        {comment === "" ? "No comment" : <bdi>{singleLine(comment)}</bdi>}
         {createdBy === "" ? null : (
           <>
             {", by "}
@@ -146,7 +146,7 @@ export function SilenceForm({ matchers, label, next, refused = null }: SilenceFo
         <input
           name="comment"
           value={given?.get("comment") ?? ""}
-          maxlength={COMMENT_MAX}
+          maxlength={SILENCE_LIMITS.commentLength}
           placeholder="maintenance"
           autocomplete="off"
         />
@@ -156,7 +156,7 @@ export function SilenceForm({ matchers, label, next, refused = null }: SilenceFo
       </button>
       {refused === null ? null : (
         <p class="warning" role="alert">
-          <bdi>{textOf(refused.problem)}</bdi>
+          <bdi>{singleLine(refused.problem)}</bdi>
         </p>
       )}
     </form>

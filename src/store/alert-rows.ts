@@ -21,6 +21,15 @@ export interface AlertRecord extends Pick<
   readonly resolvedAtMs: number | null;
 }
 
+/** When an alert was over: resolved, or, if it is a moment, when it fired. null: it is not over. */
+export function overAtMs({
+  resolves,
+  firedAtMs,
+  resolvedAtMs,
+}: Pick<AlertView, "resolves" | "firedAtMs" | "resolvedAtMs">): number | null {
+  return resolves ? resolvedAtMs : firedAtMs;
+}
+
 /** Selects alerts, the latest first; a filter that is null matches every alert. */
 export interface AlertQuery {
   /** Only alerts before this one in the order; null: from the latest. */

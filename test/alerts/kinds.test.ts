@@ -39,7 +39,10 @@ describe("down", () => {
     told.configured({ berlin: ["10.0.0.2/32"] });
     expect(told.wait(170).told()).toEqual([]);
     expect(told.wait(20).told()).toEqual([
-      "firing sites: berlin (wg0) has not connected since wgmon watches it, for 3 minutes: check its configuration and its network",
+      "firing sites: berlin (wg0) has not connected since wgmon began to watch it 3 minutes ago; check its configuration and its network",
+    ]);
+    expect(told.wait("1h").connect("berlin").told()).toEqual([
+      "resolved sites: berlin (wg0) has connected after 63 minutes",
     ]);
   });
 
@@ -138,7 +141,7 @@ describe("flapping", () => {
     expect(told.told()).toEqual([]);
     told.connect("phone").wait("5m").disconnect("phone");
     expect(told.told()).toEqual([
-      "firing flaps: phone (wg0) was disconnected 4 times within 1 hour: its network is unstable, or its idle timeout is too short",
+      "firing flaps: phone (wg0) was disconnected 4 times within 1 hour; check its network and the idle timeout",
     ]);
     expect(told.wait("1h").told()).toEqual(["resolved flaps: phone (wg0) is stable again"]);
   });
@@ -180,7 +183,7 @@ describe("no-return-traffic", () => {
         .scan({ berlin: [0, 2000] })
         .told(),
     ).toEqual([
-      "firing holes: berlin (wg0) receives nothing, or its answers are lost: data was sent, none came back for 10 seconds; check routing and firewalls on the way back",
+      "firing holes: berlin (wg0) does not answer: data was sent to it, and none came back for 10 seconds; check routing and firewalls between it and this gateway",
     ]);
     expect(
       told
@@ -291,7 +294,7 @@ describe("shared-key", () => {
     told.wait(15).roam("alice", b, told.nowMs).wait(15).roam("alice", a, told.nowMs);
     expect(told.told()).toEqual([]);
     expect(told.wait(15).roam("alice", b, told.nowMs).told()).toEqual([
-      `firing copies: alice (wg0) is used from two places in turns, ${a} and ${b}: its configuration was probably copied; give each machine its own key`,
+      `firing copies: the key of alice (wg0) is used from two places in turns, ${a} and ${b}: its configuration was probably copied; give each machine its own key`,
     ]);
     expect(told.wait("9m").told()).toEqual([]);
     expect(told.wait("2m").told()).toHaveLength(1);
@@ -362,7 +365,7 @@ describe("traffic", () => {
     ).toEqual(["firing cap: alice (wg0) has used 113 % of its 12 GB for this month"]);
     expect(told.wait("26d").told()).toEqual([]);
     expect(told.wait("1d").told()).toEqual([
-      "resolved cap: 2 alerts of rule cap: a new period of the quota of alice (wg0) has begun; a new period of the quota of alice (wg0) has begun",
+      "resolved cap: a new period of the quota of alice (wg0) has begun",
     ]);
   });
 
@@ -416,10 +419,10 @@ describe("traffic", () => {
     expect(told.told()).toEqual([]);
     for (let scan = 0; scan < 5; scan++) told.wait(10).scan({ alice: [5e7, 1.2e7] });
     expect(told.told()).toEqual([
-      "firing rate: alice (wg0) transfers 1.03 MB per second on average over 1 minute, more than 1 MB",
+      "firing rate: alice (wg0) transfers 1.03 MB/s on average over 1 minute; the limit is 1 MB/s",
     ]);
     expect(told.wait("3m").told()).toEqual([
-      "resolved rate: the traffic of alice (wg0) is below the limit again",
+      "resolved rate: the rate of alice (wg0) is below the limit again",
     ]);
   });
 });
@@ -432,7 +435,7 @@ describe("hours", () => {
   test("fires for a peer that connects outside the allowed times, and is resolved when it disconnects", () => {
     const told = story(rule).connect("alice");
     expect(told.told()).toEqual([
-      "firing office: alice (wg0) is connected from 192.0.2.1:51820 outside its allowed hours: ask its user, or remove the peer",
+      "firing office: alice (wg0) is connected from 192.0.2.1:51820 outside its allowed hours; ask its user, or remove the peer",
     ]);
     expect(told.wait("1h").disconnect("alice").told()).toEqual([
       "resolved office: alice (wg0) is disconnected",
@@ -456,7 +459,7 @@ describe("place", () => {
     const told = story(ruleOf("place", "travel")).connect("alice");
     expect(told.wait("1h").roam("alice", "192.0.2.2:1000").told()).toEqual([]);
     expect(told.wait("1h").roam("alice", "198.51.100.1:1000").told()).toEqual([
-      "firing travel: alice (wg0) is connected from FR (AS3215 Orange) for the first time: 198.51.100.1; ask its user if that is unexpected",
+      "firing travel: alice (wg0) is connected from FR (AS3215 Orange) for the first time, with the address 198.51.100.1; ask its user if that is unexpected",
     ]);
     told.wait("1h").roam("alice", "192.0.2.1:1000").wait("1h").roam("alice", "198.51.100.1:1000");
     expect(told.wait("30d").told()).toEqual([]);
@@ -470,7 +473,7 @@ describe("place", () => {
   test("fires for a place that is not on its list, once a day until the peer was elsewhere", () => {
     const told = story(ruleOf("place", "only-de", { allowed: ["DE"], unseen: null }));
     const refused =
-      "firing only-de: alice (wg0) is connected from FR (AS3215 Orange), which is not allowed: 198.51.100.1; ask its user, or remove the peer";
+      "firing only-de: alice (wg0) is connected from FR (AS3215 Orange), which is not allowed, with the address 198.51.100.1; ask its user, or remove the peer";
     expect(told.connect("alice", "198.51.100.1:1000").told()).toEqual([refused]);
     expect(
       told.wait("1h").disconnect("alice").wait("1h").connect("alice", "198.51.100.1:1001").told(),
@@ -497,13 +500,26 @@ describe("unused", () => {
     const told = story(rule).configured({ alice: [], bob: [], carol: [] }).connect("carol");
     expect(told.wait("30d").wait("7h").told()).toEqual([]);
     expect(told.wait("1h").told()).toEqual([
-      "firing stale: 2 alerts of rule stale: alice (wg0) never connected in 30 days: remove it if it is not needed; bob (wg0) never connected in 30 days: remove it if it is not needed",
+      "firing stale: 2 alerts of rule stale: alice (wg0) has not connected since wgmon began to watch it 30 days ago; bob (wg0) has not connected since wgmon began to watch it 30 days ago; remove it if it is not needed",
     ]);
     expect(told.wait("40d").told()).toEqual([]);
     told.connect("bob").disconnect("carol").wait("1d");
     expect(told.told()).toEqual(["resolved stale: bob (wg0) is used again"]);
     expect(told.wait("30d").told()).toEqual([
-      "firing stale: carol (wg0) was not connected for 30 days: remove it if it is not needed",
+      "firing stale: carol (wg0) was not connected for 30 days; remove it if it is not needed",
+    ]);
+  });
+});
+
+describe("the sentence of several alerts", () => {
+  test("lists five of them, counts the others, and ends with the advice that they share", () => {
+    const rule = ruleOf("unused", "stale", { days: 30, atMinute: 0, zone: "UTC" });
+    const told = story(rule).configured({ a: [], b: [], c: [], d: [], e: [], f: [], g: [] });
+    const listed = ["a", "b", "c", "d", "e"].map(
+      (name) => `${name} (wg0) has not connected since wgmon began to watch it 30 days ago; `,
+    );
+    expect(told.wait("31d").told()).toEqual([
+      `firing stale: 7 alerts of rule stale: ${listed.join("")}and 2 more; remove it if it is not needed`,
     ]);
   });
 });
@@ -516,7 +532,7 @@ describe("changed", () => {
     expect(told.told()).toEqual([]);
     told.configured({ alice: ["10.0.0.2/32", "10.1.0.0/16"], carol: ["10.0.0.4/32"] });
     expect(told.told()).toEqual([
-      "firing config: 3 alerts of rule config: the allowed IPs of alice (wg0) were changed: 10.0.0.2/32 -> 10.0.0.2/32, 10.1.0.0/16; if that was not intended, check who changed the device; bob (wg0) was removed; if that was not intended, check who changed the device; carol (wg0) was added with 10.0.0.4/32; if that was not intended, check who changed the device",
+      "firing config: 3 alerts of rule config: the allowed IPs of alice (wg0) were changed: 10.0.0.2/32 -> 10.0.0.2/32, 10.1.0.0/16; bob (wg0) was removed; carol (wg0) was added with 10.0.0.4/32; if that was not intended, check who changed the device",
     ]);
     expect(told.wait("30d").told()).toEqual([]);
     expect(told.alerts()).toEqual([]);
@@ -584,10 +600,10 @@ describe("handshakes", () => {
     expect(told.told()).toEqual([]);
     told.input({ ...attempt, messages: 6, mac1: "not-checked", publicKeys: [keyOf("alice")] });
     expect(told.told()).toEqual([
-      "firing attempts: wg0: 12 handshake messages within 10 minutes from 198.51.100.0/24 that no peer completed; check preshared keys, removed peers and the return path",
+      "firing attempts: wg0 received 12 handshake messages from 198.51.100.0/24 within 10 minutes that no peer completed; check preshared keys, removed peers and the return path",
     ]);
     expect(told.wait("10m").told()).toEqual([
-      "resolved attempts: wg0: the handshakes that no peer completed have stopped",
+      "resolved attempts: wg0 no longer receives many handshake messages that no peer completes",
     ]);
   });
 

@@ -21,7 +21,10 @@ test.each<[Rule, string]>([
     ruleOf("no-return-traffic", "a", { steadyForMs: 60_000 }),
     "a peer is connected and its answers do not arrive, after it was connected for 1m",
   ],
-  [ruleOf("shared-key", "a"), "a peer is used from two places that take 3 turns, each within 2m"],
+  [
+    ruleOf("shared-key", "a"),
+    "the key of a peer is used from two places that take 3 turns, each within 2m",
+  ],
   [
     ruleOf("traffic", "a", {
       direction: "rx",

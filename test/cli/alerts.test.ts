@@ -168,7 +168,7 @@ describe("wgmon alerts explain", () => {
   test("an alert without messages, and a rule that no longer exists, are named", async () => {
     fill();
     const text = (await explain("alert-3")).text();
-    expect(text).toContain("the settings do not have this rule any more");
+    expect(text).toContain("this rule is no longer in the settings");
     expect(text).toContain("no message yet");
   });
 

@@ -91,9 +91,9 @@ describe("wgmon silence", () => {
   });
 
   test.each([
-    [["peer=brnch-*"], ["no peer fits"]],
-    [["tag=sites"], ["no tag fits"]],
-    [["device=wg7", "rule=x"], ["no device fits"]],
+    [["peer=brnch-*"], ["no peer matches"]],
+    [["tag=sites"], ["no tag matches"]],
+    [["device=wg7", "rule=x"], ["no device matches"]],
     [["peer=branch-berlin", "tag=site", "device=wg?"], []],
     [[`peer=${ALICE}`], []],
   ])(

@@ -1,9 +1,9 @@
-/** The log line of an event about alerts: its fields and its level. */
+/** The log line of an event about alerts: its text, its fields and its level. */
 
 import { expect, test } from "bun:test";
 
-import type { Severity } from "../../src/events/event-schema.ts";
-import { logFields, logLevel } from "../../src/events/event.ts";
+import type { Event, Severity } from "../../src/events/event-schema.ts";
+import { describeEvent, logFields, logLevel } from "../../src/events/event.ts";
 import { anEvent, eventTypes } from "../support/events.ts";
 import { ALICE } from "../support/peers.ts";
 
@@ -24,6 +24,19 @@ test("the log fields of an alert are flat, with the fields of its peer and the i
     count: 1,
     alerts: ["alert-1"],
   });
+});
+
+type AlertFiring = Extract<Event, { type: "alert.firing" }>;
+
+test("the line of a reminder says that it is one", () => {
+  const event = anEvent("alert.firing") as AlertFiring;
+  const { data } = event;
+  const line =
+    "alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)";
+  expect(describeEvent(event)).toBe(`critical: ${line}`);
+  expect(describeEvent({ ...event, data: { ...data, reminder: true } })).toBe(
+    `critical (reminder): ${line}`,
+  );
 });
 
 test("the log fields of several alerts have no peer", () => {

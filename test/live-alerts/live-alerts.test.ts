@@ -401,7 +401,7 @@ describe("the rules", () => {
     expect(gateway.texts).toHaveLength(2);
     await gateway.reload([]);
     await gateway.pass(MINUTE_MS);
-    expect(gateway.texts.at(-1)).toContain("; rule down no longer applies");
+    expect(gateway.texts.at(-1)).toContain("rule down no longer applies to alice (wg0)");
     const state = gateway.store.alerts.loadState();
     expect([...state]).toEqual([["engine", JSON.stringify({ nowMs: 0, nextId: 2 })]]);
     expect(gateway.store.alerts.query({ ...all, state: "firing" })).toEqual([]);

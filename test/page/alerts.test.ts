@@ -6,7 +6,7 @@ import type { AlertView } from "../../src/alerts/alert.ts";
 import { ruleOf } from "../../src/alerts/rule.ts";
 import { LoginSessions } from "../../src/http/login.ts";
 import type { Page } from "../../src/http/server.ts";
-import { CurrentAlerts } from "../../src/page/current-alerts.ts";
+import { AlertsByState } from "../../src/page/alerts-by-state.ts";
 import { makePage } from "../../src/page/page.tsx";
 import { readSilence } from "../../src/page/silence-form.ts";
 import { addAlert } from "../support/sample-alerts.ts";
@@ -120,7 +120,7 @@ describe("alerts on the overview", () => {
   });
 
   test("an alert that was sent is held back when a silence begins", () => {
-    const now = () => new CurrentAlerts(source.alerts);
+    const now = () => new AlertsByState(source.alerts);
     const names = () => now().firing.map(({ peer }) => peer?.name);
     expect(names()).toEqual(["dave", "bob"]);
     const endMs = source.clock.now().wallMs + HOUR_MS;

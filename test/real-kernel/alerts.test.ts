@@ -160,7 +160,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
         await office.reports("peer.disconnected", rome.publicKey, count);
       }
       const { data } = await office.tells("unstable", "firing");
-      expect(data.sentence).toStartWith("rome (wg0) was disconnected 2 times within 1 hour: ");
+      expect(data.sentence).toStartWith("rome (wg0) was disconnected 2 times within 1 hour; ");
     },
     TEST_MS,
   );
@@ -186,7 +186,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
       expect(firing.data).toMatchObject({ severity: "critical", count: 1 });
       const [a, b] = [copied.endpoint, copy.endpoint].sort();
       expect(firing.data.sentence).toStartWith(
-        `copied (wg0) is used from two places in turns, ${a} and ${b}: `,
+        `the key of copied (wg0) is used from two places in turns, ${a} and ${b}: `,
       );
     },
     TEST_MS,
@@ -205,7 +205,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
       delays.add("place", office, firing, faultMs);
       const address = traveller.link.clientAddress;
       expect(firing.data.sentence).toStartWith(
-        `traveller (wg0) is connected from FR for the first time: ${address}; `,
+        `traveller (wg0) is connected from FR for the first time, with the address ${address}; `,
       );
       expect(office.told("abroad")).toEqual(["firing"]);
     },
@@ -218,7 +218,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
       const { data } = await office.tells("unused", "firing");
       expect(data).toMatchObject({
         severity: "info",
-        sentence: "old (wg0) was not connected for 2 days: remove it if it is not needed",
+        sentence: "old (wg0) was not connected for 2 days; remove it if it is not needed",
         count: 1,
       });
     },
@@ -279,7 +279,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
       delays.add("handshakes", office, firing, faultMs);
       expect(firing.data).toMatchObject({ kind: "handshakes", device: "wg0", peer: null });
       expect(firing.data.sentence).toMatch(
-        /^wg0: \d+ handshake messages within 10 minutes from .* that no peer completed; /,
+        /^wg0 received \d+ handshake messages from .* within 10 minutes that no peer completed; /,
       );
     },
     TEST_MS,
@@ -310,7 +310,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
         expect(delays.add(what, watch, firing, faultMs)).toBeLessThan(maxMs);
         expect(firing.data.severity).toBe("critical");
         expect(firing.data.sentence).toMatch(
-          / \(wg2\) receives nothing, or its answers are lost: data was sent, none came back for \d+ seconds; /,
+          / \(wg2\) does not answer: data was sent to it, and none came back for \d+ seconds; /,
         );
       }
       const repairMs = performance.now();

@@ -465,7 +465,7 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     minutes: 19,
     peer: peerOf("alice-laptop"),
     sentence:
-      "alice-laptop (wg0) is used from two places in turns, 198.51.100.7 and 203.0.113.80: its configuration was probably copied; give each machine its own key",
+      "the key of alice-laptop (wg0) is used from two places in turns, 198.51.100.7 and 203.0.113.80: its configuration was probably copied; give each machine its own key",
     targets: ["ntfy https://ntfy.example.net/..."],
     hasEvent: true,
   });
@@ -476,7 +476,8 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     peer: peerOf("guest-ipad"),
     minutes: 3 * 24 * 60,
     heldBy,
-    sentence: "guest-ipad (wg0) has not connected since wgmon watches it, for 3 days",
+    sentence:
+      "guest-ipad (wg0) has not connected since wgmon began to watch it 3 days ago; check its configuration and its network",
   });
 }
 

@@ -1,11 +1,20 @@
 /**
- * Fires when an expected peer is absent: it was disconnected (after the idle timeout), its keep-alives are missing (if
- * their cadence was learned), or it never connected since wgmon watches. `for` counts from the last activity, or from
+ * Fires when an expected peer is absent: it was disconnected (after the idle timeout), its keep-alives are missing (if their
+ * cadence was learned), or it has not connected since wgmon began to watch it. `for` counts from the last activity, or from
  * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
  */
 
 import { GRACE_MS } from "../facts.ts";
-import { DURATION, label, labelOf, met, NOTHING, type PeerKind, span, UNKNOWN } from "./kind.ts";
+import {
+  AGE,
+  durationInWords,
+  label,
+  labelOf,
+  met,
+  NOTHING,
+  type PeerKind,
+  UNKNOWN,
+} from "./kind.ts";
 
 export const down: PeerKind<"down"> = {
   topics: ["presence"],
@@ -13,10 +22,10 @@ export const down: PeerKind<"down"> = {
   judge(_, { peer, device }, nowMs) {
     const isAbsent = peer.connectedAtMs === null || peer.isSilent;
     if (!isAbsent || !peer.isPresent) return NOTHING;
-    // A new device has no keys, and an idle peer needs its time to make new ones, unless it has made them already.
+    // The peers of a new device have no keys, and need time to make new ones. This peer may have made them already.
     const hasReturned = (peer.arrivedAtMs ?? 0) >= device.graceUntilAtMs - GRACE_MS;
     if (device.isPresent && nowMs < device.graceUntilAtMs && !hasReturned) {
-      // All peers are judged again when it ends.
+      // All peers are judged again when the grace period ends.
       return UNKNOWN;
     }
     const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
@@ -27,12 +36,14 @@ export const down: PeerKind<"down"> = {
   resolved(alert, view, nowMs) {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
-    return `${who} is back after ${span(nowMs - alert.sinceAtMs)}`;
+    // Without any earlier activity, the alert counts from when wgmon began to watch the peer.
+    const verb = alert.sinceAtMs === view.peer.watchedAtMs ? "has connected" : "is back";
+    return `${who} ${verb} after ${durationInWords(nowMs - alert.sinceAtMs)}`;
   },
 };
 
 function sentence(seenAtMs: number | null, who: string): string {
   return seenAtMs === null
-    ? `${who} has not connected since wgmon watches it, for ${DURATION}: check its configuration and its network`
-    : `${who} is down: no data for ${DURATION}; check the peer and its network`;
+    ? `${who} has not connected since wgmon began to watch it ${AGE} ago; check its configuration and its network`
+    : `${who} is down: no data for ${AGE}; check the peer and its network`;
 }

@@ -3,7 +3,7 @@
  * removed do not count. Resolved when the span contains N or fewer.
  */
 
-import { label, labelOf, met, NOTHING, type PeerKind, span } from "./kind.ts";
+import { durationInWords, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
 
 export const flapping: PeerKind<"flapping"> = {
   topics: ["presence"],
@@ -14,7 +14,7 @@ export const flapping: PeerKind<"flapping"> = {
     const oldest = recent[recent.length - disconnects - 1];
     if (oldest === undefined || !peer.isPresent) return NOTHING;
     const last = recent.at(-1)!;
-    const sentence = `${label(peer)} was disconnected ${recent.length} times within ${span(withinMs)}: its network is unstable, or its idle timeout is too short`;
+    const sentence = `${label(peer)} was disconnected ${recent.length} times within ${durationInWords(withinMs)}; check its network and the idle timeout`;
     return met({ what: "", sinceMs: last, countsFromMs: last, sentence }, oldest + withinMs);
   },
 

@@ -5,7 +5,7 @@
  */
 
 import type { Attempts } from "../facts.ts";
-import { type DeviceKind, met, NOTHING, span } from "./kind.ts";
+import { type DeviceKind, durationInWords, met, NOTHING } from "./kind.ts";
 
 export const handshakes: DeviceKind<"handshakes"> = {
   judge({ messages, withinMs }, device, isSelected, nowMs) {
@@ -16,7 +16,7 @@ export const handshakes: DeviceKind<"handshakes"> = {
     if (total <= messages) return NOTHING;
     const networks = [...new Set(recent.map(({ network }) => network ?? "several networks"))];
     const where = networks.length > 3 ? `${networks.length} networks` : networks.join(", ");
-    const sentence = `${device.name}: ${total} handshake messages within ${span(withinMs)} from ${where} that no peer completed; check preshared keys, removed peers and the return path`;
+    const sentence = `${device.name} received ${total} handshake messages from ${where} within ${durationInWords(withinMs)} that no peer completed; check preshared keys, removed peers and the return path`;
     const { reportedAtMs } = recent.at(-1)!;
     const sinceMs = recent[0]!.reportedAtMs;
     return met(
@@ -26,7 +26,8 @@ export const handshakes: DeviceKind<"handshakes"> = {
   },
 
   resolved({ subject }) {
-    return `${subject.type === "device" ? subject.device : ""}: the handshakes that no peer completed have stopped`;
+    const device = subject.type === "device" ? subject.device : "";
+    return `${device} no longer receives many handshake messages that no peer completes`;
   },
 };
 

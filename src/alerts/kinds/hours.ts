@@ -13,7 +13,7 @@ export const hours: PeerKind<"hours"> = {
     const sinceMs = Math.max(peer.connectedAtMs, window.fromMs);
     const endpoint = peer.visits.at(-1)?.endpoint;
     const from = endpoint === undefined ? "" : ` from ${endpoint}`;
-    const sentence = `${label(peer)} is connected${from} outside its allowed hours: ask its user, or remove the peer`;
+    const sentence = `${label(peer)} is connected${from} outside its allowed hours; ask its user, or remove the peer`;
     return met({ what: "", sinceMs, countsFromMs: sinceMs, sentence });
   },
 

@@ -1,4 +1,4 @@
-/** The interface of the kinds of rules. Each kind is a pure judge: a rule and facts in, conditions out. */
+/** The interface of the kinds of rules. Each kind is a pure function: a rule and facts in, a verdict out. */
 
 import { counted, shortName } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
@@ -8,7 +8,7 @@ import type { Period } from "../quota-period.ts";
 import type { Rule, RuleKind, SettingsChange } from "../rule.ts";
 import type { Window } from "../times.ts";
 
-/** What changed of a peer, by which the engine chooses the rules to judge. */
+/** What changed about a peer. A kind lists its topics, and the engine judges a rule only when one of them changed. */
 export type Topic = "presence" | "endpoint" | "traffic" | "answers";
 
 /** A condition that is met. */
@@ -23,28 +23,31 @@ export interface Condition {
 
 export interface Verdict {
   readonly conditions: readonly Condition[];
-  /** When to judge again although nothing happened; null: never. */
+  /** When to judge again even if nothing happens until then; null: not before something happens. */
   readonly recheckMs: number | null;
-  /** Whether nothing can be said now, so that the alerts stay as they are. */
+  /** Whether it is unknown which conditions are met. Then the alerts stay as they are. */
   readonly isUnknown: boolean;
 }
 
+/** No condition is met. */
 export const NOTHING: Verdict = { conditions: [], recheckMs: null, isUnknown: false };
 
-/** Nothing can be said before something happens. */
+/** It is unknown whether a condition is met, until something happens. */
 export const UNKNOWN: Verdict = { conditions: [], recheckMs: null, isUnknown: true };
 
+/** One condition is met. */
 export function met(condition: Condition, recheckMs: number | null = null): Verdict {
   return { conditions: [condition], recheckMs, isUnknown: false };
 }
 
+/** The facts that a kind judges. */
 export interface PeerView {
   readonly peer: PeerFacts;
   readonly sample: PeerSample;
   readonly device: DeviceFacts;
 }
 
-/** A rule with the answers that depend on the time alone. */
+/** A rule, with the windows and periods of its own that depend only on the time. */
 export interface Judging<R extends Rule> {
   readonly rule: R;
   /** The window of the kind's own intervals: `allowed` of an hours rule. */
@@ -91,7 +94,7 @@ export interface SettingsMoment {
   readonly wasAway: boolean;
 }
 
-/** The arrival of a peer at a place, as far as the place is known. */
+/** A peer is heard from an address whose place is known. */
 export interface Arrival {
   readonly address: string;
   readonly place: Place;
@@ -100,7 +103,7 @@ export interface Arrival {
   readonly isNewAsn: boolean;
 }
 
-/** What the user's MMDB file says of an address. */
+/** The place of an address, from the user's MMDB files. */
 export interface Place {
   /** ISO 3166-1: `DE`; null: unknown. */
   readonly country: string | null;
@@ -122,18 +125,21 @@ export function label({
   return `${short === "" ? shortKey(publicKey) : short} (${device})`;
 }
 
-/** The label of an alert's subject when only the alert is left. */
+/** The label of an alert's subject. @param view null if only the alert is left: the peer is then named by its key. */
 export function labelOf({ subject }: Alert, view: PeerView | null): string {
   if (view !== null) return label(view.peer);
   if (subject.type === "peer") return label({ ...subject, name: null });
   return subject.type === "device" ? subject.device : subject.target;
 }
 
-/** Stands in a sentence for the time since the alert's condition began. Notices replace it when they are made. */
-export const DURATION = "{duration}";
+/**
+ * Stands in a sentence for the time since the alert's condition began. It is replaced when a notice or a list of alerts is
+ * made, because an alert keeps its sentence while this time grows.
+ */
+export const AGE = "{duration}";
 
-/** `5 minutes`, `2 hours`, `3 days`: rounded down to the largest unit of which there are two, or one. */
-export function span(ms: number): string {
+/** `5 minutes`, `90 minutes`, `3 days`: in the largest unit of which it has at least two, or nearly exactly one. */
+export function durationInWords(ms: number): string {
   const units = [
     ["day", 86_400_000],
     ["hour", 3_600_000],

@@ -6,7 +6,16 @@
 
 import type { Deafness } from "../facts.ts";
 import type { NoReturnTrafficRule } from "../rule.ts";
-import { DURATION, label, labelOf, met, NOTHING, type PeerKind, span, UNKNOWN } from "./kind.ts";
+import {
+  AGE,
+  durationInWords,
+  label,
+  labelOf,
+  met,
+  NOTHING,
+  type PeerKind,
+  UNKNOWN,
+} from "./kind.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -27,14 +36,14 @@ export const noReturnTraffic: PeerKind<"no-return-traffic"> = {
     if (deaf === null || !peer.isPresent) return NOTHING;
     if (!isAlwaysOn(rule, deaf)) return NOTHING;
     const sinceMs = deaf.sinceAtMs;
-    const sentence = `${label(peer)} receives nothing, or its answers are lost: data was sent, none came back for ${DURATION}; check routing and firewalls on the way back`;
+    const sentence = `${label(peer)} does not answer: data was sent to it, and none came back for ${AGE}; check routing and firewalls between it and this gateway`;
     return met({ what: "", sinceMs, countsFromMs: sinceMs, sentence });
   },
 
   resolved(alert, view, nowMs) {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
-    return `${who} answers again after ${span(nowMs - alert.sinceAtMs)}`;
+    return `${who} answers again after ${durationInWords(nowMs - alert.sinceAtMs)}`;
   },
 };
 

@@ -17,18 +17,22 @@ export function arrived(
   const who = label(peer);
   const where = describePlace(place);
   if (isRefused(rule, place)) {
-    return `${who} is connected from ${where}, which is not allowed: ${address}; ask its user, or remove the peer`;
+    return `${who} is connected from ${where}, which is not allowed, with the address ${address}; ask its user, or remove the peer`;
   }
   const isNew = rule.unseen === "country" ? isNewCountry : rule.unseen === "asn" && isNewAsn;
   if (!isNew) return null;
-  return `${who} is connected from ${where} for the first time: ${address}; ask its user if that is unexpected`;
+  return `${who} is connected from ${where} for the first time, with the address ${address}; ask its user if that is unexpected`;
 }
 
 /** Whether the rule's list does not contain the place. What is unknown of a place is never refused. */
 export function isRefused({ allowed }: PlaceRule, place: Place): boolean {
   if (codesOf(place).some((code) => allowed.includes(code))) return false;
-  const isAsn = (code: string) => /^AS\d+$/.test(code);
   return allowed.some((code) => (isAsn(code) ? place.asn : place.country) !== null);
+}
+
+/** Whether a code is that of an autonomous system, not of a country. */
+export function isAsn(code: string): boolean {
+  return /^AS\d+$/.test(code);
 }
 
 /** `DE` and `AS3320`, as far as they are known. */

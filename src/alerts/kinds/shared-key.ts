@@ -9,7 +9,7 @@
 
 import { REKEY_AFTER_MS } from "../../base/wireguard.ts";
 import type { Visit } from "../facts.ts";
-import { label, labelOf, met, NOTHING, type PeerKind, span } from "./kind.ts";
+import { durationInWords, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
 
 /** A handshake this early is no renewal: renewals are REKEY_AFTER_MS apart, less a round trip and a retry. */
 const EARLY_MS = REKEY_AFTER_MS - 10_000;
@@ -39,14 +39,14 @@ export const sharedKey: PeerKind<"shared-key"> = {
       return NOTHING;
     }
     const [a, b] = [found.at(-2)!.endpoint, last.endpoint].sort();
-    const sentence = `${label(peer)} is used from two places in turns, ${a} and ${b}: its configuration was probably copied; give each machine its own key`;
+    const sentence = `the key of ${label(peer)} is used from two places in turns, ${a} and ${b}: its configuration was probably copied; give each machine its own key`;
     const sinceMs = found[0]!.fromAtMs;
     const countsFromMs = found[needed]!.fromAtMs;
     return met({ what: "", sinceMs, countsFromMs, sentence }, untilMs);
   },
 
   resolved(alert, view, nowMs) {
-    return `${labelOf(alert, view)} is used from one place again; two places took turns ${span(nowMs - alert.sinceAtMs)} ago`;
+    return `the key of ${labelOf(alert, view)} is used from one place again after ${durationInWords(nowMs - alert.sinceAtMs)}`;
   },
 };
 

@@ -4,7 +4,7 @@
  */
 
 import { shortName } from "../../base/text.ts";
-import { DURATION, met, NOTHING, type TargetKind } from "./kind.ts";
+import { AGE, met, NOTHING, type TargetKind } from "./kind.ts";
 
 export const target: TargetKind<"target"> = {
   judge({ forMs }, { name, state, sinceAtMs }) {
@@ -12,7 +12,7 @@ export const target: TargetKind<"target"> = {
     const isStopped = state === "stopped";
     const sentence = isStopped
       ? `target ${shortName(name)} is stopped: its receiver refuses all messages; check its URL`
-      : `target ${shortName(name)} has failed for ${DURATION}: events wait for it; see wgmon outbox`;
+      : `target ${shortName(name)} has failed for ${AGE}: events wait for it; see wgmon outbox`;
     // A stopped target does not recover without help, so there is nothing to wait for.
     const countsFromMs = isStopped ? sinceAtMs - forMs : sinceAtMs;
     return met({ what: "", sinceMs: sinceAtMs, countsFromMs, sentence });

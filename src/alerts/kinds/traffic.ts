@@ -9,12 +9,12 @@ import type { PeerSample, RateWindow } from "../facts.ts";
 import type { TrafficRule } from "../rule.ts";
 import {
   type Condition,
+  durationInWords,
   type Judging,
   label,
   labelOf,
   NOTHING,
   type PeerKind,
-  span,
 } from "./kind.ts";
 
 const RATE = "rate";
@@ -37,7 +37,7 @@ export const traffic: PeerKind<"traffic"> = {
 
   resolved(alert, view) {
     const who = labelOf(alert, view);
-    if (alert.what === RATE) return `the traffic of ${who} is below the limit again`;
+    if (alert.what === RATE) return `the rate of ${who} is below the limit again`;
     return `a new period of the quota of ${who} has begun`;
   },
 };
@@ -72,7 +72,7 @@ function rateCondition(
   if (rate === null || window === undefined) return null;
   const bytesPerSecond = rateOf(window, direction, rate.overMs, nowMs);
   if (bytesPerSecond < rate.bytesPerSecond) return null;
-  const sentence = `${who} transfers ${roundedBytes(bytesPerSecond)} per second on average over ${span(rate.overMs)}, more than ${roundedBytes(rate.bytesPerSecond)}`;
+  const sentence = `${who} transfers ${roundedBytes(bytesPerSecond)}/s on average over ${durationInWords(rate.overMs)}; the limit is ${roundedBytes(rate.bytesPerSecond)}/s`;
   return { what: RATE, sinceMs: nowMs, countsFromMs: nowMs, sentence };
 }
 

@@ -3,7 +3,7 @@
  * a peer is in it once. Resolved, with the next summary, when the peer connects or is no longer configured.
  */
 
-import { DURATION, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
+import { AGE, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -19,8 +19,8 @@ export const unused: PeerKind<"unused"> = {
     const who = label(peer);
     const sentence =
       peer.seenAtMs === null
-        ? `${who} never connected in ${DURATION}: remove it if it is not needed`
-        : `${who} was not connected for ${DURATION}: remove it if it is not needed`;
+        ? `${who} has not connected since wgmon began to watch it ${AGE} ago; remove it if it is not needed`
+        : `${who} was not connected for ${AGE}; remove it if it is not needed`;
     return met({ what: "", sinceMs, countsFromMs: dueMs, sentence });
   },
 

@@ -1,6 +1,6 @@
 /**
- * The alerts of this moment, sorted for the page: what fires, what is held back, what is pending. Made once for each
- * rendering, in one pass, because thousands of alerts can fire at once. Pure.
+ * Sorts the alerts that are not over for the page: those that fire, that are held back and that are pending. The page
+ * does this once for each rendering, in one pass, because thousands of alerts can fire at once. Pure.
  */
 
 import type { AlertView, Suppression } from "../alerts/alert.ts";
@@ -8,30 +8,28 @@ import { SEVERITIES, type Severity } from "../alerts/rule.ts";
 import type { Silence } from "../alerts/silences.ts";
 import type { AlertModel } from "../http/alert-model.ts";
 
-/** An alert that nothing, or nothing more, is sent about now. */
-export interface HeldAlert {
+/** An alert that fires, and whose messages are held back now. */
+export interface HeldBackAlert {
   readonly alert: AlertView;
   readonly by: Suppression;
   /** The silence that holds it back; null: another reason, or the silence has just ended. */
   readonly silence: Silence | null;
 }
 
-export class CurrentAlerts {
-  /** Alerts that fire, the worst severity first, then the latest. */
+export class AlertsByState {
+  /** Alerts that fire and are not held back, the worst severity first, then the latest. */
   readonly firing: readonly AlertView[];
-  /** Alerts that fire and are held back. */
-  readonly held: readonly HeldAlert[];
+  readonly held: readonly HeldBackAlert[];
   readonly pending: readonly AlertView[];
   /** How many of `firing` have each severity. */
   readonly counts: Readonly<Record<Severity, number>>;
   readonly hasRules: boolean;
   readonly #byPeer = new Map<string, AlertView>();
-  readonly #heldIds: ReadonlySet<string>;
 
   constructor(model: AlertModel) {
     const silences = new Map(model.silences().map((each) => [each.id, each]));
     const bySeverity: Record<Severity, AlertView[]> = { info: [], warning: [], critical: [] };
-    const held: HeldAlert[] = [];
+    const held: HeldBackAlert[] = [];
     const pending: AlertView[] = [];
     for (const alert of model.current()) {
       if (alert.state === "pending") {
@@ -57,7 +55,6 @@ export class CurrentAlerts {
       critical: bySeverity.critical.length,
     };
     this.hasRules = model.rules().length > 0;
-    this.#heldIds = new Set(held.map(({ alert }) => alert.id));
     for (const alert of [...this.firing, ...held.map((each) => each.alert)]) {
       const { subject } = alert;
       if (subject.type !== "peer") continue;
@@ -69,9 +66,5 @@ export class CurrentAlerts {
   /** The worst alert about a peer that fires, or else one that is held back; null: none. */
   of(device: string, publicKey: string): AlertView | null {
     return this.#byPeer.get(`${device} ${publicKey}`) ?? null;
-  }
-
-  isHeld({ id }: AlertView): boolean {
-    return this.#heldIds.has(id);
   }
 }

@@ -1,33 +1,33 @@
 /**
- * When alerts about peers fired in the last 24 hours, for the tapes of the list of peers: read for all peers at once, and
- * rarely, because each open page asks for them at each update.
+ * Reads from the store when alerts about peers fired, for tapes and charts. For the list of peers, it reads the alerts of
+ * all peers at once and keeps them for ten seconds, because each open page needs them at each update.
  */
 
 import type { AlertView } from "../alerts/alert.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import type { AlertRecord } from "../store/alert-rows.ts";
+import { type AlertRecord, overAtMs } from "../store/alert-rows.ts";
 import { DAY_MS } from "../store/ranges.ts";
 
-/** How long the alerts of a day are kept; those of this moment are known anyway. */
-const AGE_MS = 10_000;
-/** An alert that fired before this time has no mark, unless it still fires. */
-const OLDEST_MS = 7 * DAY_MS;
-/** More alerts have no mark. */
+/** How long the alerts of the day are kept. Alerts that have just fired are added from the engine. */
+const KEEP_MS = 10_000;
+/** Maximum age of an alert that is read for the tapes. An alert that still fires is shown even if it is older. */
+const AGE_MAX_MS = 7 * DAY_MS;
+/** Maximum number of alerts that are read for all tapes. */
 const DAY_MAX = 1000;
-/** More alerts of one peer have no mark. */
+/** Maximum number of alerts that are read for the chart of a peer. */
 const PEER_MAX = 200;
 
-/** The time in which an alert fired. */
-export interface Fired {
+/** The time during which an alert fired. */
+export interface FiringTime {
   readonly fromMs: number;
   /** null: it still fires. */
   readonly toMs: number | null;
 }
 
-export class AlertMarks {
+export class RecentAlerts {
   readonly #source: ReadModel;
   #readAtMs = -Infinity;
-  #day: ReadonlyMap<string, readonly Fired[]> = new Map();
+  #day: ReadonlyMap<string, readonly FiringTime[]> = new Map();
 
   constructor(source: ReadModel) {
     this.#source = source;
@@ -36,15 +36,15 @@ export class AlertMarks {
   /**
    * The alerts of a peer that fired in the last 24 hours, the latest first.
    *
-   * @param current one that fires now; null: none.
+   * @param current an alert about the peer that fires now; null: no alert does.
    */
-  dayOf(device: string, publicKey: string, current: AlertView | null): readonly Fired[] {
+  dayOf(device: string, publicKey: string, current: AlertView | null): readonly FiringTime[] {
     const { monotonicMs, wallMs } = this.#source.clock.now();
-    if (monotonicMs - this.#readAtMs >= AGE_MS) {
+    if (monotonicMs - this.#readAtMs >= KEEP_MS) {
       this.#readAtMs = monotonicMs;
-      const rows = this.#query({ limit: DAY_MAX, sinceMs: wallMs - OLDEST_MS });
+      const rows = this.#query({ limit: DAY_MAX, sinceMs: wallMs - AGE_MAX_MS });
       this.#day = new Map(
-        Array.from(Map.groupBy(rows, keyOf), ([key, own]) => [key, own.map(firedOf)]),
+        Array.from(Map.groupBy(rows, keyOf), ([key, own]) => [key, own.map(firingTimeOf)]),
       );
     }
     const startMs = wallMs - DAY_MS;
@@ -55,9 +55,9 @@ export class AlertMarks {
   }
 
   /** The alerts of a peer since a time, the latest first. */
-  of(device: string, publicKey: string, sinceMs: number): readonly Fired[] {
+  of(device: string, publicKey: string, sinceMs: number): readonly FiringTime[] {
     const rows = this.#query({ limit: PEER_MAX, sinceMs: null, device, publicKey });
-    return rows.map(firedOf).filter(({ toMs }) => toMs === null || toMs >= sinceMs);
+    return rows.map(firingTimeOf).filter(({ toMs }) => toMs === null || toMs >= sinceMs);
   }
 
   #query(
@@ -75,6 +75,6 @@ function keyOf({ device, publicKey }: AlertRecord): string {
   return `${device} ${publicKey}`;
 }
 
-function firedOf({ firedAtMs, resolvedAtMs, resolves }: AlertRecord): Fired {
-  return { fromMs: firedAtMs, toMs: resolves ? resolvedAtMs : firedAtMs };
+function firingTimeOf(alert: AlertRecord): FiringTime {
+  return { fromMs: alert.firedAtMs, toMs: overAtMs(alert) };
 }
