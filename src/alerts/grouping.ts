@@ -68,6 +68,19 @@ export class Groups {
     this.recheck();
   }
 
+  /** What other times held back may be due, and reminders may come, or come sooner, for what was sent already. */
+  rulesChanged(): void {
+    const { nowMs } = this.#state;
+    for (const [key, group] of this.#state.groups) {
+      const repeatMs = this.#rules().rules.get(group.rule)?.rule.repeatMs ?? null;
+      if (repeatMs === null) group.remindAtMs = null;
+      else if (this.#state.alerts.inGroup(key).some((alert) => isFiring(alert) && alert.isSent)) {
+        group.remindAtMs = Math.min(group.remindAtMs ?? Infinity, nowMs + repeatMs);
+      }
+    }
+    this.recheck();
+  }
+
   /** Decides at once about all groups that are due: called at the end of each step. */
   flush(): void {
     while (this.#due.size > 0) {
@@ -240,8 +253,11 @@ export class Groups {
         ready.push(alert);
         continue;
       }
-      // Whether it still fires is not known yet.
-      if (hold.untilMs === null) group.remindAtMs = nowMs + POSTPONE_MS;
+      // Whether it still fires is not known yet: the reminder is late, not held back.
+      if (hold.untilMs === null) {
+        group.remindAtMs = nowMs + POSTPONE_MS;
+        continue;
+      }
       const reason = JSON.stringify(hold.by);
       const record = records.get(reason) ?? { by: hold.by, alerts: [] };
       record.alerts.push(alert);

@@ -73,6 +73,8 @@ export type Input =
    * before it: a scan ends a time without scans, and the engine then judges what it knows.
    */
   | { readonly type: "scan"; readonly device: string; readonly peers: readonly SampledPeer[] }
+  /** All devices were listed: those that the engine takes for absent are still absent. */
+  | { readonly type: "devices-listed" }
   /** The devices could not be scanned; null: all. */
   | { readonly type: "scan-failed"; readonly device: string | null }
   /** Traffic of a time for which there are no scans: from the store's history. */

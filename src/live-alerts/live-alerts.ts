@@ -189,6 +189,7 @@ export class LiveAlerts {
       const peers = changed.map(({ peer }) => this.#sampled(peer));
       inputs.push({ type: "scan", device: device.name, peers });
     }
+    if (scan.present !== null) inputs.push({ type: "devices-listed" });
     for (const device of scan.failed ?? []) inputs.push({ type: "scan-failed", device });
     return this.#step(inputs, changes.length > 0);
   }
