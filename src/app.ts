@@ -75,8 +75,8 @@ export class App {
   async #readPlaces(): Promise<void> {
     const { readPlaces, log } = this.#options;
     const { places: paths } = this.#settings;
-    if (paths.length === 0 || readPlaces === undefined) return;
-    this.#places = await readPlaces(paths);
+    if (readPlaces === undefined) return;
+    this.#places = await readPlaces(paths, this.#places);
     for (const problem of this.#places.problems) log.warn(problem);
   }
 

@@ -10,6 +10,7 @@ import { ConfigError, SystemError } from "./base/errors.ts";
 import { type Command, describeSettings, type Settings } from "./config/config.ts";
 import type { FilesRead } from "./config/secret-files.ts";
 import type { HttpServer } from "./http/server.ts";
+import type { PlaceFiles } from "./names/places.ts";
 import { loadPage } from "./page/load-page.ts";
 import { thisMachine } from "./platform/clocks.ts";
 import { lockInstance } from "./platform/instance-lock.ts";
@@ -154,8 +155,8 @@ async function createApp(
   });
   const keyOf = (address: string) => store.targetKey(address);
   const isEngineNeeded = needsEngine(settings.alerts, store.alerts.loadState());
-  const readPlaces = async (paths: readonly string[]) =>
-    (await import("./names/places.ts")).readPlaces(paths);
+  const readPlaces = async (paths: readonly string[], before: PlaceFiles | null = null) =>
+    (await import("./names/places.ts")).readPlaces(paths, before);
   const places = settings.places.length === 0 ? null : await readPlaces(settings.places);
   for (const problem of places?.problems ?? []) log.warn(problem);
   return new App(settings, {

@@ -44,8 +44,8 @@ export interface AppOptions {
   readonly reverseLookup: ReverseLookup;
   /** The alert engine, if it is needed at the start: see `needsEngine`. */
   readonly engineClass?: EngineClass | null;
-  /** Reads the files with the places of addresses; omitted: places are unknown. */
-  readonly readPlaces?: (paths: readonly string[]) => Promise<PlaceFiles>;
+  /** Reads the files with the places of addresses again: see places.ts. Omitted: places are unknown. */
+  readonly readPlaces?: (paths: readonly string[], before: PlaceFiles) => Promise<PlaceFiles>;
   /** The files as of the start. */
   readonly places?: PlaceFiles;
 }

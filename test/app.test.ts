@@ -18,6 +18,7 @@ import { DaemonReadModel } from "../src/http/daemon-read-model.ts";
 import { exposition } from "../src/http/metrics.ts";
 import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
 import type { ScanResult, ScanScope } from "../src/kernel/devices.ts";
+import type { PlaceFiles } from "../src/names/places.ts";
 import type { Fields } from "../src/platform/log.ts";
 import type { InputHandler, Inputs } from "../src/scan/inputs.ts";
 import { Store } from "../src/store/store.ts";
@@ -47,6 +48,8 @@ let port: number;
 let sampled: ((packet: Uint8Array) => void) | null;
 /** The addresses that were looked up. */
 let lookedUp: string[];
+/** What the reader of MMDB files was given. */
+let placesRead: { readonly paths: readonly string[]; readonly before: PlaceFiles }[];
 /** The result of all delivery attempts. */
 let verdict: DeliveryResult;
 
@@ -57,6 +60,7 @@ beforeEach(() => {
   startMs = clock.now().wallMs;
   scanMaker = new ScanMaker();
   sent = [];
+  placesRead = [];
   logged = [];
   warned = [];
   scan = () => Promise.resolve(found());
@@ -176,6 +180,10 @@ async function start(
       lookedUp.push(address);
       return Promise.resolve(["host.example.net"]);
     },
+    readPlaces(paths, before) {
+      placesRead.push({ paths, before });
+      return Promise.resolve({ lookup: () => null, problems: [] });
+    },
   });
   app.start();
   await settled();
@@ -262,6 +270,19 @@ test("a log line of a peer without a name shows the beginning of its key, and th
   );
   expect(line?.fields).toMatchObject({ publicKey: BOB, name: null });
   expect(logged.map(({ message }) => message).join("\n")).not.toContain(BOB);
+});
+
+test("a reload reads the MMDB files again, and passes what is used if one is damaged now", async () => {
+  const running = await start("");
+  running.reload(settings('places = ["/etc/places.mmdb"]'));
+  await settled();
+  running.reload(settings(""));
+  await settled();
+  expect(placesRead).toMatchObject([
+    { paths: ["/etc/places.mmdb"], before: { problems: [] } },
+    // Without files, the places of the last ones are not used any more.
+    { paths: [], before: { problems: [] } },
+  ]);
 });
 
 test("a reload applies changed names and mute settings", async () => {

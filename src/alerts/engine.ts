@@ -203,6 +203,7 @@ export class AlertEngine {
         break;
       }
       case "grace":
+      case "gone":
         for (const entry of this.#state.peersOf(name)) this.#judges.topics(entry, ["presence"]);
         break;
       case "calendar":
@@ -225,6 +226,8 @@ export class AlertEngine {
         return this.#observer.peers(input);
       case "scan":
         return this.#observer.scan(input);
+      case "devices-listed":
+        return this.#observer.devicesListed();
       case "scan-failed":
         return this.#observer.scanFailed(input);
       case "traffic":
@@ -262,6 +265,7 @@ export class AlertEngine {
       if (!applies) this.#end(alert);
     }
     this.#judges.everything();
+    this.#groups.rulesChanged();
   }
 
   /** Ends an alert whose rule no longer exists, or no longer selects its subject. */

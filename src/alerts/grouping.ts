@@ -82,6 +82,19 @@ export class Groups {
     this.recheck();
   }
 
+  /** What other times held back may be due, and reminders may come, or come sooner, for what was sent already. */
+  rulesChanged(): void {
+    const { nowMs } = this.#state;
+    for (const [key, group] of this.#state.groups) {
+      const repeatMs = this.#rules().rules.get(group.rule)?.rule.repeatMs ?? null;
+      if (repeatMs === null) group.remindAtMs = null;
+      else if (this.#state.alerts.inGroup(key).some((alert) => isFiring(alert) && alert.isSent)) {
+        group.remindAtMs = Math.min(group.remindAtMs ?? Infinity, nowMs + repeatMs);
+      }
+    }
+    this.recheck();
+  }
+
   /** Decides about the groups that are due. The engine calls it after all inputs, or deadlines, of one time. */
   flush(): void {
     while (this.#due.size > 0) {
@@ -260,10 +273,11 @@ export class Groups {
     const { repeatMs } = compiled.rule;
     group.remindAtMs = repeatMs === null ? null : nowMs + repeatMs;
     const { ready, held } = this.#sort(alerts, compiled, this.#deviceOf(group));
-    // While wgmon does not watch, it is unknown whether the alerts still fire.
+    // While wgmon does not watch, it is unknown whether the alerts still fire: the reminder is late, not held back.
     if (held.some(({ hold }) => hold.untilMs === null)) group.remindAtMs = nowMs + POSTPONE_MS;
     if (ready.length > 0) this.#emit(this.#notice("reminder", group, compiled, ready, null));
-    this.#record("reminder", group, compiled, held);
+    const heldBack = held.filter(({ hold }) => hold.untilMs !== null);
+    this.#record("reminder", group, compiled, heldBack);
   }
 
   #deviceOf({ device }: Group) {

@@ -76,6 +76,8 @@ export type Input =
   | { readonly type: "device"; readonly device: string; readonly present: boolean }
   /** A scan of the device, with the peers that changed. It comes after `peers` and the changes of the tracker. */
   | { readonly type: "scan"; readonly device: string; readonly peers: readonly SampledPeer[] }
+  /** All devices were listed: those that the engine takes for absent are still absent. */
+  | { readonly type: "devices-listed" }
   /** The devices could not be scanned; null: all. */
   | { readonly type: "scan-failed"; readonly device: string | null }
   /** Traffic of a time for which there are no scans: from the store's history. */

@@ -90,7 +90,12 @@ export class Observer {
       if (peer.endsAtMs.length > ENDS_MAX) peer.endsAtMs.shift();
     }
     this.#state.markPeer(entry);
-    this.#observed.touched(entry, "presence");
+    // The removal of the device comes next, and is the reason. With `hold`, the device may exist again.
+    if (reason === "device-removed" && entry.device.isPresent) {
+      this.#state.setTimer(`gone ${device}`, this.#state.nowMs + 1);
+    } else {
+      this.#observed.touched(entry, "presence");
+    }
   }
 
   device({ device: name, present }: Of<"device">): void {
@@ -144,6 +149,13 @@ export class Observer {
     for (const sampled of peers) this.#sampled(name, sampled, sinceMs);
     this.#state.markDevice(device);
     if (device.blind !== null) this.#seen(device);
+  }
+
+  /** There are no scans of a removed device. That it is absent is all that can be known. */
+  devicesListed(): void {
+    for (const device of this.#state.devices.values()) {
+      if (!device.isPresent && device.blind !== null) this.#seen(device);
+    }
   }
 
   scanFailed({ device: name }: Of<"scan-failed">): void {

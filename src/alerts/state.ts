@@ -322,6 +322,11 @@ export class AlertState {
       shiftInto(group);
       this.markGroup(key);
     }
+    for (const [id, silence] of this.silences) {
+      const { startMs, endMs } = silence;
+      this.silences.set(id, { ...silence, startMs: moved(startMs), endMs: moved(endMs) });
+      this.markSilence(id);
+    }
     this.timers.move(moved);
     for (const [key] of this.timers.entries()) this.#dirty?.add(`timer ${key}`);
   }

@@ -14,7 +14,7 @@ import { SEARCH_MAX } from "../base/text.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { DAY_MS } from "../store/ranges.ts";
 import { downloadSlots } from "./active-requests.ts";
-import type { AlertActions } from "./alert-model.ts";
+import { type AlertActions, SILENCES_MAX } from "./alert-model.ts";
 import {
   AlertDetailSchema,
   AlertSchema,
@@ -86,8 +86,6 @@ import {
 const PEER_SESSIONS = 50;
 /** Minimum time between two requested scans: a scan of thousands of peers takes a few milliseconds. */
 const SCAN_PAUSE_MS = 1000;
-/** Each notice is compared with all silences. */
-const SILENCES_MAX = 1000;
 
 const failures = { 401: ProblemSchema, 403: ProblemSchema, 503: ProblemSchema } as const;
 const refusals = { 422: ProblemSchema, ...failures } as const;

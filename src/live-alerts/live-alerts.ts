@@ -191,6 +191,7 @@ export class LiveAlerts {
       const peers = changed.map(({ peer }) => this.#sampled(peer));
       inputs.push({ type: "scan", device: device.name, peers });
     }
+    if (scan.present !== null) inputs.push({ type: "devices-listed" });
     for (const device of scan.failed ?? []) inputs.push({ type: "scan-failed", device });
     return this.#advance(inputs, { mustStore: changes.length > 0 });
   }

@@ -11,6 +11,7 @@ import { Hono } from "hono/tiny";
 import { isUnreadable } from "../base/errors.ts";
 import { shortName } from "../base/text.ts";
 import type { Access } from "../http/access.ts";
+import { SILENCES_MAX } from "../http/alert-model.ts";
 import type { Page, PageOptions } from "../http/server.ts";
 import { alert } from "./alert.tsx";
 import { alerts, type RefusedForm } from "./alerts.tsx";
@@ -108,6 +109,10 @@ export function makePage({ source, actions, alertActions, logins, log }: PageOpt
       case "silence": {
         const silence = readSilence(form, source.clock.now().wallMs);
         if (typeof silence === "string") return showAlerts(c, { form, problem: silence });
+        if (source.alerts.silences().length >= SILENCES_MAX) {
+          const problem = `There are ${SILENCES_MAX} silences already`;
+          return showAlerts(c, { form, problem });
+        }
         alertActions.addSilence(silence);
         return c.redirect(next, 303);
       }

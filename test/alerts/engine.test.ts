@@ -414,3 +414,78 @@ test("an engine without rules and inputs has no deadline", () => {
   expect(engine.advance({ type: "tick" }, MONDAY)).toEqual([]);
   expect(engine.nextDeadlineMs).toBeNull();
 });
+
+describe("what holds reminders and notices back ends", () => {
+  test("a peer of a device that stays removed is reminded of after a restart", () => {
+    const told = story({ ...down, repeatMs: 4 * HOUR })
+      .connect("berlin")
+      .wait("1h");
+    told.disconnect("berlin", "device-removed");
+    told.input({ type: "device", device: "wg0", present: false }).wait("5m").told();
+    const fromMs = told.nowMs;
+    told.jump("10m").restart().input({ type: "away", fromMs, reason: "not-running" });
+    told.input({ type: "devices-listed" });
+    expect(told.wait("9h").told()).toEqual([
+      "reminder sites: berlin (wg0) is down: no data for 4 hours; check the peer and its network",
+      "reminder sites: berlin (wg0) is down: no data for 8 hours; check the peer and its network",
+    ]);
+  });
+
+  test("a reminder that is due while scans fail comes later, and is not recorded each minute", () => {
+    const told = story({ ...down, repeatMs: HOUR })
+      .connect("berlin")
+      .wait("1h");
+    told.disconnect("berlin").wait("5m").told();
+    told.input({ type: "scan-failed", device: "wg0" });
+    expect(told.wait("9h").told()).toEqual([]);
+    expect(told.scan().wait("2m").told()).toEqual([
+      "reminder sites: berlin (wg0) is down: no data for 9 hours; check the peer and its network",
+    ]);
+  });
+
+  test("new times of a rule apply to what the old ones held back", () => {
+    const told = story({ ...down, times: [office] })
+      .connect("berlin")
+      .wait("1h");
+    told.disconnect("berlin").wait("5m").told();
+    told.notices.push(...told.engine.setRules([down], told.nowMs));
+    expect(told.told()).toEqual([
+      "firing sites: berlin (wg0) is down: no data for 8 minutes; check the peer and its network",
+    ]);
+  });
+
+  test("a new or shorter `repeat` applies to alerts that were sent before, and a removed one ends reminders", () => {
+    const told = story(down).connect("berlin").wait("1h");
+    told.disconnect("berlin").wait("5m").told();
+    told.notices.push(...told.engine.setRules([{ ...down, repeatMs: 6 * HOUR }], told.nowMs));
+    told.notices.push(...told.engine.setRules([{ ...down, repeatMs: HOUR }], told.nowMs));
+    expect(told.wait("2h").told()).toHaveLength(2);
+    told.notices.push(...told.engine.setRules([down], told.nowMs));
+    expect(told.wait("9h").told()).toEqual([]);
+  });
+
+  test("a silence lasts as long as it was meant to when the clock is set", () => {
+    const told = story(down).connect("berlin").wait("1h");
+    told.input({ type: "silence", silence: silence(told.nowMs) });
+    told.disconnect("berlin").wait("5m").told();
+    const step = { ms: -24 * HOUR, fromMs: 0, toMs: told.nowMs, unsureFromMs: null };
+    told.jump(step.ms / 1000).input({ type: "clock", step });
+    expect(told.wait("1h").told()).toEqual([]);
+    expect(told.wait("1h").told()).toEqual([
+      "firing sites: berlin (wg0) is down: no data for 2 hours; check the peer and its network",
+    ]);
+  });
+
+  test("a device that is created again at once is no outage of its idle peers", () => {
+    const told = story({ ...down, forMs: 120_000, waitMs: 30_000 })
+      .connect("berlin")
+      .wait("1h")
+      .disconnect("berlin", "device-removed", 175)
+      .input({ type: "device", device: "wg0", present: false })
+      .wait(2)
+      .input({ type: "device", device: "wg0", present: true })
+      .wait("2m")
+      .connect("berlin");
+    expect(told.wait("1h").told()).toEqual([]);
+  });
+});

@@ -119,7 +119,8 @@ describe("down", () => {
     told.input({ type: "device", device: "wg0", present: false });
     // The rule without `for` reports the removal.
     expect(told.told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 0 seconds; check the peer and its network",
+      "firing sites: wg0 does not exist, and 1 of its peers is down; check the device on this gateway",
+      "firing sites: berlin (wg0) is down: no data for 0 seconds; check the peer and its network [held back: device-down]",
     ]);
     told.wait(5).input({ type: "device", device: "wg0", present: true });
     expect(told.wait(100).connect("berlin").wait("1h").told()).toEqual([

@@ -371,12 +371,12 @@ describe("silences", () => {
 
   test("more silences than a maximum are refused", async () => {
     const endMs = source.clock.now().wallMs + 1000;
-    for (let count = 0; count < 1000; count++) {
+    for (let count = 0; count < 100; count++) {
       source.alerts.addSilence({ matchers: [], endMs, comment: "", createdBy: "" });
     }
     expect(await ask("POST", "/v1/silences", { matchers, for: "2h" })).toMatchObject({
       status: 422,
-      body: { detail: "there are 1000 silences already" },
+      body: { detail: "there are 100 silences already" },
     });
   });
 

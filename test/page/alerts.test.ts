@@ -259,6 +259,17 @@ describe("the forms of silences", () => {
     ).toBe("/");
   });
 
+  test("the form adds no more silences than the API", async () => {
+    const endMs = source.clock.now().wallMs + 1000;
+    while (source.alerts.silences().length < 100) {
+      source.alerts.addSilence({ matchers: [], endMs, comment: "", createdBy: "" });
+    }
+    const answer = await post({ action: "silence", match: "peer=x", for: "1h" });
+    expect(answer.status).toBe(422);
+    expect(source.alerts.silences()).toHaveLength(100);
+    source.clock.advance(1000);
+  });
+
   test("a silence that is not valid is refused with the reason, and the form keeps what was typed", async () => {
     const before = source.alerts.silences().length;
     const fields = { action: "silence", field: "tag", pattern: "  ", for: "1d", comment: `"<b>x` };

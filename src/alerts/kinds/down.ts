@@ -29,8 +29,10 @@ export const down: PeerKind<"down"> = {
       return UNKNOWN;
     }
     const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
+    // A device that is created again at once is no outage, however long its peers were idle before.
+    const countsFromMs = Math.max(sinceMs, device.removedAtMs ?? sinceMs);
     const text = sentence(peer.seenAtMs, label(peer));
-    return met({ what: "", sinceMs, countsFromMs: sinceMs, sentence: text });
+    return met({ what: "", sinceMs, countsFromMs, sentence: text });
   },
 
   resolved(alert, view, nowMs) {
