@@ -39,7 +39,10 @@ export const down: PeerKind<"down"> = {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
     // Without any earlier activity, the alert counts from when wgmon began to watch the peer.
-    const verb = alert.sinceAtMs === view.peer.watchedAtMs ? "has connected" : "is back";
+    const { visits, watchedAtMs } = view.peer;
+    const isFirstVisit =
+      alert.sinceAtMs === watchedAtMs && (visits[0]?.fromAtMs ?? Infinity) > watchedAtMs;
+    const verb = isFirstVisit ? "has connected" : "is back";
     return `${who} ${verb} after ${durationInWords(nowMs - alert.sinceAtMs)}`;
   },
 };
