@@ -11,9 +11,13 @@ import type { TimeInterval } from "./times.ts";
 
 const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/** Returns when the rule fires, and when, how and to which targets it is sent, each as a phrase. */
-export function ruleText(rule: Rule): string[] {
-  const { repeatMs, waitMs, resolveAfterMs, targets, times, severity, dryRun } = rule;
+/**
+ * Returns when the rule fires, and when, how and to which targets it is sent, each as a phrase.
+ *
+ * @param receivers the targets that accept its alerts; null: unknown.
+ */
+export function ruleText(rule: Rule, receivers: readonly string[] | null = null): string[] {
+  const { repeatMs, waitMs, resolveAfterMs, times, severity, dryRun } = rule;
   return [
     `fires when ${condition(rule)}`,
     ...(resolveAfterMs === 0
@@ -23,10 +27,14 @@ export function ruleText(rule: Rule): string[] {
     ...(waitMs === 0 ? [] : [`alerts within ${formatDuration(waitMs)} are one message`]),
     ...(repeatMs === null ? [] : [`reminds every ${formatDuration(repeatMs)}`]),
     ...(times.length === 0 ? [] : [`sends only at ${times.map(intervalText).join("; ")}`]),
-    dryRun
-      ? "is only recorded (dry_run)"
-      : `goes to ${targets.length === 0 ? "all targets whose filter accepts it" : formatList(targets, "and")}`,
+    dryRun ? "is only recorded (dry_run)" : `goes to ${receiversText(rule, receivers)}`,
   ];
+}
+
+function receiversText({ targets }: Rule, receivers: readonly string[] | null): string {
+  const known = targets.length > 0 ? targets : receivers;
+  if (known === null) return "all targets whose filter accepts it";
+  return known.length === 0 ? "no target" : formatList(known, "and");
 }
 
 function condition(rule: Rule): string {

@@ -5,6 +5,7 @@ import { fileName } from "../base/redact.ts";
 import { counted } from "../base/text.ts";
 import type { Settings } from "../config/config.ts";
 import { describe } from "../config/describe-settings.ts";
+import { receiversOf } from "../config/receivers.ts";
 import { readPlaces } from "../names/places.ts";
 
 interface Checked {
@@ -46,7 +47,7 @@ function summary(settings: Settings): string[] {
     ...(alerts.length === 0 ? [] : ["", "Alerts:"]),
     ...alerts.flatMap((rule) => [
       `  ${rule.name} (${rule.kind})`,
-      ...ruleText(rule).map((each) => `    ${each}`),
+      ...ruleText(rule, receiversOf(rule, targets)).map((each) => `    ${each}`),
     ]),
   ];
 }

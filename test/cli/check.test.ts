@@ -60,13 +60,32 @@ url = "https://hooks.example.net/secret"
         "    alerts within 30s are one message",
         "    reminds every 4h",
         "    sends only at mon-fri 08:00-18:00 Europe/Berlin",
-        "    goes to all targets whose filter accepts it",
+        "    goes to ops",
         "  quota (traffic)",
         "    fires when a peer transfers 80 % and 100 % of 50GB per month from day 1 (UTC)",
         "    severity warning",
         "    is only recorded (dry_run)",
       ],
     });
+  });
+
+  test("wgmon check warns of an alert that no target accepts", async () => {
+    const toml = `[[target]]
+name = "o"
+url = "https://a.example"
+events = ["peer.*"]
+[[alert]]
+name = "x"
+kind = "down"
+`;
+    const { code, warned, printed } = await check([], { toml });
+    expect({ code, warned }).toEqual({
+      code: 0,
+      warned: [
+        `warning: ${FILE}, line 5: alert 1 (x): no target accepts it: "o" has events = ["peer.*"]; add "alert.*" to it, or targets = ["o"] to the rule`,
+      ],
+    });
+    expect(printed).toContain("    goes to no target");
   });
 
   test("wgmon check prints all mistakes and warnings, and its exit code is 2", async () => {

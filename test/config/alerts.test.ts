@@ -30,6 +30,48 @@ function mistakes(lines: string, root = ""): string[] {
   );
 }
 
+describe("a rule that reaches no target", () => {
+  const target = (name: string, filter: string) =>
+    `[[target]]\nname = "${name}"\nurl = "https://a.example/${name}"\n${filter}\n`;
+  const warningsOf = (lines: string, targets: string) =>
+    run([], { toml: `[[alert]]\nname = "a"\n${lines}\n${targets}` }).warnings;
+
+  test.each<[string, string, string]>([
+    [`kind = "down"`, "", "there are no targets; add a [[target]]"],
+    [
+      `kind = "down"`,
+      target("o", `events = ["peer.*"]`) + target("p", `events = "device.added"`),
+      `"o" has events = ["peer.*"] and "p" has events = ["device.added"]; add "alert.*" to one of them, or targets = ["o"] to the rule`,
+    ],
+    [
+      `kind = "down"\ndevices = ["wg1"]`,
+      target("o", `devices = ["wg0"]`),
+      `"o" has devices = ["wg0"]; add targets = ["o"] to the rule`,
+    ],
+    [
+      `kind = "target"`,
+      target("o", `peers = ["alice"]`),
+      `"o" has peers = ["alice"]; add targets = ["o"] to the rule`,
+    ],
+  ])("a warning says why no target accepts its alerts: %#", (lines, targets, expected) => {
+    expect(warningsOf(lines, targets)).toEqual([
+      `${FILE}, line 1: alert 1 (a): no target accepts it: ${expected}`,
+    ]);
+  });
+
+  test.each<[string, string]>([
+    [`kind = "down"\ntargets = ["o"]`, target("o", `events = ["peer.*"]`)],
+    [`kind = "down"\ndry_run = true`, ""],
+    [`kind = "down"`, target("o", `events = "alert.*"`)],
+    [`kind = "down"\ndevices = ["wg*"]`, target("o", `devices = ["wg0"]`)],
+  ])(
+    "there is no warning if a target may receive them, or if it is a trial: %#",
+    (lines, targets) => {
+      expect(warningsOf(lines, targets)).toEqual([]);
+    },
+  );
+});
+
 describe("a rule", () => {
   test.each(KINDS.filter((kind) => !["traffic", "hours", "place"].includes(kind)))(
     "a rule of kind %s has the defaults of its kind",
@@ -355,11 +397,6 @@ describe("warnings", () => {
   ])("there is a warning about %j", (lines, expected) => {
     const { warnings } = read(lines);
     expect(warnings).toEqual([`${FILE}, line 2: alert 1 (a): ${expected}`]);
-  });
-
-  test("there is a warning about a rule of kind target without targets", () => {
-    const { warnings } = run([], { toml: `[[alert]]\nname = "a"\nkind = "target"` });
-    expect(warnings).toEqual([`${FILE}, line 1: alert 1 (a): has no effect: there are no targets`]);
   });
 });
 
