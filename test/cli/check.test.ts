@@ -12,6 +12,7 @@ import { runCheck } from "../../src/cli/check.ts";
 import { schemaText } from "../../src/cli/schema.ts";
 import { KINDS } from "../../src/config/alert-keys.ts";
 import { mmdb } from "../support/mmdb.ts";
+import { ALICE } from "../support/peers.ts";
 import { codeBlocks, snippet } from "../support/readme.ts";
 import { errors, type Given, parse, run, SETTINGS_FILE as FILE } from "../support/settings.ts";
 
@@ -65,6 +66,8 @@ url = "https://hooks.example.net/secret"
         "    fires when a peer transfers 80 % and 100 % of 50GB per month from day 1 (UTC)",
         "    severity warning",
         "    is only recorded (dry_run)",
+        "",
+        "names of peers are compared when wgmon runs: wgmon doctor shows what matches nothing",
       ],
     });
   });
@@ -86,6 +89,27 @@ kind = "down"
       ],
     });
     expect(printed).toContain("    goes to no target");
+  });
+
+  test("wgmon check warns of tags that no peer has, and of names that are probably mistyped", async () => {
+    const toml = `[peers."${ALICE}"]
+name = "berlin-office"
+tags = ["site"]
+`;
+    const warningsOf = async (lines: string) => {
+      const rule = `[[alert]]\nname = "x"\nkind = "down"\ndry_run = true\n${lines}\n`;
+      return (await check([], { toml: rule + toml })).warned;
+    };
+    expect(await warningsOf(`peers = ["berlin-ofice"]\ntags = ["sites", "hub", "s*"]`)).toEqual([
+      'warning: alert x: no peer in the settings has the tag "sites"; did you mean site?',
+      'warning: alert x: no peer in the settings has the tag "hub"',
+      'warning: alert x: the settings have no peer "berlin-ofice"; did you mean berlin-office?',
+    ]);
+    // These names may be in other files; a name with another number is another peer.
+    expect(
+      await warningsOf(`peers = ["munich", "berlin-*", "berlin-office2", "${ALICE}"]`),
+    ).toEqual([]);
+    expect(await warningsOf(`tags = ["site"]\npeers = ["berlin-office"]`)).toEqual([]);
   });
 
   test("wgmon check prints all mistakes and warnings, and its exit code is 2", async () => {
@@ -133,7 +157,11 @@ describe("the examples of alerts", () => {
   test("wgmon check accepts all examples, as they are and with the settings that they need", async () => {
     expect((await check([], { toml: ALERT_EXAMPLES })).code).toBe(0);
     const target = `[[target]]\nurl = "https://a.example"`;
-    expect(await check([], { toml: `${all}\n${target}` })).toMatchObject({ code: 0, warned: [] });
+    const peer = `[peers."${ALICE}"]\ntags = ["shop", "site", "mobile", "contractor"]`;
+    expect(await check([], { toml: `${all}\n${target}\n${peer}` })).toMatchObject({
+      code: 0,
+      warned: [],
+    });
   });
 
   test("there is an example of each kind, and each has a comment", () => {
