@@ -3,6 +3,7 @@
 import { ruleText } from "../alerts/rule-text.ts";
 import type { Rule } from "../alerts/rule.ts";
 import { matcherOf } from "../alerts/selectors.ts";
+import { formatDuration } from "../base/duration.ts";
 import { fileName, quoteSafely } from "../base/redact.ts";
 import { didYouMean, nearest } from "../base/suggest.ts";
 import { counted } from "../base/text.ts";
@@ -89,8 +90,16 @@ function summary(settings: Settings): string[] {
     ...alerts.flatMap((rule) => [
       `  ${rule.name} (${rule.kind})`,
       ...ruleText(rule, receiversOf(rule, targets)).map((each) => `    ${each}`),
+      ...(rule.kind === "down" ? [`    ${delayText(rule, settings)}`] : []),
     ]),
   ];
+}
+
+/** When a peer that is down is reported. One whose keepalives wgmon knows is absent before the idle timeout. */
+function delayText({ forMs, waitMs }: Rule, { idleTimeoutMs }: Settings): string {
+  const text = `first message about ${formatDuration(forMs + waitMs)} after the last activity`;
+  if (idleTimeoutMs <= forMs) return text;
+  return `${text}; of a peer without PersistentKeepalive ${formatDuration(idleTimeoutMs + waitMs)}`;
 }
 
 function fileOf({ file }: Settings): string {

@@ -41,9 +41,6 @@ kind = "traffic"
 quota = "50GB"
 targets = ["ops"]
 dry_run = true
-[[target]]
-name = "ops"
-url = "https://hooks.example.net/secret"
 `;
     expect(await check([], { toml })).toEqual({
       code: 0,
@@ -52,7 +49,7 @@ url = "https://hooks.example.net/secret"
         `${FILE}: correct; 1 target, 2 alerts, 0 peers`,
         "",
         "Targets:",
-        "  ops json:https://hooks.example.net/...",
+        "  ops json:https://hooks.example.net/... (events alert.*)",
         "",
         "Alerts:",
         "  berlin-down (down)",
@@ -62,6 +59,7 @@ url = "https://hooks.example.net/secret"
         "    reminds every 4h",
         "    sends only at mon-fri 08:00-18:00 Europe/Berlin",
         "    goes to ops",
+        "    first message about 2m30s after the last activity; of a peer without PersistentKeepalive 3m30s",
         "  quota (traffic)",
         "    fires when a peer transfers 80 % and 100 % of 50GB per month from day 1 (UTC)",
         "    severity warning",
@@ -174,8 +172,12 @@ describe("the examples of alerts", () => {
   test("each example in docs/alerts.md is valid, without warnings", () => {
     const blocks = codeBlocks("docs/alerts.md", "toml");
     expect(blocks.length).toBeGreaterThanOrEqual(KINDS.length);
-    for (const toml of blocks) {
-      const given = `${toml}\n[[target]]\nname = "ops"\nurl = "https://a.example"`;
+    const target = `[[target]]\nname = "ops"\nurl = "https://a.example"`;
+    // Settings of the whole file are in their own blocks.
+    const isRoot = (toml: string) => !toml.includes("[[");
+    const root = blocks.filter(isRoot).join("\n");
+    for (const toml of blocks.filter((each) => !isRoot(each))) {
+      const given = `${root}\n${toml}\n${toml.includes("[[target]]") ? "" : target}`;
       expect(run([], { toml: given }).warnings).toEqual([]);
     }
   });
