@@ -225,6 +225,11 @@ describe("mistakes", () => {
     [`kind = "place"\nfor = "1m"`, "for does not apply to kind place; remove it"],
     [`kind = "changed"\nrepeat = "1h"`, "repeat does not apply to kind changed; remove it"],
     [`kind = "target"\npeers = ["alice"]`, "peers does not apply to kind target; remove it"],
+    [
+      `kind = "handshakes"\nreport_unknown = true`,
+      '"report_unknown" is a setting of the whole file: move it above the first [table]',
+    ],
+    [`kind = "down"\ndevice = "wg0"`, 'there is no key "device"; did you mean devices?'],
     [`kind = "down"\nrepaet = "4h"`, 'there is no key "repaet"; did you mean repeat?'],
     [`kind = "down"\nrepeat = "0s"`, 'repeat: "0s" is too short; the minimum is 1s'],
     [`kind = "down"\nfor = 5`, 'for: "5" has no unit; write "5s" for seconds'],
