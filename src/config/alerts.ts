@@ -153,6 +153,11 @@ function readTable(fields: unknown, context: TableContext): Rule | null {
     Object.entries(fields).filter(([key]) => Object.hasOwn(own, key)),
   );
   const values = readFields(own, { ...read, fields: known }, errors);
+  for (const [key, value] of Object.entries(fields)) {
+    const isKnown = Object.hasOwn(common, key) || Object.hasOwn(own, key);
+    if (!isKnown || foreign.includes(key) || !Array.isArray(value) || value.length > 0) continue;
+    error(`${key} is empty; give at least one value, or remove ${key}`);
+  }
   if (kind === null) return null;
 
   const reader = readerOf(fields, {
@@ -263,10 +268,6 @@ const readers: {
       return null;
     }
     const intervals = reader.intervals("allowed", allowed) ?? [];
-    if (allowed?.length === 0) {
-      reader.error("allowed is empty; give at least one time");
-      return null;
-    }
     return { allowed: intervals };
   },
 
