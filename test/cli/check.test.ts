@@ -61,7 +61,7 @@ dry_run = true
         "    goes to ops",
         "    first message about 2m30s after the last activity; of a peer without PersistentKeepalive 3m30s",
         "  quota (traffic)",
-        "    fires when a peer transfers 80 % and 100 % of 50GB per month from day 1 (UTC)",
+        "    fires when a peer transfers 80 % or 100 % of 50GB per month from day 1 (UTC)",
         "    severity warning",
         "    is only recorded (dry_run)",
         "",
