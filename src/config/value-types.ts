@@ -93,7 +93,7 @@ export function duration(minMs: number, max: string): ValueType<number> {
     example: "90s",
     schema: {
       type: "string",
-      pattern: "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
+      pattern: "^(0|([0-9]+(ms|[dhms]))+)$",
     },
     // Numbers are allowed only because the error of `parse` is more helpful than that of a wrong type.
     tomlTypes: ["string", "number"],
