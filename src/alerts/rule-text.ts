@@ -4,16 +4,19 @@ import { formatDuration } from "../base/duration.ts";
 import { formatList, redact } from "../base/redact.ts";
 import { formatSize } from "../base/size.ts";
 import { counted } from "../base/text.ts";
-import { roundedBytes } from "./kinds/traffic.ts";
 import type { QuotaPeriod } from "./quota-period.ts";
-import type { Rule } from "./rule.ts";
+import { type Rule, RULE_DEFAULTS } from "./rule.ts";
 import { SHORT_DAYS, type TimeInterval } from "./times.ts";
 
-/** Returns when the rule fires, and when, how and to which targets it is sent, each as a phrase. */
-export function ruleText(rule: Rule): string[] {
-  const { repeatMs, waitMs, resolveAfterMs, targets, times, severity, dryRun } = rule;
+/**
+ * Returns when the rule fires, and when, how and to which targets it is sent, each as a phrase.
+ *
+ * @param receivers the targets that accept its alerts; null: unknown.
+ */
+export function ruleText(rule: Rule, receivers: readonly string[] | null = null): string[] {
+  const { repeatMs, waitMs, resolveAfterMs, times, severity, dryRun } = rule;
   return [
-    `fires when ${condition(rule)}`,
+    `fires ${isAtOnce(rule) ? "at once " : ""}when ${condition(rule)}`,
     ...(resolveAfterMs === 0
       ? []
       : [`is resolved when that is over for ${formatDuration(resolveAfterMs)}`]),
@@ -21,10 +24,19 @@ export function ruleText(rule: Rule): string[] {
     ...(waitMs === 0 ? [] : [`alerts within ${formatDuration(waitMs)} are one message`]),
     ...(repeatMs === null ? [] : [`reminds every ${formatDuration(repeatMs)}`]),
     ...(times.length === 0 ? [] : [`sends only at ${times.map(intervalText).join("; ")}`]),
-    dryRun
-      ? "is only recorded (dry_run)"
-      : `goes to ${targets.length === 0 ? "all targets whose filter accepts it" : formatList(targets, "and")}`,
+    dryRun ? "is only recorded (dry_run)" : `goes to ${receiversText(rule, receivers)}`,
   ];
+}
+
+function receiversText({ targets }: Rule, receivers: readonly string[] | null): string {
+  const known = targets.length > 0 ? targets : receivers;
+  if (known === null) return "all targets whose filter accepts it";
+  return known.length === 0 ? "no target" : formatList(known, "and");
+}
+
+/** Whether a rule has no `for`, although its kind has one by default. */
+function isAtOnce({ kind, forMs }: Rule): boolean {
+  return forMs === 0 && RULE_DEFAULTS[kind].forMs > 0;
 }
 
 function condition(rule: Rule): string {
@@ -81,16 +93,34 @@ function trafficText(rule: Extract<Rule, { kind: "traffic" }>, who: string): str
       : [
           `${formatList(
             quota.percents.map((percent) => `${percent} %`),
-            "and",
+            "or",
           )} of ${formatSize(quota.bytes)} per ${periodText(quota.period)}`,
         ]),
     ...(rate === null
       ? []
-      : [
-          `${roundedBytes(rate.bytesPerSecond)} per second on average over ${formatDuration(rate.overMs)}`,
-        ]),
+      : [`${rateText(rate.bytesPerSecond)} on average over ${formatDuration(rate.overMs)}`]),
   ];
   return `${who} ${verb} ${formatList(parts, "or")}`;
+}
+
+const BYTES_PER_SECOND = [
+  ["Gbit/s", 1e9 / 8],
+  ["Mbit/s", 1e6 / 8],
+  ["kbit/s", 1e3 / 8],
+] as const;
+
+/** `10MB/s`, `100Mbit/s`: the text with the smallest number. */
+function rateText(bytesPerSecond: number): string {
+  const whole = Math.round(bytesPerSecond);
+  const texts = [
+    `${formatSize(whole)}/s`,
+    ...BYTES_PER_SECOND.filter(([, unit]) => whole % unit === 0).map(
+      ([name, unit]) => `${whole / unit}${name}`,
+    ),
+  ];
+  return texts.reduce((best, text) =>
+    Number.parseInt(text) < Number.parseInt(best) ? text : best,
+  );
 }
 
 function periodText(period: QuotaPeriod): string {
@@ -127,7 +157,7 @@ export function intervalText({ days, fromMinute, toMinute, zone }: TimeInterval)
   const isAllDay = fromMinute === 0 && toMinute === 24 * 60;
   return [
     ...(days.length === 7 ? [] : [daysText(days)]),
-    ...(isAllDay ? [] : [`${clock(fromMinute)}-${clock(toMinute)}`]),
+    ...(isAllDay && days.length < 7 ? [] : [`${clock(fromMinute)}-${clock(toMinute)}`]),
     zone,
   ].join(" ");
 }

@@ -16,6 +16,8 @@ const DAYS = [
 ] as const;
 /** `mon` to `sun`. */
 export const SHORT_DAYS: readonly string[] = DAYS.map((day) => day.slice(0, 3));
+/** A range without minutes. */
+const HOURS = /^(\d{1,2})(?::(\d\d))?-(\d{1,2})(?::(\d\d))?$/;
 const MINUTE_MS = 60_000;
 const DAY_MINUTES = 24 * 60;
 
@@ -41,7 +43,11 @@ export interface Window {
 
 /** Returns the interval, or what is wrong with the text and how to correct it. @param zone of texts without one. */
 export function parseInterval(text: string, zone = "UTC"): TimeInterval | string {
-  const words = text.trim().split(/\s+/);
+  // `08:00 - 18:00`
+  const words = text
+    .trim()
+    .replace(/(\d)\s+-\s+(?=\d)/g, "$1-")
+    .split(/\s+/);
   const example = 'an example is "mon-fri 08:00-18:00 Europe/Berlin"';
   let days: readonly number[] | null = null;
   let range: readonly [number, number] | null = null;
@@ -57,17 +63,30 @@ export function parseInterval(text: string, zone = "UTC"): TimeInterval | string
       range = [from, to];
     } else if (isZone(word)) {
       zoneName = word;
+    } else if (HOURS.test(word)) {
+      return `"${word}" is not a time of day; write ${word.replace(HOURS, withMinutes)}`;
+    } else if (/^[a-z,-]+,$/i.test(word)) {
+      const isBeforeDays = typeof parseDays(words[words.indexOf(word) + 1] ?? "") !== "string";
+      return `"${word}" ends with a comma; remove ${isBeforeDays ? "the space after it" : "the comma"}`;
     } else if (/^[a-z]/i.test(word) && !word.includes("/")) {
       const found = parseDays(word);
       if (typeof found === "string") return `${found}; ${example}`;
       if (days !== null) return `"${text}" has days twice; separate them by commas: mon,wed-fri`;
       days = found;
+    } else if (/^[a-z]+\/[a-z_/+-]+$/i.test(word)) {
+      return `there is no time zone "${word}"${didYouMean(word, Intl.supportedValuesOf("timeZone"))}`;
     } else {
       return `"${word}" is not a day, a time of day or a time zone; ${example}`;
     }
   }
   const [fromMinute, toMinute] = range ?? [0, DAY_MINUTES];
   return { days: days ?? [1, 2, 3, 4, 5, 6, 7], fromMinute, toMinute, zone: zoneName ?? zone };
+}
+
+/** `08:00-18:00` for `8-18` */
+function withMinutes(_word: string, ...parts: (string | undefined)[]): string {
+  const [from, fromMinute = "00", to, toMinute = "00"] = parts;
+  return `${from!.padStart(2, "0")}:${fromMinute}-${to!.padStart(2, "0")}:${toMinute}`;
 }
 
 /** Whether this machine's time zone database has the zone. */

@@ -3,6 +3,12 @@
 export const ALERT_EXAMPLES = `# Rules for wgmon. Copy what you need into the settings file, or into a file in wgmon.d beside it, and change
 # the names. wgmon check FILE prints what the rules mean; docs/alerts.md describes them.
 
+# Alerts go to targets that accept them. A target with events gets no alerts unless alert.* is in the list.
+#[[target]]
+#name = "ops"
+#url = "https://hooks.example.net/wgmon"
+#events = ["alert.*"]
+
 # An office that must always be connected. Peers are named by their name, by public key, or with * and ?.
 [[alert]]
 name = "office-down"
@@ -65,7 +71,7 @@ kind = "hours"
 tags = ["contractor"]
 allowed = "mon-fri 07:00-20:00 Europe/Berlin"
 
-# A peer in a country in which it was never seen. It needs a file with countries, in the settings file:
+# A peer in a country in which it was never seen. It needs a file with countries, at the top of the settings file:
 # places = "/var/lib/GeoIP/GeoLite2-Country.mmdb"
 #[[alert]]
 #name = "new-country"
@@ -86,7 +92,8 @@ name = "changed"
 kind = "changed"
 changes = ["added", "removed", "allowed-ips"]
 
-# Many handshakes with a wrong preshared key, or of a removed peer. It needs, in the settings file:
+# Many handshakes with a wrong preshared key, or of a removed peer. It needs, at the top of the
+# settings file:
 # report_unknown = true
 [[alert]]
 name = "wrong-keys"

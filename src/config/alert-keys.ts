@@ -3,7 +3,7 @@
  * The settings file is read with them; the JSON Schema and the tables in docs/alerts.md are made from them.
  */
 
-import { CHANGES, type Rule, RULE_DEFAULTS, type RuleKind, SEVERITIES } from "../alerts/rule.ts";
+import { CHANGES, type Rule, RULE_DEFAULTS, type RuleKind } from "../alerts/rule.ts";
 import { formatDuration } from "../base/duration.ts";
 import {
   alertName,
@@ -11,6 +11,7 @@ import {
   place,
   rate,
   resetDay,
+  severity,
   targetWord,
   timeInterval,
   timeOfDay,
@@ -80,10 +81,10 @@ export const commonKeys = once(() => ({
   ),
   wait: key(duration(0, "1h"), "alerts of the rule and a device within this time are one message"),
   repeat: key(duration(SECOND_MS, YEAR), "remind this often while the alert fires"),
-  severity: key(choice(...SEVERITIES), "how important it is"),
+  severity: key(severity(), "how important it is"),
   targets: key(targetWord(), "send to exactly these targets"),
   times: key(
-    timeInterval(),
+    timeInterval("remove times: without it, messages are sent at all times"),
     "when messages may be sent; other messages wait until such a time begins",
   ),
   time_zone: key(timeZone(), "the time zone of times that have none"),
@@ -121,7 +122,10 @@ export const kindKeys = {
     over: key(duration(SECOND_MS, "1d"), "the time over which the average is computed"),
   })),
   hours: once(() => ({
-    allowed: key(timeInterval(), "when peers may be connected"),
+    allowed: key(
+      timeInterval("remove the rule: it would never fire"),
+      "when peers may be connected",
+    ),
   })),
   place: once(() => ({
     allowed: key(place(), "the countries and autonomous systems that are allowed"),

@@ -1,10 +1,11 @@
 /** The types of the values of [[alert]] tables: names, times, places, rates. Pure. */
 
+import { SEVERITIES, type Severity } from "../alerts/rule.ts";
 import { isZone, parseInterval, SHORT_DAYS, type TimeInterval } from "../alerts/times.ts";
-import { quoteSafely, redact } from "../base/redact.ts";
+import { formatList, quoteSafely, redact } from "../base/redact.ts";
 import { parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
-import type { ValueType } from "./value-types.ts";
+import { choice, type ValueType } from "./value-types.ts";
 
 /** The name of a rule, which messages contain. Without : and /, so that it is not a URL. */
 export function alertName(): ValueType<string> {
@@ -25,7 +26,8 @@ export function alertName(): ValueType<string> {
 /** An interval with the zone that its text has; null: the text has no zone. */
 export type GivenInterval = Omit<TimeInterval, "zone"> & { readonly zone: string | null };
 
-export function timeInterval(): ValueType<GivenInterval> {
+/** @param always what to do for a time that is always. */
+export function timeInterval(always: string): ValueType<GivenInterval> {
   const example = "mon-fri 08:00-18:00 Europe/Berlin";
   return {
     placeholder: "TIMES",
@@ -33,8 +35,14 @@ export function timeInterval(): ValueType<GivenInterval> {
     tomlTypes: ["string"],
     separator: /;/,
     parse(text) {
+      if (/^(24\/7|24x7|always|all|anytime)$/i.test(text)) {
+        return { problem: `is not a time interval; ${always}` };
+      }
       const result = parseInterval(text, "");
       if (typeof result !== "string") {
+        if (result.fromMinute === result.toMinute) {
+          return { problem: "has no length; for a whole day, leave out the time of day" };
+        }
         return { value: { ...result, zone: result.zone === "" ? null : result.zone } };
       }
       // The message quotes words of the text.
@@ -113,6 +121,25 @@ export function percents(): ValueType<number> {
   };
 }
 
+/** Words of other programs, and the severity that they mean. */
+const SEVERITY_WORDS: Readonly<Record<Severity, readonly string[]>> = {
+  info: ["information", "informational", "low", "notice", "debug"],
+  warning: ["medium", "minor", "moderate"],
+  critical: ["high", "error", "major", "fatal", "emergency", "urgent"],
+};
+
+export function severity(): ValueType<Severity> {
+  const type = choice(...SEVERITIES);
+  return {
+    ...type,
+    parse(text) {
+      const meant = SEVERITIES.find((each) => SEVERITY_WORDS[each].includes(text.toLowerCase()));
+      if (meant === undefined) return type.parse(text);
+      return { problem: `is not ${formatList(SEVERITIES, "or")}; did you mean ${meant}?` };
+    },
+  };
+}
+
 const BITS: Readonly<Record<string, number>> = { kbit: 1e3, Mbit: 1e6, Gbit: 1e9 };
 
 /** A rate in bytes per second. */
@@ -127,12 +154,25 @@ export function rate(): ValueType<number> {
       const bits = BITS[unit ?? ""];
       const value = bits === undefined ? parseSize(`${count}${unit}`) : (Number(count) * bits) / 8;
       if (value === null) {
+        const meant = meantRate(text);
+        if (meant !== null) return { problem: `is not a rate; write ${quoteSafely(meant)}` };
         return { problem: "is not a rate; write it like 10MB/s, 1MiB/s or 100Mbit/s" };
       }
       if (value >= 1 && value <= 1e12) return { value };
       return { problem: "is not a rate from 1B/s to 1TB/s" };
     },
   };
+}
+
+/** `100Mbit/s` for `100 Mbps` */
+function meantRate(text: string): string | null {
+  const [, count, prefix, unit] =
+    /^(\d{1,15}) *([kmg])(bits?|b|bits?ps|bps|Bps|B)(?:\/s(?:ec)?)?$/i.exec(text) ?? [];
+  // A rate needs its time, which `ps` may be.
+  if (unit === undefined || !/(ps|\/s|\/sec)$/i.test(text)) return null;
+  const isBytes = unit.startsWith("B") && !/^bit/i.test(unit);
+  const scale = prefix!.toUpperCase();
+  return `${count}${scale === "K" ? "k" : scale}${isBytes ? "B" : "bit"}/s`;
 }
 
 /** A country or an autonomous system, in capitals. */

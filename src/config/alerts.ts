@@ -16,6 +16,7 @@ import {
   RATE_OVER_MS,
 } from "./alert-keys.ts";
 import type { GivenInterval } from "./alert-types.ts";
+import { withoutReceiver } from "./receivers.ts";
 import { isTable, type Parsed, typeName } from "./resolve.ts";
 import { type Fields, readFields, type SettingsPart } from "./settings-file.ts";
 import { targetWords } from "./targets.ts";
@@ -43,6 +44,8 @@ export function readAlerts(
   const rules: Rule[] = [];
   const names = new Map<string, string>();
   let count = 0;
+  // After a mistake, a target may be missing because of it.
+  const hasAllTargets = context.errors.length === 0;
   for (const part of context.file.parts) {
     if (part.alert === undefined) continue;
     if (!Array.isArray(part.alert)) {
@@ -55,13 +58,12 @@ export function readAlerts(
       if (++count > RULES_MAX) continue;
       const line = lines?.[index];
       const file = line === undefined ? part.where : `${part.where}, line ${line}`;
-      const rule = readTable(fields, {
-        ...context,
-        settings,
-        names,
-        place: `${file}: alert ${index + 1}`,
-      });
-      if (rule !== null) rules.push(rule);
+      const place = `${file}: alert ${index + 1}`;
+      const rule = readTable(fields, { ...context, settings, names, place });
+      if (rule === null) continue;
+      rules.push(rule);
+      const problem = hasAllTargets ? withoutReceiver(rule, given.targets) : null;
+      if (problem !== null) context.warnings.push(`${place} (${rule.name}): ${problem}`);
     }
   }
   if (count > RULES_MAX) {
@@ -144,6 +146,11 @@ function readTable(fields: unknown, context: TableContext): Rule | null {
     Object.entries(fields).filter(([key]) => Object.hasOwn(own, key)),
   );
   const values = readFields(own, { ...read, fields: known }, errors);
+  for (const [key, value] of Object.entries(fields)) {
+    const isKnown = Object.hasOwn(common, key) || Object.hasOwn(own, key);
+    if (!isKnown || foreign.includes(key) || !Array.isArray(value) || value.length > 0) continue;
+    error(`${key} is empty; give at least one value, or remove ${key}`);
+  }
   if (kind === null) return null;
 
   const reader = readerOf(fields, {
@@ -274,10 +281,6 @@ const readers: {
       return null;
     }
     const intervals = reader.intervals("allowed", allowed) ?? [];
-    if (allowed?.length === 0) {
-      reader.error("allowed is empty; give at least one time");
-      return null;
-    }
     return { allowed: intervals };
   },
 
@@ -312,10 +315,7 @@ const readers: {
     return defined({ messages: first(messages), withinMs: first(within) });
   },
 
-  target(_, reader) {
-    if (reader.settings.targets.length === 0) reader.warn("has no effect: there are no targets");
-    return {};
-  },
+  target: () => ({}),
 };
 
 /** Reads the keys of a kind. The type checker cannot check that the values and the reader are those of the kind. */

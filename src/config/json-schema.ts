@@ -4,7 +4,7 @@
  */
 
 import type { RuleKind } from "../alerts/rule.ts";
-import { defaultOf, type Key, keysOf, KIND_SUMMARIES, KINDS } from "./alert-keys.ts";
+import { commonKeys, defaultOf, type Key, keysOf, KIND_SUMMARIES, KINDS } from "./alert-keys.ts";
 import { inFile, peerTypes, TAGS_MAX } from "./settings-file.ts";
 import { keyOf, type Setting, SETTING_NAMES, settingOf } from "./settings-table.ts";
 import { ADDRESSES, keyTypes, TARGETS_MAX } from "./targets.ts";
@@ -61,7 +61,7 @@ export function configSchema(): JsonSchema {
         type: "array",
         maxItems: 1000,
         description: "rules: what is reported when it lasts, or happens too often",
-        items: { type: "object", required: ["name", "kind"], oneOf: KINDS.map(alertSchema) },
+        items: alertSchema(),
       },
     },
     additionalProperties: false,
@@ -120,7 +120,29 @@ function targetSchema(): JsonSchema {
   };
 }
 
-function alertSchema(kind: RuleKind): JsonSchema {
+/**
+ * Each kind has its own keys, in `then` and not in `oneOf`: with that, editors mark the whole table instead of the key.
+ * They complete the keys in `properties`.
+ */
+function alertSchema(): JsonSchema {
+  const keys = KINDS.flatMap((kind) => Object.entries(keysOf(kind)));
+  const properties = keys.map(([name, { description }]) => [name, { description }]);
+  return {
+    type: "object",
+    required: ["name", "kind"],
+    properties: {
+      ...Object.fromEntries(properties),
+      kind: { enum: KINDS, description: commonKeys().kind.description },
+    },
+    allOf: KINDS.map((kind) => ({
+      if: { properties: { kind: { const: kind } }, required: ["kind"] },
+      // oxlint-disable-next-line unicorn/no-thenable -- a keyword of JSON Schema
+      then: kindSchema(kind),
+    })),
+  };
+}
+
+function kindSchema(kind: RuleKind): JsonSchema {
   const properties = Object.entries(keysOf(kind)).map(([name, key]) => [
     name,
     name === "kind"

@@ -261,7 +261,8 @@ export function readFields<const Types extends Readonly<Record<string, ValueType
   const { fields, where, mark, others = [] } = from;
   const keys = [...Object.keys(types), ...others];
   for (const key of Object.keys(fields)) {
-    if (!keys.includes(key)) errors.push(unknownKey(key, where, keys));
+    if (keys.includes(key)) continue;
+    errors.push(isMisplaced(key, keys) ? misplacedKey(key, where) : unknownKey(key, where, keys));
   }
   const entries = Object.entries(types).map(([key, type]) => {
     if (!Object.hasOwn(fields, key)) return [key, null];
@@ -270,6 +271,17 @@ export function readFields<const Types extends Readonly<Record<string, ValueType
     return [key, texts === null ? [] : parseAll(type, { where: place, texts }, errors)];
   });
   return Object.fromEntries(entries) as Fields<Types>;
+}
+
+/** Whether a key of a table is a setting, because in TOML each line after [table] belongs to the table. */
+function isMisplaced(key: string, keys: readonly string[]): boolean {
+  // device instead of devices, and names instead of name.
+  const isPlural = keys.some((each) => each === `${key}s` || `${each}s` === key);
+  return !isPlural && SETTING_NAMES.some((name) => inFile(name) && keyOf(name) === key);
+}
+
+function misplacedKey(key: string, where: string): string {
+  return `${where}: "${key}" is a setting of the whole file: move it above the first [table]`;
 }
 
 function unknownKey(key: string, where: string, keys: readonly string[]): string {

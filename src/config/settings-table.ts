@@ -126,7 +126,7 @@ export const table = {
   },
   "webhook-events": {
     ...eventPattern(),
-    description: "only events of this type, such as peer.connected or peer.*",
+    description: "only events of this type, such as peer.connected or alert.*",
     defaultValue: null,
     defaultNote: "all",
     section: "webhooks",

@@ -46,7 +46,7 @@ export function targetAt(targets: readonly TargetSettings[], word: string): numb
 }
 
 /** The words that `targetAt` accepts: each target's name, or its number if it has no name. */
-export function targetWords(targets: readonly TargetSettings[]): string[] {
+export function targetWords(targets: readonly Pick<TargetSettings, "name">[]): string[] {
   return targets.map(({ name }, index) => name ?? String(index + 1));
 }
 

@@ -93,7 +93,7 @@ export function duration(minMs: number, max: string): ValueType<number> {
     example: "90s",
     schema: {
       type: "string",
-      pattern: "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
+      pattern: "^(0|([0-9]+(ms|[dhms]))+)$",
     },
     // Numbers are allowed only because the error of `parse` is more helpful than that of a wrong type.
     tomlTypes: ["string", "number"],
@@ -102,7 +102,9 @@ export function duration(minMs: number, max: string): ValueType<number> {
       if (value === null) {
         return /^\d+$/.test(text)
           ? { problem: `has no unit; write ${quoteSafely(`${text}s`)} for seconds` }
-          : { problem: "is not a duration; write it like 250ms, 90s or 1m30s" };
+          : {
+              problem: `is not a duration; write ${meantDuration(text) ?? "it like 250ms, 90s or 1m30s"}`,
+            };
       }
       if (value < minMs)
         return { problem: `is too short; the minimum is ${formatDuration(minMs)}` };
@@ -110,6 +112,36 @@ export function duration(minMs: number, max: string): ValueType<number> {
       return { value };
     },
   };
+}
+
+const UNIT_WORDS: readonly (readonly [RegExp, string])[] = [
+  [/^(ms|msecs?|millis|milliseconds?)$/, "ms"],
+  [/^(s|secs?|seconds?)$/, "s"],
+  [/^(m|mins?|minutes?)$/, "m"],
+  [/^(h|hrs?|hours?)$/, "h"],
+  [/^(d|days?)$/, "d"],
+];
+
+/** `"2m"` for `2 min`; null: unknown. */
+function meantDuration(text: string): string | null {
+  const parts = text.toLowerCase().match(/\d{1,9}|[a-z]+/g) ?? [];
+  const isPlain = /^(\d{1,9} *[a-z]+[ ,]*)+$/i.test(text);
+  if (!isPlain || parts.length > 10) return null;
+  const meant = parts
+    .map((part) =>
+      /^\d/.test(part) ? part : (UNIT_WORDS.find(([words]) => words.test(part))?.[1] ?? "?"),
+    )
+    .join("");
+  return parseDuration(meant) === null ? null : quoteSafely(meant);
+}
+
+/** `"50GB"` for `50 GB` and `50G`; null: unknown. */
+function meantSize(text: string): string | null {
+  const [, count, prefix, binary] = /^(\d{1,15}) *([kmgt]?)(i?)b?$/i.exec(text) ?? [];
+  if (prefix === undefined) return null;
+  const scale = prefix.toUpperCase();
+  const meant = `${count}${scale === "K" && binary === "" ? "k" : scale}${binary === "" ? "" : "i"}B`;
+  return parseSize(meant) === null ? null : quoteSafely(meant);
 }
 
 /** A time: absolute (Unix time in ms), or relative to now. `daysAgo` counts local days back from today. */
@@ -186,7 +218,7 @@ export function size(minBytes: number, maxBytes: number): ValueType<number> {
       if (value === null) {
         return /^\d+$/.test(text)
           ? { problem: `has no unit; write ${quoteSafely(`${text}MB`)} for megabytes` }
-          : { problem: "is not a size; write it like 256MB or 1GiB" };
+          : { problem: `is not a size; write ${meantSize(text) ?? "it like 256MB or 1GiB"}` };
       }
       if (value < minBytes)
         return { problem: `is too small; the minimum is ${formatSize(minBytes)}` };

@@ -53,7 +53,8 @@ export function matchesNothing({ events, peers }: EventFilter): boolean {
   return peers.length > 0 && !peerTypes.some((type) => isTypeSelected(type, events));
 }
 
-function isTypeSelected(type: Event["type"], patterns: readonly EventPattern[]): boolean {
+/** Whether a filter selects a type; an empty list selects all. */
+export function isTypeSelected(type: Event["type"], patterns: readonly EventPattern[]): boolean {
   return (
     patterns.length === 0 ||
     patterns.some((pattern) =>

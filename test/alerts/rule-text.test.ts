@@ -16,6 +16,10 @@ test.each<[Rule, string]>([
     ruleOf("down", "a", { peers: ["alice", "b*"], tags: ["x", "y"], devices: ["wg0"], forMs: 0 }),
     "a peer that matches alice or b* with the tag x or y on wg0 is absent",
   ],
+  [
+    ruleOf("traffic", "a", { rate: { bytesPerSecond: 1e7, overMs: 60_000 } }),
+    "a peer transfers 10MB/s on average over 1m",
+  ],
   [ruleOf("flapping", "a"), "a peer disconnects more than 5 times within 1h"],
   [
     ruleOf("no-return-traffic", "a", { steadyForMs: 60_000 }),
@@ -31,9 +35,9 @@ test.each<[Rule, string]>([
       quota: { bytes: 1e9, period: { unit: "week", resetDay: 7, zone: "UTC" }, percents: [100] },
       rate: { bytesPerSecond: 12.5e6, overMs: 60_000 },
     }),
-    "a peer sends 100 % of 1GB per week from sun (UTC) or 12.5 MB per second on average over 1m",
+    "a peer sends 100 % of 1GB per week from sun (UTC) or 100Mbit/s on average over 1m",
   ],
-  [ruleOf("hours", "a", { allowed: [utc] }), "a peer is connected outside UTC"],
+  [ruleOf("hours", "a", { allowed: [utc] }), "a peer is connected outside 00:00-24:00 UTC"],
   [
     ruleOf("place", "a", { allowed: ["DE", "AS3320"], unseen: "asn" }),
     "a peer connects from a place other than DE and AS3320 or from an autonomous system for the first time",
@@ -46,7 +50,14 @@ test.each<[Rule, string]>([
   ],
   [ruleOf("target", "a"), "a target fails for 10m, or is stopped"],
 ])("the condition of a rule is a sentence: %#", (rule, expected) => {
-  expect(ruleText(rule)[0]).toBe(`fires when ${expected}`);
+  expect(ruleText(rule)[0]!.replace("at once ", "")).toBe(`fires when ${expected}`);
+});
+
+test("a rule of kind down without a delay fires at once", () => {
+  expect(ruleText(ruleOf("down", "a", { forMs: 0 }))[0]).toBe(
+    "fires at once when a peer is absent",
+  );
+  expect(ruleText(ruleOf("flapping", "a"))[0]).toStartWith("fires when");
 });
 
 test("an interval as text is the same interval again", () => {

@@ -38,6 +38,7 @@ describe("parseInterval", () => {
   test.each([
     ["mon-fri 08:00-18:00 Europe/Berlin", [1, 2, 3, 4, 5], 480, 1080, "Europe/Berlin"],
     ["08:00-18:00", [1, 2, 3, 4, 5, 6, 7], 480, 1080, "UTC"],
+    ["08:00 - 18:00", [1, 2, 3, 4, 5, 6, 7], 480, 1080, "UTC"],
     ["sat,sun", [6, 7], 0, 1440, "UTC"],
     ["fri-mon 22:00-06:00", [1, 5, 6, 7], 1320, 360, "UTC"],
     ["Monday,wed-Thu America/New_York 9:30-24:00", [1, 3, 4], 570, 1440, "America/New_York"],
@@ -52,7 +53,14 @@ describe("parseInterval", () => {
   test.each([
     ["mon-fry 08:00-18:00", '"fry" is not a day of the week; did you mean fri?'],
     ["08:00-25:00", '"08:00-25:00" is not a time of day: from 00:00 to 24:00'],
-    ["08:00-18:00 Europe/Berlinn", '"Europe/Berlinn" is not a day, a time of day or a time zone'],
+    [
+      "08:00-18:00 Europe/Berln",
+      'there is no time zone "Europe/Berln"; did you mean Europe/Berlin?',
+    ],
+    ["mon 8-18", '"8-18" is not a time of day; write 08:00-18:00'],
+    ["8:30-18", '"8:30-18" is not a time of day; write 08:30-18:00'],
+    ["mon-fri, 08:00-18:00", '"mon-fri," ends with a comma; remove the comma'],
+    ["mon, wed-fri", '"mon," ends with a comma; remove the space after it'],
     ["08:00-09:00 10:00-11:00", "has two times of day; use one interval for each"],
     ["mon fri", "has days twice; separate them by commas: mon,wed-fri"],
     ["", "is not a day"],

@@ -12,6 +12,7 @@ import { runCheck } from "../../src/cli/check.ts";
 import { schemaText } from "../../src/cli/schema.ts";
 import { KINDS } from "../../src/config/alert-keys.ts";
 import { mmdb } from "../support/mmdb.ts";
+import { ALICE } from "../support/peers.ts";
 import { codeBlocks, snippet } from "../support/readme.ts";
 import { errors, type Given, parse, run, SETTINGS_FILE as FILE } from "../support/settings.ts";
 
@@ -40,9 +41,6 @@ kind = "traffic"
 quota = "50GB"
 targets = ["ops"]
 dry_run = true
-[[target]]
-name = "ops"
-url = "https://hooks.example.net/secret"
 `;
     expect(await check([], { toml })).toEqual({
       code: 0,
@@ -51,7 +49,7 @@ url = "https://hooks.example.net/secret"
         `${FILE}: correct; 1 target, 2 alerts, 0 peers`,
         "",
         "Targets:",
-        "  ops json:https://hooks.example.net/...",
+        "  ops json:https://hooks.example.net/... (events alert.*)",
         "",
         "Alerts:",
         "  berlin-down (down)",
@@ -60,13 +58,56 @@ url = "https://hooks.example.net/secret"
         "    alerts within 30s are one message",
         "    reminds every 4h",
         "    sends only at mon-fri 08:00-18:00 Europe/Berlin",
-        "    goes to all targets whose filter accepts it",
+        "    goes to ops",
+        "    first message about 2m30s after the last activity; of a peer without PersistentKeepalive 3m30s",
         "  quota (traffic)",
-        "    fires when a peer transfers 80 % and 100 % of 50GB per month from day 1 (UTC)",
+        "    fires when a peer transfers 80 % or 100 % of 50GB per month from day 1 (UTC)",
         "    severity warning",
         "    is only recorded (dry_run)",
+        "",
+        "names of peers are compared when wgmon runs: wgmon doctor shows what matches nothing",
       ],
     });
+  });
+
+  test("wgmon check warns of an alert that no target accepts", async () => {
+    const toml = `[[target]]
+name = "o"
+url = "https://a.example"
+events = ["peer.*"]
+[[alert]]
+name = "x"
+kind = "down"
+`;
+    const { code, warned, printed } = await check([], { toml });
+    expect({ code, warned }).toEqual({
+      code: 0,
+      warned: [
+        `warning: ${FILE}, line 5: alert 1 (x): no target accepts it: "o" has events = ["peer.*"]; add "alert.*" to it, or targets = ["o"] to the rule`,
+      ],
+    });
+    expect(printed).toContain("    goes to no target");
+  });
+
+  test("wgmon check warns of tags that no peer has, and of names that are probably mistyped", async () => {
+    const toml = `[peers."${ALICE}"]
+name = "berlin-office"
+tags = ["site"]
+`;
+    const warningsOf = async (lines: string) => {
+      const rule = `[[alert]]\nname = "x"\nkind = "down"\ndry_run = true\n${lines}\n`;
+      return (await check([], { toml: rule + toml })).warned;
+    };
+    expect(await warningsOf(`peers = ["berlin-ofice"]\ntags = ["sites", "hub", "s*"]`)).toEqual([
+      'warning: alert x: no peer in the settings has the tag "sites"; did you mean site?',
+      'warning: alert x: no peer in the settings has the tag "hub"',
+      'warning: alert x: the settings have no peer "berlin-ofice"; did you mean berlin-office?',
+    ]);
+    // These names may be in other files; a name with another number is another peer.
+    expect(
+      await warningsOf(`peers = ["munich", "berlin-*", "berlin-office2", "${ALICE}"]`),
+    ).toEqual([]);
+    expect(await warningsOf(`tags = ["site"]\npeers = ["berlin-office"]`)).toEqual([]);
   });
 
   test("wgmon check prints all mistakes and warnings, and its exit code is 2", async () => {
@@ -114,7 +155,11 @@ describe("the examples of alerts", () => {
   test("wgmon check accepts all examples, as they are and with the settings that they need", async () => {
     expect((await check([], { toml: ALERT_EXAMPLES })).code).toBe(0);
     const target = `[[target]]\nurl = "https://a.example"`;
-    expect(await check([], { toml: `${all}\n${target}` })).toMatchObject({ code: 0, warned: [] });
+    const peer = `[peers."${ALICE}"]\ntags = ["shop", "site", "mobile", "contractor"]`;
+    expect(await check([], { toml: `${all}\n${target}\n${peer}` })).toMatchObject({
+      code: 0,
+      warned: [],
+    });
   });
 
   test("there is an example of each kind, and each has a comment", () => {
@@ -127,8 +172,12 @@ describe("the examples of alerts", () => {
   test("each example in docs/alerts.md is valid, without warnings", () => {
     const blocks = codeBlocks("docs/alerts.md", "toml");
     expect(blocks.length).toBeGreaterThanOrEqual(KINDS.length);
-    for (const toml of blocks) {
-      const given = `${toml}\n[[target]]\nname = "ops"\nurl = "https://a.example"`;
+    const target = `[[target]]\nname = "ops"\nurl = "https://a.example"`;
+    // Settings of the whole file are in their own blocks.
+    const isRoot = (toml: string) => !toml.includes("[[");
+    const root = blocks.filter(isRoot).join("\n");
+    for (const toml of blocks.filter((each) => !isRoot(each))) {
+      const given = `${root}\n${toml}\n${toml.includes("[[target]]") ? "" : target}`;
       expect(run([], { toml: given }).warnings).toEqual([]);
     }
   });

@@ -223,7 +223,7 @@ test("the help texts of commands are the expected ones", () => {
                                   $CREDENTIALS_DIRECTORY/webhook-secret, if it
                                   exists; else unsigned)
       --webhook-events TYPE       only events of this type, such as peer.connected
-                                  or peer.*; may be repeated (default: all)
+                                  or alert.*; may be repeated (default: all)
       --webhook-devices NAME      only events of this device; may be repeated
                                   (default: all)
       --webhook-peers NAME        only events of the peer with this name or public

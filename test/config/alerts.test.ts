@@ -30,6 +30,48 @@ function mistakes(lines: string, root = ""): string[] {
   );
 }
 
+describe("a rule that reaches no target", () => {
+  const target = (name: string, filter: string) =>
+    `[[target]]\nname = "${name}"\nurl = "https://a.example/${name}"\n${filter}\n`;
+  const warningsOf = (lines: string, targets: string) =>
+    run([], { toml: `[[alert]]\nname = "a"\n${lines}\n${targets}` }).warnings;
+
+  test.each<[string, string, string]>([
+    [`kind = "down"`, "", "there are no targets; add a [[target]]"],
+    [
+      `kind = "down"`,
+      target("o", `events = ["peer.*"]`) + target("p", `events = "device.added"`),
+      `"o" has events = ["peer.*"] and "p" has events = ["device.added"]; add "alert.*" to one of them, or targets = ["o"] to the rule`,
+    ],
+    [
+      `kind = "down"\ndevices = ["wg1"]`,
+      target("o", `devices = ["wg0"]`),
+      `"o" has devices = ["wg0"]; add targets = ["o"] to the rule`,
+    ],
+    [
+      `kind = "target"`,
+      target("o", `peers = ["alice"]`),
+      `"o" has peers = ["alice"]; add targets = ["o"] to the rule`,
+    ],
+  ])("a warning says why no target accepts its alerts: %#", (lines, targets, expected) => {
+    expect(warningsOf(lines, targets)).toEqual([
+      `${FILE}, line 1: alert 1 (a): no target accepts it: ${expected}`,
+    ]);
+  });
+
+  test.each<[string, string]>([
+    [`kind = "down"\ntargets = ["o"]`, target("o", `events = ["peer.*"]`)],
+    [`kind = "down"\ndry_run = true`, ""],
+    [`kind = "down"`, target("o", `events = "alert.*"`)],
+    [`kind = "down"\ndevices = ["wg*"]`, target("o", `devices = ["wg0"]`)],
+  ])(
+    "there is no warning if a target may receive them, or if it is a trial: %#",
+    (lines, targets) => {
+      expect(warningsOf(lines, targets)).toEqual([]);
+    },
+  );
+});
+
 describe("a rule", () => {
   test.each(KINDS.filter((kind) => !["traffic", "hours", "place"].includes(kind)))(
     "a rule of kind %s has the defaults of its kind",
@@ -183,12 +225,39 @@ describe("mistakes", () => {
     [`kind = "place"\nfor = "1m"`, "for does not apply to kind place; remove it"],
     [`kind = "changed"\nrepeat = "1h"`, "repeat does not apply to kind changed; remove it"],
     [`kind = "target"\npeers = ["alice"]`, "peers does not apply to kind target; remove it"],
+    [
+      `kind = "handshakes"\nreport_unknown = true`,
+      '"report_unknown" is a setting of the whole file: move it above the first [table]',
+    ],
+    [`kind = "down"\ndevice = "wg0"`, 'there is no key "device"; did you mean devices?'],
     [`kind = "down"\nrepaet = "4h"`, 'there is no key "repaet"; did you mean repeat?'],
     [`kind = "down"\nrepeat = "0s"`, 'repeat: "0s" is too short; the minimum is 1s'],
     [`kind = "down"\nfor = 5`, 'for: "5" has no unit; write "5s" for seconds'],
+    [`kind = "down"\nfor = "2 minutes"`, 'for: "2 minutes" is not a duration; write "2m"'],
+    [`kind = "down"\nrepeat = "4 hours"`, 'repeat: "4 hours" is not a duration; write "4h"'],
+    [`kind = "down"\nfor = "1 h 30min"`, 'for: "1 h 30min" is not a duration; write "1h30m"'],
+    [`kind = "traffic"\nquota = "50 GB"`, 'quota: "50 GB" is not a size; write "50GB"'],
+    [`kind = "traffic"\nquota = "50G"`, 'quota: "50G" is not a size; write "50GB"'],
+    [`kind = "traffic"\nquota = "5gib"`, 'quota: "5gib" is not a size; write "5GiB"'],
+    [`kind = "traffic"\nrate = "100 Mbps"`, 'rate: "100 Mbps" is not a rate; write "100Mbit/s"'],
+    [`kind = "traffic"\nrate = "10MBps"`, 'rate: "10MBps" is not a rate; write "10MB/s"'],
     [
-      `kind = "down"\nfor = "2 minutes"`,
-      'for: "2 minutes" is not a duration; write it like 250ms, 90s or 1m30s',
+      `kind = "down"\nseverity = "high"`,
+      'severity: "high" is not info, warning or critical; did you mean critical?',
+    ],
+    [
+      `kind = "down"\ntimes = "24/7"`,
+      'times: "24/7" is not a time interval; remove times: without it, messages are sent at all times',
+    ],
+    [
+      `kind = "down"\ntimes = "18:00-18:00 UTC"`,
+      'times: "18:00-18:00 UTC" has no length; for a whole day, leave out the time of day',
+    ],
+    [
+      `kind = "down"\npeers = []\ntags = []\ntargets = []`,
+      "peers is empty; give at least one value, or remove peers",
+      "tags is empty; give at least one value, or remove tags",
+      "targets is empty; give at least one value, or remove targets",
     ],
     [`kind = "down"\nwait = "2h"`, 'wait: "2h" is too long; the maximum is 1h'],
     [`kind = "flapping"\nwithin = "0"`, 'within: "0" is too short; the minimum is 1s'],
@@ -207,7 +276,7 @@ describe("mistakes", () => {
     ],
     [
       `kind = "down"\ntimes = "08:00-18:00 Europe/Berln"`,
-      'times: "08:00-18:00 Europe/Berln" is not a time interval: "Europe/Berln" is not a day, a time of day or a time zone; an example is "mon-fri 08:00-18:00 Europe/Berlin"',
+      'times: "08:00-18:00 Europe/Berln" is not a time interval: there is no time zone "Europe/Berln"; did you mean Europe/Berlin?',
     ],
     [
       `kind = "down"\ntime_zone = "Europe/Berln"`,
@@ -252,7 +321,10 @@ describe("mistakes", () => {
       `kind = "hours"`,
       `has no allowed times; an example is allowed = "mon-fri 08:00-18:00 Europe/Berlin"`,
     ],
-    [`kind = "hours"\nallowed = []`, "allowed is empty; give at least one time"],
+    [
+      `kind = "hours"\nallowed = []`,
+      "allowed is empty; give at least one value, or remove allowed",
+    ],
     [
       `kind = "place"\nallowed = ["Germany"]`,
       'allowed: "Germany" is not a country (two letters, such as DE) or an autonomous system (such as AS3320)',
@@ -355,11 +427,6 @@ describe("warnings", () => {
   ])("there is a warning about %j", (lines, expected) => {
     const { warnings } = read(lines);
     expect(warnings).toEqual([`${FILE}, line 2: alert 1 (a): ${expected}`]);
-  });
-
-  test("there is a warning about a rule of kind target without targets", () => {
-    const { warnings } = run([], { toml: `[[alert]]\nname = "a"\nkind = "target"` });
-    expect(warnings).toEqual([`${FILE}, line 1: alert 1 (a): has no effect: there are no targets`]);
   });
 });
 

@@ -309,7 +309,7 @@ describe("the errors in the settings", () => {
     [["--keep", "59m"], '--keep: "59m" is too short; the minimum is 1h'],
     [["--keep", "3651d"], '--keep: "3651d" is too long; the maximum is 3650d'],
     [["--max-store", "256"], '--max-store: "256" has no unit; write "256MB" for megabytes'],
-    [["--max-store", "256mb"], '--max-store: "256mb" is not a size; write it like 256MB or 1GiB'],
+    [["--max-store", "256mb"], '--max-store: "256mb" is not a size; write "256MB"'],
     [["--max-store", "15MB"], '--max-store: "15MB" is too small; the minimum is 16MB'],
     [["--max-store", "2TB"], '--max-store: "2TB" is too large; the maximum is 1TB'],
     [["--config="], "--config: the value is empty; an example is /etc/wgmon/wgmon.toml"],

@@ -60,9 +60,9 @@ describe("wgmon schema config", () => {
 
   test.each(KINDS)("the schema has every key of the kind %s, with a description", (kind) => {
     const { alert } = configSchema()["properties"] as {
-      alert: { items: { oneOf: Alternative[] } };
+      alert: { items: { allOf: { then: Alternative }[] } };
     };
-    const found = alert.items.oneOf.find(({ title }) => title === kind)!;
+    const found = alert.items.allOf.find(({ then }) => then.title === kind)!.then;
     expect(Object.keys(found.properties).toSorted()).toEqual(Object.keys(keysOf(kind)).toSorted());
     for (const { description } of Object.values(found.properties)) {
       expect(description).toBeString();
@@ -91,6 +91,18 @@ describe("wgmon schema config", () => {
   ])("the schema refuses %j, as wgmon does", (toml) => {
     expect(problems(toml)).not.toEqual([]);
     expect(errors([], { toml })).not.toEqual([]);
+  });
+
+  test("an editor marks the key that is wrong, and not the table", () => {
+    const marked = (lines: string) => {
+      const toml = `[[alert]]\nname = 'a'\n${lines}`;
+      return (problems(toml) as { instancePath: string; params: object }[])
+        .filter(({ params }) => !("failingKeyword" in params))
+        .map(({ instancePath }) => instancePath);
+    };
+    expect(marked("kind = 'down'\nfor = ''")).toEqual(["/alert/0/for"]);
+    expect(marked("kind = 'down'\nseverity = 'high'")).toEqual(["/alert/0/severity"]);
+    expect(marked("kind = 'dwon'")).toEqual(["/alert/0/kind"]);
   });
 
   test("the schema accepts every rule that wgmon accepts", () => {

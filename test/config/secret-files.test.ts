@@ -30,7 +30,7 @@ function textOf(
     if (!("settings" in command)) return { text: Bun.inspect(command), command };
     const { settings, warnings } = command;
     const errors = "errors" in command ? command.errors : [];
-    const rules = settings.alerts.map(ruleText);
+    const rules = settings.alerts.map((rule) => ruleText(rule));
     const shown = [describeSettings(settings, "gw1"), warnings, errors, rules];
     return { text: JSON.stringify(shown), command };
   } catch (error) {

@@ -345,7 +345,8 @@ describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
 
     test("SIGHUP reads the files in wgmon.d, and a mistake in one of them changes nothing", async () => {
       const part = join(stage.folder, "wgmon.d", "more.toml");
-      const alert = (name: string) => `[[alert]]\nname = "${name}"\nkind = "down"\n`;
+      const alert = (name: string) =>
+        `[[alert]]\nname = "${name}"\nkind = "down"\ndry_run = true\n`;
       try {
         await Bun.write(file, alert("main"));
         await using wgmon = startWithFile();
