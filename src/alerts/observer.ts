@@ -74,8 +74,11 @@ export class Observer {
   }
 
   disconnected({ device, peer: named, endedAtMs, reason }: Of<"disconnected">): void {
+    const isKnown = this.#state.peer(device, named.publicKey) !== null;
     const entry = this.#ensure(device, named);
     const { peer } = entry;
+    // In a replay: it was connected before the first event about it, so it has had keys.
+    if (!isKnown) peer.arrivedAtMs = this.#state.nowMs;
     peer.connectedAtMs = null;
     peer.isSilent = false;
     peer.seenAtMs = endedAtMs;
