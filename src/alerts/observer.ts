@@ -293,6 +293,11 @@ export class Observer {
     const { peer, sample, device } = entry;
     device.heardAtMs = nowMs;
     peer.seenAtMs = nowMs;
+    // Of the first scan after an absence it is not known when the data came.
+    if (device.blind === null && nowMs < device.graceUntilAtMs) {
+      peer.arrivedAtMs = nowMs;
+      this.#state.markPeer(entry);
+    }
     const { rxAtMs } = sample;
     heard(sample, rxAtMs !== null && rxAtMs >= device.watchedAtMs && !peer.isSilent, nowMs);
     if (peer.isSilent) {
