@@ -207,6 +207,7 @@ function viewAlert(source: ReadModel, alert: AlertView): AlertApiView {
   const { subject, peer, id, state } = alert;
   return {
     ...common(alert),
+    dryRun: isDryRun(source, alert.rule),
     id: id === "" ? null : id,
     state,
     device: deviceOf(subject),
@@ -230,6 +231,7 @@ function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
   const state: AlertState = endedAtMs === null ? "firing" : "resolved";
   return {
     ...common(alert),
+    dryRun: isDryRun(source, alert.rule),
     id,
     state,
     device,
@@ -241,6 +243,11 @@ function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
     ...times(alert),
     heldBack: null,
   };
+}
+
+/** Whether the rule is tried only. */
+function isDryRun(source: ReadModel, rule: string): boolean {
+  return source.alerts.rules().some(({ name, dryRun }) => name === rule && dryRun);
 }
 
 function common({
