@@ -25,6 +25,8 @@ export class CurrentAlerts {
   /** How many of `firing` have each severity. */
   readonly counts: Readonly<Record<Severity, number>>;
   readonly hasRules: boolean;
+  /** Names of the rules with dry_run, whose messages are only recorded. */
+  readonly dryRuns: ReadonlySet<string>;
   readonly #byPeer = new Map<string, AlertView>();
   readonly #heldIds: ReadonlySet<string>;
 
@@ -56,7 +58,9 @@ export class CurrentAlerts {
       warning: bySeverity.warning.length,
       critical: bySeverity.critical.length,
     };
-    this.hasRules = model.rules().length > 0;
+    const rules = model.rules();
+    this.hasRules = rules.length > 0;
+    this.dryRuns = new Set(rules.filter(({ dryRun }) => dryRun).map(({ name }) => name));
     this.#heldIds = new Set(held.map(({ alert }) => alert.id));
     for (const alert of [...this.firing, ...held.map((each) => each.alert)]) {
       const { subject } = alert;
