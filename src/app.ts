@@ -24,6 +24,7 @@ export class App {
   readonly #options: AppOptions;
   #settings: Settings;
   #places: PlaceFiles;
+  #unmatched: readonly string[] = [];
 
   constructor(settings: Settings, options: AppOptions) {
     this.#settings = settings;
@@ -39,6 +40,11 @@ export class App {
 
   get settings(): Settings {
     return this.#settings;
+  }
+
+  /** Warnings of names in the settings that matched nothing at the start, or at the last reload. */
+  get unmatched(): readonly string[] {
+    return this.#unmatched;
   }
 
   /** Processes the first scan, then the packets and link changes that arrived since. */
@@ -92,7 +98,7 @@ export class App {
     const { inputs, names, outbox, reporter } = this.stages;
     const { log } = this.#options;
     outbox.warmUp(reporter.sampleEvent());
-    warnOfUnmatched(this.#settings, { devices: inputs.devices, names, log });
+    this.#unmatched = warnOfUnmatched(this.#settings, { devices: inputs.devices, names, log });
   }
 
   /** Shuts down. Pending events are tried once more within DRAIN_MS; firewall rules are removed at the same time. */

@@ -16,6 +16,8 @@ interface Options {
   /** The running program. */
   readonly app: {
     readonly settings: Settings;
+    /** Warnings of names in the settings that match nothing now, which it has logged. */
+    readonly unmatched: readonly string[];
     /** Applies settings; returns those in effect. */
     reload(wanted: Settings): Settings | Promise<Settings>;
   };
@@ -56,7 +58,11 @@ export class Reloader {
       const { warnings } = command;
       for (const warning of warnings) log.warn(warning);
       void checkSecrets(files, command.settings);
-      return { changed: changedSettings(before, settings), needRestart, warnings };
+      return {
+        changed: changedSettings(before, settings),
+        needRestart,
+        warnings: [...warnings, ...app.unmatched],
+      };
     } catch (error) {
       if (error instanceof ConfigError || error instanceof SystemError) {
         log.error(

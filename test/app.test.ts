@@ -259,7 +259,9 @@ test("a filter that matches no peer causes a warning at start and at reload, not
   expect(warned).toEqual([warning]);
   running.reload(settings(filter("alcie")));
   expect(warned).toEqual([warning, warning]);
+  expect(running.unmatched).toEqual([warning]);
   running.reload(settings(filter("alice")));
+  expect(running.unmatched).toEqual([]);
   expect(warned).toEqual([warning, warning]);
 });
 

@@ -15,6 +15,7 @@ function reloaderWith(
   const line = (level: string) => (text: string) => void log.push(`${level} ${text}`);
   const app = {
     settings: run([]).settings,
+    unmatched: [] as string[],
     async reload(wanted: Settings) {
       app.settings = await apply(wanted);
       return app.settings;
@@ -42,6 +43,12 @@ function reloaderWith(
 }
 
 describe("a reload", () => {
+  test("its report has the names of the settings that match nothing, too", async () => {
+    const { reloader, app } = reloaderWith([parse([])]);
+    app.unmatched = ['no peer is called "berln" now (alert office)'];
+    expect((await reloader.reload()).warnings).toEqual(app.unmatched);
+  });
+
   test("a reload reports what changed, what needs a restart, and the warnings", async () => {
     const wanted = parse(["--tick", "5s", "--group", "9", "--monitor", "poll"]);
     const { reloader, log } = reloaderWith([wanted], (settings) => ({ ...settings, group: 1 }));

@@ -42,7 +42,7 @@ export interface PeerFacts {
   readonly watchedAtMs: number;
   /** null: not connected. */
   connectedAtMs: number | null;
-  /** When wgmon last noticed that it was connected, in which case it had keys; null: never. */
+  /** When wgmon last noticed that it connected, or that it sent data in a grace period: it had keys then; null: never. */
   arrivedAtMs: number | null;
   /** The last activity; null: never. */
   seenAtMs: number | null;

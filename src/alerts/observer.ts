@@ -78,8 +78,11 @@ export class Observer {
   }
 
   disconnected({ device, peer: named, endedAtMs, reason }: Of<"disconnected">): void {
+    const isKnown = this.#state.peer(device, named.publicKey) !== null;
     const entry = this.#ensure(device, named);
     const { peer } = entry;
+    // In a replay: it was connected before the first event about it, so it has had keys.
+    if (!isKnown) peer.arrivedAtMs = this.#state.nowMs;
     peer.connectedAtMs = null;
     peer.isSilent = false;
     peer.seenAtMs = endedAtMs;
@@ -309,6 +312,11 @@ export class Observer {
     const { peer, sample, device } = entry;
     device.heardAtMs = nowMs;
     peer.seenAtMs = nowMs;
+    // Of the first scan after an absence it is not known when the data came.
+    if (device.blind === null && nowMs < device.graceUntilAtMs) {
+      peer.arrivedAtMs = nowMs;
+      this.#state.markPeer(entry);
+    }
     const { rxAtMs } = sample;
     heard(sample, rxAtMs !== null && rxAtMs >= device.watchedAtMs && !peer.isSilent, nowMs);
     if (peer.isSilent) {

@@ -72,6 +72,11 @@ function summaryOf(alerts: readonly AlertApiView[]): string {
   ].join(", ");
 }
 
+/** Why no message is sent. */
+function heldBackText({ heldBack, dryRun }: AlertApiView): string {
+  return heldBack?.sentence ?? (dryRun ? "recorded only (dry_run)" : "");
+}
+
 function isFiring(alert: AlertApiView): boolean {
   return ["firing", "recovering"].includes(stateOf(alert));
 }
@@ -102,7 +107,7 @@ function columns(nowMs: number, isPast: boolean): readonly Column<AlertApiView>[
         ]
       : []),
     { title: "ALERT", cell: ({ sentence }) => sentence, priority: 0, shrinkTo: 30 },
-    { title: "HELD BACK", cell: ({ heldBack }) => heldBack?.sentence ?? "", priority: 7 },
+    { title: "HELD BACK", cell: heldBackText, priority: 7 },
     { title: "ID", cell: ({ id }) => id ?? "", priority: 5 },
   ];
 }

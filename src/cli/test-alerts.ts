@@ -1,10 +1,10 @@
 /** `wgmon alerts test`: runs rules over the past of the store, and prints what they would have sent. */
 
-import { deviceOf, type Notice } from "../alerts/alert.ts";
+import { type AlertView, deviceOf, type Notice } from "../alerts/alert.ts";
 import { replay } from "../alerts/replay.ts";
 import type { Rule, RuleKind } from "../alerts/rule.ts";
 import { suppressionText } from "../alerts/suppression-text.ts";
-import { counted, shortName } from "../base/text.ts";
+import { counted, firstOf, shortName } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import type { AlertTestRequest } from "../config/command-requests.ts";
 import type { Settings } from "../config/config.ts";
@@ -29,6 +29,8 @@ interface Options extends Output {
 /** Number of lines that are printed at once. */
 const LINES = 500;
 const TYPE_COLUMNS = 9;
+/** Alerts that are named because they still fire at the end. */
+const FIRING_MAX = 10;
 
 /** What the store does not record, by kind of rule. */
 const UNTESTABLE: Partial<Record<RuleKind, string>> = {
@@ -60,6 +62,7 @@ export function testAlerts(store: PastStore, options: Options): void {
   const lineOf = request.json ? jsonOf : (tested: Tested) => textOf(tested, options);
   let lines: string[] = [];
   for (const notice of replay(history, { rules, untilMs, ...(lookup && { lookup }) })) {
+    summary.follow(notice);
     // The time before is replayed too, so that the state at the beginning of the period is known.
     if (notice.atMs < sinceMs) continue;
     summary.add(notice);
@@ -70,6 +73,8 @@ export function testAlerts(store: PastStore, options: Options): void {
   }
   print(lines.join(""));
   if (!request.json) print(summary.text(options));
+  // A program that reads the messages must not take no output for a failure.
+  else if (summary.isEmpty) for (const line of summary.lines(options)) options.warn(line);
 }
 
 /** Returns a function that names the targets of a notice. */
@@ -118,6 +123,15 @@ function jsonOf({ notice, targets }: Tested): string {
   return `${json({ ...head, alerts })}\n`;
 }
 
+/** `alice (wg0, down)` */
+function labelOf({ subject, peer, rule }: AlertView): string {
+  const name = shortName(rule);
+  if (subject.type === "target") return `${shortName(subject.target)} (${name})`;
+  if (subject.type === "device") return `${shortName(subject.device)} (${name})`;
+  const who = shortName(peer?.name ?? subject.publicKey);
+  return `${who} (${shortName(subject.device)}, ${name})`;
+}
+
 interface Counts {
   firing: number;
   reminder: number;
@@ -129,6 +143,8 @@ class Summary {
   readonly #sinceMs: number;
   readonly #untilMs: number;
   readonly #byRule = new Map<string, Counts>();
+  /** The alerts that fire, by id. */
+  readonly #firing = new Map<string, AlertView>();
   #events = 0;
   #firstEventMs: number | null = null;
 
@@ -146,10 +162,35 @@ class Summary {
     this.#of(rule)[suppressedBy === null ? type : "heldBack"]++;
   }
 
-  text({ rules, lookup, paint }: Options): string {
+  /** Notes which alerts fire. */
+  follow({ type, alerts }: Notice): void {
+    for (const alert of alerts) {
+      if (type === "resolved") this.#firing.delete(alert.id);
+      else if (alert.resolves) this.#firing.set(alert.id, alert);
+    }
+  }
+
+  /** Whether no message was printed. */
+  get isEmpty(): boolean {
+    return this.#byRule.size === 0;
+  }
+
+  text(options: Options): string {
+    const { paint } = options;
+    const lines = this.lines(options);
+    return lines.map((line, index) => `${index === 0 ? paint("bold", line) : line}\n`).join("");
+  }
+
+  lines({ rules, lookup }: Options): string[] {
     const lines = [this.#headline(rules)];
     if (rules.length > 1) {
       lines.push(...rules.map(({ name }) => `  ${shortName(name)}: ${countsText(this.#of(name))}`));
+    }
+    const firing = [...this.#firing.values()];
+    if (firing.length > 0) {
+      const listed = firstOf(firing.map(labelOf), FIRING_MAX).join(", ");
+      const verb = firing.length === 1 ? "still fires" : "still fire";
+      lines.push(visible(`${counted(firing.length, "alert")} ${verb} at the end: ${listed}`));
     }
     for (const { name, kind } of rules) {
       const reason =
@@ -160,7 +201,7 @@ class Summary {
         lines.push(`rule ${shortName(name)} (${kind}) cannot be tested on the past: ${reason}`);
       }
     }
-    return lines.map((line, index) => `${index === 0 ? paint("bold", line) : line}\n`).join("");
+    return lines;
   }
 
   #headline(rules: readonly Rule[]): string {

@@ -147,7 +147,7 @@ function readTable(fields: unknown, context: TableContext): Rule | null {
   );
   const values = readFields(own, { ...read, fields: known }, errors);
   for (const [key, value] of Object.entries(fields)) {
-    const isKnown = Object.hasOwn(common, key) || Object.hasOwn(own, key);
+    const isKnown = Object.hasOwn(commonKeys(), key) || Object.hasOwn(own, key);
     if (!isKnown || foreign.includes(key) || !Array.isArray(value) || value.length > 0) continue;
     error(`${key} is empty; give at least one value, or remove ${key}`);
   }

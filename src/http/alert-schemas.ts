@@ -72,6 +72,7 @@ const alertProperties = {
   }),
   sent: T.Boolean({ description: "whether a message about it was sent" }),
   heldBack: orNull(SuppressionSchema, "why its messages are held back now; null: they are not"),
+  dryRun: T.Boolean({ description: "its rule has dry_run: its messages are only recorded" }),
 };
 
 export const AlertSchema = T.Object(alertProperties, { $id: "Alert", ...closed });

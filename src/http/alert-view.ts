@@ -219,6 +219,7 @@ function viewAlert(source: ReadModel, alert: AlertView): AlertApiView {
   const { subject, peer, id, state } = alert;
   return {
     ...common(alert),
+    dryRun: isDryRun(source, alert.rule),
     id: id === "" ? null : id,
     state,
     device: deviceOf(subject),
@@ -241,6 +242,7 @@ function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
   const state: AlertState = overAtMs(alert) === null ? "firing" : "resolved";
   return {
     ...common(alert),
+    dryRun: isDryRun(source, alert.rule),
     id,
     state,
     device,
@@ -252,6 +254,11 @@ function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
     ...times(alert),
     heldBack: null,
   };
+}
+
+/** Whether the rule is tried only. */
+function isDryRun(source: ReadModel, rule: string): boolean {
+  return source.alerts.rules().some(({ name, dryRun }) => name === rule && dryRun);
 }
 
 function common({

@@ -127,7 +127,7 @@ function wordsOf(
   return found;
 }
 
-/** Logs the warnings. Lists the peers of all devices only if the settings mention any. */
+/** Logs the warnings, and returns them. Lists the peers of all devices only if the settings mention any. */
 export function warnOfUnmatched(
   settings: PeerSettings,
   {
@@ -142,7 +142,7 @@ export function warnOfUnmatched(
     readonly names: Pick<PeerNames, "nameOf">;
     readonly log: Pick<Log, "warn">;
   },
-): void {
+): string[] {
   const known = devices.lastScanned.map(({ name }) => name);
   const needsKeys = settings.peers.size > 0 || selectPeers(settings);
   try {
@@ -150,10 +150,13 @@ export function warnOfUnmatched(
       name,
       publicKeys: needsKeys ? devices.peers(name).map(({ publicKey }) => publicKey) : [],
     }));
-    for (const warning of unmatched(settings, presentOf(settings, peers, names))) log.warn(warning);
+    const warnings = unmatched(settings, presentOf(settings, peers, names));
+    for (const warning of warnings) log.warn(warning);
+    return warnings;
   } catch (error) {
     // Nothing can be said about peers that could not be read. If the scan of the device failed too, it logged the reason.
     if (!isUnreadable(error)) throw error;
+    return [];
   }
 }
 

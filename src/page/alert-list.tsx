@@ -14,6 +14,8 @@ interface AlertListProps {
   /** At most `max` of them are shown. */
   readonly alerts: readonly (AlertView | HeldBackAlert)[];
   readonly max: number;
+  /** Names of the rules whose messages are only recorded. */
+  readonly dryRuns: ReadonlySet<string>;
   readonly snapshot: PageSnapshot;
   /** Shown if there are no alerts. */
   readonly none?: string;
@@ -21,8 +23,9 @@ interface AlertListProps {
   readonly all?: string;
 }
 
-export function AlertList({ id, alerts, max, snapshot, none = "", all }: AlertListProps) {
-  const items = alerts.slice(0, max).map((each) => alertItem(id, each, snapshot));
+export function AlertList(props: AlertListProps) {
+  const { id, alerts, max, dryRuns, snapshot, none = "", all } = props;
+  const items = alerts.slice(0, max).map((each) => alertItem(id, each, dryRuns, snapshot));
   const more = alerts.length - items.length;
   const moreText = `and ${count(more)} more`;
   return (
@@ -47,7 +50,12 @@ export function AlertList({ id, alerts, max, snapshot, none = "", all }: AlertLi
 }
 
 /** @param list several lists of a page may show the same alert. */
-function alertItem(list: string, each: AlertView | HeldBackAlert, snapshot: PageSnapshot): Item {
+function alertItem(
+  list: string,
+  each: AlertView | HeldBackAlert,
+  dryRuns: ReadonlySet<string>,
+  snapshot: PageSnapshot,
+): Item {
   const [alert, held] = "alert" in each ? [each.alert, each] : [each, null];
   const { rule, severity, state, subject, sentence, sinceMs, what } = alert;
   const about = subject.type === "target" ? [subject.target] : [subject.device];
@@ -65,6 +73,7 @@ function alertItem(list: string, each: AlertView | HeldBackAlert, snapshot: Page
           <Name text={rule} />
           {isPending ? ", pending" : null}
           {state === "recovering" ? ", nearly over" : null}
+          {dryRuns.has(rule) ? ", recorded only (dry_run)" : null}
           {held === null ? null : "; "}
         </span>
         {held === null ? null : (

@@ -24,6 +24,8 @@ export class AlertsByState {
   /** How many of `firing` have each severity. */
   readonly counts: Readonly<Record<Severity, number>>;
   readonly hasRules: boolean;
+  /** Names of the rules with dry_run, whose messages are only recorded. */
+  readonly dryRuns: ReadonlySet<string>;
   readonly #byPeer = new Map<string, AlertView>();
 
   constructor(model: AlertModel) {
@@ -54,7 +56,9 @@ export class AlertsByState {
       warning: bySeverity.warning.length,
       critical: bySeverity.critical.length,
     };
-    this.hasRules = model.rules().length > 0;
+    const rules = model.rules();
+    this.hasRules = rules.length > 0;
+    this.dryRuns = new Set(rules.filter(({ dryRun }) => dryRun).map(({ name }) => name));
     for (const alert of [...this.firing, ...held.map((each) => each.alert)]) {
       const { subject } = alert;
       if (subject.type !== "peer") continue;

@@ -53,6 +53,7 @@ export function alerts(
                 id="firing"
                 alerts={firing}
                 max={CURRENT_MAX}
+                dryRuns={now.dryRuns}
                 snapshot={snapshot}
                 none="No alert fires."
               />
@@ -62,6 +63,7 @@ export function alerts(
                 id="held"
                 alerts={held}
                 max={CURRENT_MAX}
+                dryRuns={now.dryRuns}
                 snapshot={snapshot}
                 none="No alert is held back."
               />
@@ -71,6 +73,7 @@ export function alerts(
                 id="pending"
                 alerts={pending}
                 max={CURRENT_MAX}
+                dryRuns={now.dryRuns}
                 snapshot={snapshot}
                 none="No alert is pending."
               />

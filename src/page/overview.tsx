@@ -98,6 +98,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
             id="firing"
             alerts={[...alerts.firing, ...alerts.held]}
             max={ALERTS_MAX}
+            dryRuns={alerts.dryRuns}
             snapshot={snapshot}
             all={ALERTS_PATH}
           />

@@ -259,7 +259,7 @@ function PeerAlerts({
   readonly selectable: Parameters<typeof silencesOfPeer>[0];
 }) {
   const { device, publicKey } = selectable;
-  const { firing, held, pending } = new AlertsByState(source.alerts);
+  const { firing, held, pending, dryRuns } = new AlertsByState(source.alerts);
   const isOwn = ({ subject }: AlertView) =>
     subject.type === "peer" && subject.device === device && subject.publicKey === publicKey;
   const own = [
@@ -278,6 +278,7 @@ function PeerAlerts({
         id="alerts"
         alerts={own}
         max={ALERTS_MAX}
+        dryRuns={dryRuns}
         snapshot={snapshot}
         none="No alert about this peer fires."
         all={ALERTS_PATH}

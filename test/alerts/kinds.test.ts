@@ -60,6 +60,34 @@ describe("down", () => {
     ]);
   });
 
+  test("fires in the grace period for a peer that sent data in it", () => {
+    const told = story(downNow)
+      .connect("berlin")
+      .scan({ berlin: [1000, 1000] });
+    const fromMs = told.nowMs;
+    told.jump("1h").input({ type: "away", fromMs, reason: "not-running" });
+    // The first scan shows what came while wgmon was away; only the second shows that the peer has keys now.
+    told
+      .scan({ berlin: [1000, 1000] })
+      .wait(10)
+      .scan({ berlin: [1000, 1000] })
+      .wait(60);
+    expect(told.disconnect("berlin", "idle", 50).told()).toEqual([
+      "firing sites: berlin (wg0) is down: no data for 50 seconds; check the peer and its network",
+    ]);
+  });
+
+  test("does not fire in the grace period for a peer that sent data only while wgmon was away", () => {
+    const told = story(downNow)
+      .connect("berlin")
+      .scan({ berlin: [1000, 1000] });
+    const fromMs = told.nowMs;
+    told.jump("1h").input({ type: "away", fromMs, reason: "not-running" });
+    told.scan({ berlin: [1000, 1000] }).wait(60);
+    expect(told.disconnect("berlin", "idle", 50).told()).toEqual([]);
+    expect(told.wait("3m").told()).toHaveLength(1);
+  });
+
   test("fires in the first minutes of wgmon for a peer that was connected when it began", () => {
     const told = new AlertStory([downNow])
       .connect("berlin")

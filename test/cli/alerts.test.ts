@@ -78,6 +78,13 @@ describe("wgmon alerts", () => {
     expect(lines.at(-1)).toMatch(/^resolved .* 3h ago +2h ago +alice \(wg0\) is connected again/);
   });
 
+  test("an alert of a rule with dry_run is marked, because no message is sent", async () => {
+    fill();
+    source.alerts.all = [ruleOf("down", "office-down", { dryRun: true })];
+    const lines = (await run()).lines();
+    expect(lines[2]).toMatch(/^firing .* recorded only \(dry_run\) +alert-7$/);
+  });
+
   test("wgmon alerts says so if there is no alert", async () => {
     expect((await run()).text()).toBe("no alert fires, and none is pending\n");
     expect((await run({ isPast: true })).text()).toBe("no alerts\n");

@@ -58,9 +58,8 @@ function add(type: "peer.connected" | "peer.disconnected", atMs: number, key = A
 function run(
   rules: readonly Rule[],
   fields: Partial<AlertTestRequest> = {},
-  { store = source.store as PastStore, nowMs = START_MS + 2 * DAY_MS } = {},
+  { store = source.store as PastStore, nowMs = START_MS + 2 * DAY_MS, output = printed() } = {},
 ): string[] {
-  const output = printed();
   const { settings } = settingsOf([], { toml });
   const request: AlertTestRequest = {
     action: "test",
@@ -139,6 +138,27 @@ describe("wgmon alerts test", () => {
     fill();
     const lines = run([ruleOf("hours", "hours", { allowed: [interval("tue")], waitMs: 0 })]);
     expect(lines[0]).toContain("old (wg0)");
+  });
+
+  test("in a young store, a peer is judged as it was live: there is no grace period for it", () => {
+    add("peer.connected", START_MS);
+    add("peer.disconnected", START_MS + MINUTE_MS, BOB);
+    add("peer.disconnected", START_MS + 90_000);
+    const rules = [ruleOf("down", "down", { forMs: 30_000, waitMs: 0, targets: ["ops"] })];
+    const lines = run(rules, {}, { nowMs: START_MS + 150_000 });
+    expect(lines).toEqual([
+      expect.stringContaining("00:01:30 firing    down: bob (wg0) is down"),
+      expect.stringContaining("00:02:00 firing    down: alice (wg0) is down"),
+      expect.stringContaining("2 messages (2 firing), 0 held back"),
+      "2 alerts still fire at the end: bob (wg0, down), alice (wg0, down)",
+    ] as string[]);
+  });
+
+  test("--json without a message prints the summary as a complaint, so that it is not taken for a failure", () => {
+    add("peer.connected", START_MS);
+    const output = printed();
+    expect(run([down], { json: true }, { output })).toEqual([]);
+    expect(output.complaints).toEqual([expect.stringContaining("1 event, 1 rule: 0 messages")]);
   });
 
   test("--json prints a line for each message", () => {

@@ -120,6 +120,7 @@ function alertOf(fields: Partial<AlertApiView> = {}): AlertApiView {
     moment: false,
     sent: true,
     heldBack: null,
+    dryRun: false,
     ...fields,
   };
 }

@@ -131,6 +131,7 @@ describe("GET /v1/alerts", () => {
       moment: false,
       sent: true,
       heldBack: null,
+      dryRun: false,
     });
     expect(body.items[1]).toMatchObject({
       state: "firing",

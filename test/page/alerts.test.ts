@@ -111,6 +111,13 @@ describe("alerts on the overview", () => {
     expect(tapes).toBe(4);
   });
 
+  test("an alert of a rule with dry_run is marked on the overview", async () => {
+    const mark = "recorded only (dry_run)";
+    expect(textOf(await html("/"))).not.toContain(mark);
+    source.alerts.all = source.alerts.all.map((rule) => ({ ...rule, dryRun: true }));
+    expect(textOf(await html("/"))).toContain(mark);
+  });
+
   test("the overview is calm without alerts, and names the documentation if there are no rules", async () => {
     source.alerts.firing = [];
     expect(await text("/")).toContain("Alerts No alerts");
