@@ -14,7 +14,7 @@ import { showcase } from "./showcase.ts";
 
 const FOLDER = join(import.meta.dir, "../../docs/images");
 const BYTES_MAX = 200_000;
-const DESKTOP = { width: 1280, height: 1040 };
+const DESKTOP = { width: 1280, height: 1000 };
 const ALERTS = { width: 1280, height: 800 };
 const TOKEN = "a-token-of-the-pictures";
 
