@@ -102,10 +102,10 @@ export class AlertTable {
   #keysOf(alert: Alert): AlertKeys {
     const known = this.#keys.get(alert);
     if (known !== undefined) return known;
-    const { rule, subject, what } = alert;
+    const { rule, subject } = alert;
     const subjectText = subjectKey(subject);
     const keys = {
-      key: alertKey(rule, subjectText, what),
+      key: alertKey(alert, subjectText),
       bySubject: `${rule}\n${subjectText}`,
       group: groupKeyOf(alert),
     };

@@ -117,8 +117,8 @@ export function subjectKey(subject: Subject): string {
 }
 
 /** Unique for each alert that can exist at one time. */
-export function alertKey(rule: string, subject: string, what: string): string {
-  return `${rule}\n${subject}\n${what}`;
+export function alertKey({ rule, kind, what }: Alert, subject: string): string {
+  return `${rule}\n${kind}\n${subject}\n${what}`;
 }
 
 export function deviceOf(subject: Subject): string | null {

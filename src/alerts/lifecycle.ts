@@ -45,7 +45,10 @@ export class Lifecycle {
     resolvedSentence: (alert: Alert) => string,
   ): void {
     const { nowMs } = this.#state;
-    const existing = this.#state.alerts.about(rule.name, judged.key);
+    // A reload may have changed the kind of a rule; its alerts of the other kind are being resolved.
+    const existing = this.#state.alerts
+      .about(rule.name, judged.key)
+      .filter(({ kind }) => kind === rule.kind);
     let dueMs = recheckMs ?? Infinity;
     for (const condition of conditions) {
       const known = existing.find(

@@ -464,6 +464,17 @@ describe("what holds reminders and notices back ends", () => {
     expect(told.wait("9h").told()).toEqual([]);
   });
 
+  test("the alerts of a rule whose kind a reload changed are resolved, and the new kind has its own", () => {
+    const told = story(down).connect("berlin").wait("1h");
+    told.disconnect("berlin").wait("3d").told();
+    const unused = ruleOf("unused", "sites", { days: 2 });
+    told.notices.push(...told.engine.setRules([unused], told.nowMs));
+    expect(told.wait("1d").told()).toEqual([
+      "firing sites: berlin (wg0) was not connected for 3 days; remove it if it is not needed",
+      "resolved sites: rule sites no longer applies to berlin (wg0)",
+    ]);
+  });
+
   test("a silence lasts as long as it was meant to when the clock is set", () => {
     const told = story(down).connect("berlin").wait("1h");
     told.input({ type: "silence", silence: silence(told.nowMs) });
