@@ -66,6 +66,9 @@ export function readAlerts(
       if (problem !== null) context.warnings.push(`${place} (${rule.name}): ${problem}`);
     }
   }
+  if (hasAllTargets && given.targets.length === 0 && rules.some(({ dryRun }) => !dryRun)) {
+    context.warnings.push("alerts are only recorded: there are no targets; add a [[target]]");
+  }
   if (count > RULES_MAX) {
     context.errors.push(`there are ${count} alerts; the maximum is ${RULES_MAX}`);
   }

@@ -17,10 +17,11 @@ export function receiversOf(rule: Rule, targets: readonly Receiver[]): readonly 
   return targetWords(targets).filter((_, index) => refusal(rule, targets[index]!) === null);
 }
 
-/** What is wrong if the alerts of a rule reach no target, and how to correct it; null: they reach one. */
+/**
+ * What is wrong if there are targets and the alerts of a rule reach none, and how to correct it; null: they reach one.
+ */
 export function withoutReceiver(rule: Rule, targets: readonly Receiver[]): string | null {
-  if (rule.dryRun || receiversOf(rule, targets).length > 0) return null;
-  if (targets.length === 0) return "no target accepts it: there are no targets; add a [[target]]";
+  if (rule.dryRun || targets.length === 0 || receiversOf(rule, targets).length > 0) return null;
   const names = targetWords(targets).map((word) => quoteSafely(word));
   const refusals = targets.map((target) => refusal(rule, target)!);
   const shown = refusals.slice(0, SHOWN_MAX).map(({ because }, index) => {

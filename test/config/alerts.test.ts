@@ -37,7 +37,6 @@ describe("a rule that reaches no target", () => {
     run([], { toml: `[[alert]]\nname = "a"\n${lines}\n${targets}` }).warnings;
 
   test.each<[string, string, string]>([
-    [`kind = "down"`, "", "there are no targets; add a [[target]]"],
     [
       `kind = "down"`,
       target("o", `events = ["peer.*"]`) + target("p", `events = "device.added"`),
@@ -56,6 +55,12 @@ describe("a rule that reaches no target", () => {
   ])("a warning says why no target accepts its alerts: %#", (lines, targets, expected) => {
     expect(warningsOf(lines, targets)).toEqual([
       `${FILE}, line 1: alert 1 (a): no target accepts it: ${expected}`,
+    ]);
+  });
+
+  test("one warning says that there are no targets, however many rules there are", () => {
+    expect(warningsOf(`kind = "down"\n[[alert]]\nname = "b"\nkind = "changed"`, "")).toEqual([
+      "alerts are only recorded: there are no targets; add a [[target]]",
     ]);
   });
 

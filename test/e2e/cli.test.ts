@@ -133,7 +133,7 @@ describe("wgmon", () => {
       exitCode: 0,
       stdout: /^w\.toml: correct; 0 targets, 1 alert, 0 peers\n[^]* {4}fires when /,
       stderr:
-        /^wgmon: warning: w\.toml, line 1: alert 1 \(a\): no target accepts it: there are no targets; add a \[\[target\]\]\n$/,
+        /^wgmon: warning: alerts are only recorded: there are no targets; add a \[\[target\]\]\n$/,
     },
     "check with mistakes": {
       args: ["check", "w.toml"],
