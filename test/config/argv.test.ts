@@ -43,6 +43,7 @@ test.each<[string[], Command]>([
   [["receive", "-h", "--port"], { type: "help", command: "receive" }],
   [["--port", "x", "receive", "-help"], { type: "help", command: "receive" }],
   [["outbox", "nonsense", "--help"], { type: "help", command: "outbox" }],
+  [["alerts", "test", "--help"], { type: "help", command: "alerts", subcommand: "test" }],
   [["help", "outbox", "--help"], { type: "help", command: "outbox" }],
   [["test-webhook", "-h"], { type: "help", command: "test-webhook" }],
   [["help", "version"], { type: "help", command: "version" }],
