@@ -63,6 +63,7 @@ test.each<[string[], ...string[]]>([
   [["help", "recieve"], '"recieve" is not a command; did you mean receive?'],
   [["help", "receive", "x"], '"x" is not expected here'],
   [["version", "x"], '"x" is not expected here'],
+  [["reload"], '"reload" is not a command: use systemctl reload wgmon, or kill -HUP'],
   [["outbx"], '"outbx" is not a command; did you mean outbox?'],
   [["test"], '"test" is not a command; did you mean test-webhook?'],
   [["outbox", "lst"], '"lst" is not list, retry or drop; did you mean list?'],
