@@ -6,11 +6,12 @@
  */
 
 import { counted } from "../base/text.ts";
+import { duration } from "../events/event.ts";
 import { groupDeviceOf, groupKeyOf } from "./alert-table.ts";
 import type { Alert, AlertView, Notice, Suppression } from "./alert.ts";
 import type { DeviceFacts } from "./facts.ts";
 import { type Hold, holdOf, sharedCause } from "./inhibition.ts";
-import { AGE, durationInWords } from "./kinds/kind.ts";
+import { AGE } from "./kinds/kind.ts";
 import type { CompiledRule, RuleSet } from "./rule-set.ts";
 import { RULE_DEFAULTS } from "./rule.ts";
 import type { AlertState, Group } from "./state.ts";
@@ -112,7 +113,7 @@ export class Groups {
   view(alert: Alert): AlertView {
     const { subject, sinceAtMs, firedAtMs, resolvedAtMs, isMoment } = alert;
     const { id, rule, kind, state, what, isSent, heldBy } = alert;
-    const age = durationInWords((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
+    const age = duration((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
     const sentence = alert.sentence.replaceAll(AGE, age);
     const entry =
       subject.type === "peer" ? this.#state.peer(subject.device, subject.publicKey) : null;

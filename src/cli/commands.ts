@@ -61,7 +61,7 @@ export async function runCommand(
     case "alerts":
       return await alerts(command);
     case "help":
-      print((await import("./help.ts")).helpText(command.command));
+      print((await import("./help.ts")).helpText(command.command, command.subcommand));
       return 0;
     case "version":
       print(`${(await import("../platform/versions.ts")).versionText(version)}\n`);

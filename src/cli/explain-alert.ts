@@ -40,7 +40,8 @@ export async function explainAlert(api: ApiReader, options: Options): Promise<vo
   print(request.json ? `${json(detail)}\n` : textOf(detail, options));
 }
 
-async function detailOf(api: ApiReader, id: string): Promise<AlertDetailView | null> {
+/** null: there is no such alert. */
+export async function detailOf(api: ApiReader, id: string): Promise<AlertDetailView | null> {
   try {
     return await api.get<AlertDetailView>(`/v1/alerts/${id}`);
   } catch (error) {

@@ -43,9 +43,15 @@ const VERSION_FLAG = ["-V, --version", commands.version.summary] as const;
 
 type Row = readonly [term: string, meaning: string];
 
-/** The output of `wgmon --help` and `wgmon COMMAND --help`, with a newline at the end. null: the short help. */
-export function helpText(command: CommandName | null = null): string {
+/**
+ * The output of `wgmon --help`, `wgmon COMMAND --help` and `wgmon COMMAND SUBCOMMAND --help`, with a newline at the end.
+ * null: the short help.
+ */
+export function helpText(command: CommandName | null = null, subcommand = ""): string {
   if (command === null) return shortHelp();
+  if (Object.hasOwn(commandOf(command).helps ?? {}, subcommand)) {
+    return subcommandHelp(command, subcommand);
+  }
   return command === "run" ? runHelp() : commandHelp(command);
 }
 
@@ -165,6 +171,9 @@ function commandHelp(command: CommandName): string {
             .map((name) => [usage(name, settingOf(name)), shortMeaning(settingOf(name))]),
           MEANING_COLUMN,
         ),
+    commandOf(command).exitCodes === undefined
+      ? ""
+      : wrap(`Exit codes: ${commandOf(command).exitCodes}.`, LINE_COLUMNS).join("\n"),
     examplesOf(command),
     takesSettings
       ? wrap(
@@ -176,6 +185,30 @@ function commandHelp(command: CommandName): string {
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 }
 
+/** Only what is about the subcommand. */
+function subcommandHelp(command: CommandName, subcommand: string): string {
+  const { summary, flags } = commandOf(command).helps![subcommand]!;
+  const words = `${command} ${subcommand}`;
+  const operand = operandOf(command, subcommand);
+  // In the help of the command, these texts begin with the subcommand that they are for.
+  const own = (text: string) =>
+    text.startsWith(`${subcommand}: `) ? text.slice(subcommand.length + 2) : text;
+  const rows = Object.entries(flags).map(([name, setting]) =>
+    commandFlagRow(name, { ...setting, description: own(setting.description) }),
+  );
+  const parts = [
+    `wgmon ${words}: ${summary}`,
+    `Usage: wgmon ${words}${operand === undefined ? "" : ` ${wordOf(operand)}`} [flags]`,
+    operand === undefined
+      ? ""
+      : entry(operand.placeholder, own(operand.description), MEANING_COLUMN),
+    list("Flags", [...rows, HELP_FLAG], MEANING_COLUMN),
+    examplesOf(command, words),
+    `wgmon ${command} --help describes the whole command.`,
+  ];
+  return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
+}
+
 /** A flag of a command and its meaning. Switches of commands are off by default, so the default is not shown. */
 export function commandFlagRow(name: string, setting: Setting<unknown>): Row {
   return setting.placeholder === null
@@ -183,10 +216,11 @@ export function commandFlagRow(name: string, setting: Setting<unknown>): Row {
     : [usage(name, setting), meaning(setting)];
 }
 
-function examplesOf(command: CommandName): string {
-  const rows = commandOf(command).examples.map(
-    ([line, purpose]) => [`wgmon ${line}`, purpose] as const,
-  );
+/** @param words what the examples begin with */
+function examplesOf(command: CommandName, words = ""): string {
+  const rows = commandOf(command)
+    .examples.filter(([line]) => `${line} `.startsWith(words === "" ? "" : `${words} `))
+    .map(([line, purpose]) => [`wgmon ${line}`, purpose] as const);
   return rows.length === 0 ? "" : list("Examples", rows, exampleColumn(rows));
 }
 

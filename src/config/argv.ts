@@ -167,6 +167,9 @@ function readPositionals([first, ...rest]: readonly string[]): {
 }
 
 function explainUnknownCommand(word: string): string {
+  if (word === "reload") {
+    return '"reload" is not a command: use systemctl reload wgmon, or kill -HUP';
+  }
   const guess =
     didYouMean(word, COMMAND_NAMES) || `; there are ${formatList(COMMAND_NAMES, "and")}`;
   return `"${safePrefix(word)}" is not a command${guess}`;

@@ -42,8 +42,18 @@ interface CommandEntry {
   readonly relevant?: readonly SettingName[];
   /** Flags of the command itself. They are not settings: no variable and no key in the file. */
   readonly flags: Readonly<Record<string, Setting<unknown>>>;
+  /** The subcommands that have a help of their own. */
+  readonly helps?: Readonly<Record<string, SubcommandHelp>>;
+  /** A line of the help: what the exit codes mean. */
+  readonly exitCodes?: string;
   /** Command lines without `wgmon`, and what each does. */
   readonly examples: readonly (readonly [line: string, purpose: string])[];
+}
+
+/** What `wgmon COMMAND SUBCOMMAND --help` prints, beside the operand and the examples. */
+interface SubcommandHelp {
+  readonly summary: string;
+  readonly flags: Readonly<Record<string, Setting<unknown>>>;
 }
 
 export interface Argument {
@@ -104,6 +114,31 @@ const historyFlags = (items: string, count: number) => ({
     defaultNote: `${count}; all with --since`,
   },
 });
+
+const silenceFlags = {
+  for: {
+    ...duration(1000, "366d"),
+    example: "2h",
+    description: "add: how long",
+    defaultValue: null,
+    defaultNote: "until --until",
+  },
+  until: {
+    ...time(),
+    short: "U",
+    description: 'add: when it ends, such as 18:00 or "2026-11-22 16:00"',
+    defaultValue: null,
+    defaultNote: "for --for",
+  },
+  comment: {
+    ...string("TEXT", "maintenance"),
+    description: "add: why; it is shown with each message that is held back",
+    defaultValue: null,
+    defaultNote: "none",
+  },
+  json: json("silence"),
+};
+const pastFlags = historyFlags("alerts that fired", 50);
 
 export const commands = {
   run: {
@@ -345,8 +380,33 @@ export const commands = {
       rule,
       peer,
       device,
-      ...historyFlags("alerts that fired", 50),
+      ...pastFlags,
       json: json("alert, or message"),
+    },
+    helps: {
+      test: {
+        summary: "print what rules would have sent in the past; nothing is sent",
+        flags: {
+          rule: { ...rule, description: "only this rule" },
+          device,
+          since: {
+            ...pastFlags.since,
+            description:
+              'the start of the past to test on: 7d, yesterday, 2026-11-22 or "2026-11-22 16:00"',
+            defaultNote: "30d",
+          },
+          until: {
+            ...pastFlags.until,
+            description: "the end of the past to test on, written as for --since",
+          },
+          json: json("message"),
+        },
+      },
+      explain: {
+        summary: "print why an alert fired, and who received its messages",
+        flags: { json: { ...json("alert"), description: "print JSON, on one line" } },
+      },
+      examples: { summary: "print an alert of each kind, to copy into the settings", flags: {} },
     },
     examples: [
       ["alerts", "what fires, what is pending and what is held back"],
@@ -378,28 +438,17 @@ export const commands = {
     },
     takesSettings: true,
     relevant: ["config", "state-dir"],
-    flags: {
-      for: {
-        ...duration(1000, "366d"),
-        example: "2h",
-        description: "add: how long",
-        defaultValue: null,
-        defaultNote: "until --until",
+    flags: silenceFlags,
+    helps: {
+      list: {
+        summary: "list the silences that have not ended",
+        flags: { json: silenceFlags.json },
       },
-      until: {
-        ...time(),
-        short: "U",
-        description: 'add: when it ends, such as 18:00 or "2026-11-22 16:00"',
-        defaultValue: null,
-        defaultNote: "for --for",
+      add: {
+        summary: "hold the messages of some alerts back for some time",
+        flags: silenceFlags,
       },
-      comment: {
-        ...string("TEXT", "maintenance"),
-        description: "add: why; it is shown with each message that is held back",
-        defaultValue: null,
-        defaultNote: "none",
-      },
-      json: json("silence"),
+      expire: { summary: "end a silence now", flags: { json: silenceFlags.json } },
     },
     examples: [
       ["silence add 'peer=branch-*' --for 2h --comment maintenance", "for two hours"],
@@ -456,6 +505,7 @@ export const commands = {
     takesSettings: true,
     relevant: ["config"],
     flags: {},
+    exitCodes: "0: no mistakes, perhaps warnings; 2: mistakes, and wgmon would not start",
     examples: [
       ["check", "the settings file of the service"],
       ["check ./wgmon.toml", "before it is installed; exit code 2 if it has mistakes"],

@@ -121,8 +121,8 @@ export type Command =
   | ({ readonly type: "alerts"; readonly rules: readonly Rule[] } & AlertTestRequest & Configured)
   | ({ readonly type: "silence" } & SilenceRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
-  /** `command`: the command to describe; null: print the short help. */
-  | { readonly type: "help"; readonly command: CommandName | null }
+  /** `command`: the command to describe; null: print the short help. `subcommand`: describe only this one. */
+  | { readonly type: "help"; readonly command: CommandName | null; readonly subcommand?: string }
   | { readonly type: "version" | "licenses" };
 
 /** The same folder as systemd's StateDirectory=wgmon. */
@@ -350,8 +350,10 @@ function warningsOf(resolved: ResolvedSettings): string[] {
 // ---- Commands ----
 
 function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): Command {
-  if (command !== "help")
-    return { type: "help", command: commandWord === "known" ? command : null };
+  if (command !== "help") {
+    if (commandWord !== "known") return { type: "help", command: null };
+    return { type: "help", command, ...(subcommand === null ? {} : { subcommand }) };
+  }
   // The help of run lists all settings.
   const all = found.get("all")?.texts[0] === "true" ? "run" : undefined;
   return {

@@ -54,10 +54,8 @@ function alerts(nowMs: number, host: string): readonly AlertEvent[] {
     const rule = { rule: "test", kind: "down", severity: "critical" } as const;
     return { ...rule, device: DEVICE, peer, since, sentence, count: 1, alerts: [alert] };
   };
-  const down = data(
-    `${NAME} (${DEVICE}) is down: no data for 5 minutes; check the peer and its network`,
-  );
-  const back = data(`${NAME} (${DEVICE}) is back after 5 minutes`);
+  const down = data(`${NAME} (${DEVICE}) is down: no data for 5m; check the peer and its network`);
+  const back = data(`${NAME} (${DEVICE}) is back after 5m`);
   return [
     { ...head(), type: "alert.firing", data: { ...down, cause: null, reminder: false } },
     { ...head(), type: "alert.resolved", data: back },

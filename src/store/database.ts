@@ -248,7 +248,6 @@ export class Database implements Disposable {
       if ((version ?? 0) > SCHEMA_VERSION) {
         throw new SystemError(
           `open ${path}`,
-          "EINVAL",
           `a newer wgmon wrote it (version ${version}, this one supports ${SCHEMA_VERSION}); use the newer wgmon, or another --state-dir`,
         );
       }

@@ -5,11 +5,7 @@ import { SystemError } from "../base/errors.ts";
 /** An older wgmon wrote the file, and an external tool must not migrate it. */
 export class OlderStore extends SystemError {
   constructor(path: string) {
-    super(
-      `open ${path}`,
-      "EINVAL",
-      "an older wgmon wrote it; the daemon converts it when it starts",
-    );
+    super(`open ${path}`, "an older wgmon wrote it; the daemon converts it when it starts");
   }
 }
 
@@ -43,7 +39,8 @@ export function checkAccess(path: string): void {
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === "ENOENT" || code === "ENOTDIR") {
-      throw new SystemError(`open ${path}`, "ENOENT", "there is no store; is --state-dir right?");
+      const advice = "there is no store yet: start wgmon first, or check --state-dir";
+      throw new SystemError(`open ${path}`, advice);
     }
     if (code === "EACCES") {
       const advice = "run this as root, with sudo, or as the user that wgmon runs as";

@@ -73,7 +73,7 @@ describe("grouping and reminders", () => {
     told.told();
     told.wait("1h").connect("b").wait(10).connect("a").wait("1m");
     expect(told.told()).toEqual([
-      "resolved sites: 2 alerts of rule sites: a (wg0) is back after 63 minutes; b (wg0) is back after 63 minutes",
+      "resolved sites: 2 alerts of rule sites: a (wg0) is back after 1h 3m; b (wg0) is back after 1h 3m",
     ]);
   });
 
@@ -83,7 +83,7 @@ describe("grouping and reminders", () => {
       .wait("1h");
     told.disconnect("a").wait(30).connect("a").wait("1h");
     expect(told.told()).toEqual([
-      "resolved sites: a (wg0) is back after 3 minutes [held back: over-before-sent]",
+      "resolved sites: a (wg0) is back after 3m 30s [held back: over-before-sent]",
     ]);
   });
 
@@ -103,8 +103,8 @@ describe("grouping and reminders", () => {
       .wait("1h");
     told.disconnect("berlin").wait("1h").told();
     expect(told.wait("9h").told()).toEqual([
-      "reminder sites: berlin (wg0) is down: no data for 4 hours; check the peer and its network",
-      "reminder sites: berlin (wg0) is down: no data for 8 hours; check the peer and its network",
+      "reminder sites: berlin (wg0) is down: no data for 4h 3m; check the peer and its network",
+      "reminder sites: berlin (wg0) is down: no data for 8h 3m; check the peer and its network",
     ]);
     told.connect("berlin").told();
     expect(told.wait("9h").told()).toEqual([]);
@@ -118,15 +118,15 @@ describe("silences", () => {
     told.disconnect("berlin").disconnect("paris").wait("1m");
     expect(told.told()).toEqual(
       [
-        "firing sites: berlin (wg0) is down: no data for 3 minutes; check the peer and its network [held back: silence]",
-        "firing sites: paris (wg0) is down: no data for 3 minutes; check the peer and its network",
+        "firing sites: berlin (wg0) is down: no data for 3m; check the peer and its network [held back: silence]",
+        "firing sites: paris (wg0) is down: no data for 3m; check the peer and its network",
       ]
         .toSorted((a) => (a.includes("paris") ? -1 : 1))
         .toReversed(),
     );
     expect(told.wait("1h").told()).toEqual([]);
     expect(told.wait("1h").told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 2 hours; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 2h 3m; check the peer and its network",
     ]);
   });
 
@@ -137,7 +137,7 @@ describe("silences", () => {
     told.disconnect("berlin").wait("3h").told();
     told.input({ type: "silence", silence: silence(told.nowMs) });
     expect(told.wait("2h").told()).toEqual([
-      "reminder sites: berlin (wg0) is down: no data for 4 hours; check the peer and its network [held back: silence]",
+      "reminder sites: berlin (wg0) is down: no data for 4h 3m; check the peer and its network [held back: silence]",
     ]);
     expect(told.wait("2h").told()).toEqual([]);
     expect(told.wait("2h").sent()).toHaveLength(1);
@@ -154,7 +154,7 @@ describe("silences", () => {
     const matchers = [{ field: "peer", pattern: "b*" } as const];
     told.input({ type: "silence", silence: silence(told.nowMs, { matchers }) });
     told.disconnect("bonn").wait("5m").connect("bonn").connect("berlin").wait("5h");
-    expect(told.sent()).toEqual(["resolved sites: berlin (wg0) is back after 68 minutes"]);
+    expect(told.sent()).toEqual(["resolved sites: berlin (wg0) is back after 1h 8m"]);
   });
 
   test("a silence that is expired by hand lets the alert through", () => {
@@ -184,7 +184,7 @@ describe("times", () => {
     // It is 02:10 UTC on Monday.
     expect(told.wait("5h").sent()).toEqual([]);
     expect(told.wait("1h").sent()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 6 hours; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 6h 53m; check the peer and its network",
     ]);
   });
 
@@ -236,7 +236,7 @@ describe("inhibition", () => {
     told.scan(Object.fromEntries(names.map((name) => [name, [100, 100] as const])));
     told.wait("2m").disconnect("a", "idle", 120).disconnect("b", "idle", 120).wait(40);
     expect(told.told()).toEqual([
-      "firing sites: 2 alerts of rule sites: a (wg0) is down: no data for 2 minutes; b (wg0) is down: no data for 2 minutes; check the peer and its network [held back: all-peers]",
+      "firing sites: 2 alerts of rule sites: a (wg0) is down: no data for 2m 30s; b (wg0) is down: no data for 2m 30s; check the peer and its network [held back: all-peers]",
     ]);
     told.wait(20).disconnect("c").disconnect("d").disconnect("e").wait("1h");
     expect(told.sent()).toEqual([
@@ -345,7 +345,7 @@ describe("what wgmon could not see", () => {
       });
       expect(told.wait("4m").told()).toEqual([]);
       expect(told.wait("2m").told()).toEqual([
-        "firing sites: berlin (wg0) is down: no data for 10 minutes; check the peer and its network",
+        "firing sites: berlin (wg0) is down: no data for 10m; check the peer and its network",
       ]);
       expect(told.wait("4h").told()).toHaveLength(1);
     },
@@ -426,8 +426,8 @@ describe("what holds reminders and notices back ends", () => {
     told.jump("10m").restart().input({ type: "away", fromMs, reason: "not-running" });
     told.input({ type: "devices-listed" });
     expect(told.wait("9h").told()).toEqual([
-      "reminder sites: berlin (wg0) is down: no data for 4 hours; check the peer and its network",
-      "reminder sites: berlin (wg0) is down: no data for 8 hours; check the peer and its network",
+      "reminder sites: berlin (wg0) is down: no data for 4h 1m; check the peer and its network",
+      "reminder sites: berlin (wg0) is down: no data for 8h 1m; check the peer and its network",
     ]);
   });
 
@@ -439,7 +439,7 @@ describe("what holds reminders and notices back ends", () => {
     told.input({ type: "scan-failed", device: "wg0" });
     expect(told.wait("9h").told()).toEqual([]);
     expect(told.scan().wait("2m").told()).toEqual([
-      "reminder sites: berlin (wg0) is down: no data for 9 hours; check the peer and its network",
+      "reminder sites: berlin (wg0) is down: no data for 9h 9m; check the peer and its network",
     ]);
   });
 
@@ -450,7 +450,7 @@ describe("what holds reminders and notices back ends", () => {
     told.disconnect("berlin").wait("5m").told();
     told.notices.push(...told.engine.setRules([down], told.nowMs));
     expect(told.told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 8 minutes; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 8m; check the peer and its network",
     ]);
   });
 
@@ -470,7 +470,7 @@ describe("what holds reminders and notices back ends", () => {
     const unused = ruleOf("unused", "sites", { days: 2 });
     told.notices.push(...told.engine.setRules([unused], told.nowMs));
     expect(told.wait("1d").told()).toEqual([
-      "firing sites: berlin (wg0) was not connected for 3 days; remove it if it is not needed",
+      "firing sites: berlin (wg0) was not connected for 3d 7h; remove it if it is not needed",
       "resolved sites: rule sites no longer applies to berlin (wg0)",
     ]);
   });
@@ -483,7 +483,7 @@ describe("what holds reminders and notices back ends", () => {
     told.jump(step.ms / 1000).input({ type: "clock", step });
     expect(told.wait("1h").told()).toEqual([]);
     expect(told.wait("1h").told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 2 hours; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 2h 3m; check the peer and its network",
     ]);
   });
 

@@ -27,10 +27,10 @@ describe("down", () => {
     const told = story(ruleOf("down", "sites", { forMs: 300_000, waitMs: 0 })).connect("berlin");
     expect(told.wait("1h").disconnect("berlin").wait(110).told()).toEqual([]);
     expect(told.wait(20).told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 5 minutes; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 5m; check the peer and its network",
     ]);
     expect(told.wait("1h").connect("berlin").told()).toEqual([
-      "resolved sites: berlin (wg0) is back after 65 minutes",
+      "resolved sites: berlin (wg0) is back after 1h 5m",
     ]);
   });
 
@@ -39,10 +39,10 @@ describe("down", () => {
     told.configured({ berlin: ["10.0.0.2/32"] });
     expect(told.wait(170).told()).toEqual([]);
     expect(told.wait(20).told()).toEqual([
-      "firing sites: berlin (wg0) has not connected since wgmon began to watch it 3 minutes ago; check its configuration and its network",
+      "firing sites: berlin (wg0) has not connected since wgmon began to watch it 3m ago; check its configuration and its network",
     ]);
     expect(told.wait("1h").connect("berlin").told()).toEqual([
-      "resolved sites: berlin (wg0) has connected after 63 minutes",
+      "resolved sites: berlin (wg0) has connected after 1h 3m",
     ]);
   });
 
@@ -53,10 +53,10 @@ describe("down", () => {
     told.wait(5).connect("berlin").wait(60).disconnect("rome", "idle", 55);
     expect(told.told()).toEqual([]);
     expect(told.disconnect("berlin", "idle", 50).told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 50 seconds; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 50s; check the peer and its network",
     ]);
     expect(told.wait("3m").told()).toEqual([
-      "firing sites: rome (wg0) is down: no data for 2 minutes; check the peer and its network",
+      "firing sites: rome (wg0) is down: no data for 2m 50s; check the peer and its network",
     ]);
   });
 
@@ -73,7 +73,7 @@ describe("down", () => {
       .scan({ berlin: [1000, 1000] })
       .wait(60);
     expect(told.disconnect("berlin", "idle", 50).told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 50 seconds; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 50s; check the peer and its network",
     ]);
   });
 
@@ -94,7 +94,7 @@ describe("down", () => {
       .wait(60)
       .disconnect("berlin", "idle", 30);
     expect(told.told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 30 seconds; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 30s; check the peer and its network",
     ]);
   });
 
@@ -117,14 +117,14 @@ describe("down", () => {
     expect(told.told()).toEqual([]);
     for (let scans = 0; scans < 3; scans++) told.wait(10).scan();
     expect(told.told()).toEqual([
-      "firing sites: berlin (wg0) is down: no data for 75 seconds; check the peer and its network",
+      "firing sites: berlin (wg0) is down: no data for 1m 15s; check the peer and its network",
     ]);
     expect(
       told
         .wait(10)
         .scan({ berlin: [32, 0] })
         .told(),
-    ).toEqual(["resolved sites: berlin (wg0) is back after 110 seconds"]);
+    ).toEqual(["resolved sites: berlin (wg0) is back after 1m 50s"]);
   });
 
   test("needs scans: without them, missing keep-alives mean nothing", () => {
@@ -148,11 +148,11 @@ describe("down", () => {
     // The rule without `for` reports the removal.
     expect(told.told()).toEqual([
       "firing sites: wg0 does not exist, and 1 of its peers is down; check the device on this gateway",
-      "firing sites: berlin (wg0) is down: no data for 0 seconds; check the peer and its network [held back: device-down]",
+      "firing sites: berlin (wg0) is down: no data for 0s; check the peer and its network [held back: device-down]",
     ]);
     told.wait(5).input({ type: "device", device: "wg0", present: true });
     expect(told.wait(100).connect("berlin").wait("1h").told()).toEqual([
-      "resolved sites: berlin (wg0) is back after 105 seconds",
+      "resolved sites: berlin (wg0) is back after 1m 45s",
     ]);
   });
 });
@@ -170,7 +170,7 @@ describe("flapping", () => {
     expect(told.told()).toEqual([]);
     told.connect("phone").wait("5m").disconnect("phone");
     expect(told.told()).toEqual([
-      "firing flaps: phone (wg0) was disconnected 4 times within 1 hour; check its network and the idle timeout",
+      "firing flaps: phone (wg0) was disconnected 4 times within 1h; check its network and the idle timeout",
     ]);
     expect(told.wait("1h").told()).toEqual(["resolved flaps: phone (wg0) is stable again"]);
   });
@@ -212,7 +212,7 @@ describe("no-return-traffic", () => {
         .scan({ berlin: [0, 2000] })
         .told(),
     ).toEqual([
-      "firing holes: berlin (wg0) does not answer: data was sent to it, and none came back for 10 seconds; check routing and firewalls between it and this gateway",
+      "firing holes: berlin (wg0) does not answer: data was sent to it, and none came back for 10s; check routing and firewalls between it and this gateway",
     ]);
     expect(
       told
@@ -225,7 +225,7 @@ describe("no-return-traffic", () => {
         .wait(10)
         .scan({ berlin: [400, 2000] })
         .told(),
-    ).toEqual(["resolved holes: berlin (wg0) answers again after 2 minutes"]);
+    ).toEqual(["resolved holes: berlin (wg0) answers again after 2m 20s"]);
   });
 
   test("stays when the peer is disconnected meanwhile, because that is no answer", () => {
@@ -236,7 +236,7 @@ describe("no-return-traffic", () => {
     told.scan({ berlin: [0, 5000] }).told();
     expect(told.wait("3m").disconnect("berlin").wait("1h").told()).toEqual([]);
     expect(told.connect("berlin").told()).toEqual([
-      "resolved holes: berlin (wg0) answers again after 63 minutes",
+      "resolved holes: berlin (wg0) answers again after 1h 3m",
     ]);
   });
 
@@ -448,7 +448,7 @@ describe("traffic", () => {
     expect(told.told()).toEqual([]);
     for (let scan = 0; scan < 5; scan++) told.wait(10).scan({ alice: [5e7, 1.2e7] });
     expect(told.told()).toEqual([
-      "firing rate: alice (wg0) transfers 1.03 MB/s on average over 1 minute; the limit is 1 MB/s",
+      "firing rate: alice (wg0) transfers 1.03 MB/s on average over 1m; the limit is 1 MB/s",
     ]);
     expect(told.wait("3m").told()).toEqual([
       "resolved rate: the rate of alice (wg0) is below the limit again",
@@ -529,13 +529,13 @@ describe("unused", () => {
     const told = story(rule).configured({ alice: [], bob: [], carol: [] }).connect("carol");
     expect(told.wait("30d").wait("7h").told()).toEqual([]);
     expect(told.wait("1h").told()).toEqual([
-      "firing stale: 2 alerts of rule stale: alice (wg0) has not connected since wgmon began to watch it 30 days ago; bob (wg0) has not connected since wgmon began to watch it 30 days ago; remove it if it is not needed",
+      "firing stale: 2 alerts of rule stale: alice (wg0) has not connected since wgmon began to watch it 30d 7h ago; bob (wg0) has not connected since wgmon began to watch it 30d 7h ago; remove it if it is not needed",
     ]);
     expect(told.wait("40d").told()).toEqual([]);
     told.connect("bob").disconnect("carol").wait("1d");
     expect(told.told()).toEqual(["resolved stale: bob (wg0) is used again"]);
     expect(told.wait("30d").told()).toEqual([
-      "firing stale: carol (wg0) was not connected for 30 days; remove it if it is not needed",
+      "firing stale: carol (wg0) was not connected for 30d 22h; remove it if it is not needed",
     ]);
   });
 });
@@ -545,7 +545,7 @@ describe("the sentence of several alerts", () => {
     const rule = ruleOf("unused", "stale", { days: 30, atMinute: 0, zone: "UTC" });
     const told = story(rule).configured({ a: [], b: [], c: [], d: [], e: [], f: [], g: [] });
     const listed = ["a", "b", "c", "d", "e"].map(
-      (name) => `${name} (wg0) has not connected since wgmon began to watch it 30 days ago; `,
+      (name) => `${name} (wg0) has not connected since wgmon began to watch it 30d 23h ago; `,
     );
     expect(told.wait("31d").told()).toEqual([
       `firing stale: 7 alerts of rule stale: ${listed.join("")}and 2 more; remove it if it is not needed`,
@@ -629,7 +629,7 @@ describe("handshakes", () => {
     expect(told.told()).toEqual([]);
     told.input({ ...attempt, messages: 6, mac1: "not-checked", publicKeys: [keyOf("alice")] });
     expect(told.told()).toEqual([
-      "firing attempts: wg0 received 12 handshake messages from 198.51.100.0/24 within 10 minutes that no peer completed; check preshared keys, removed peers and the return path",
+      "firing attempts: wg0 received 12 handshake messages from 198.51.100.0/24 within 10m that no peer completed; check preshared keys, removed peers and the return path",
     ]);
     expect(told.wait("10m").told()).toEqual([
       "resolved attempts: wg0 no longer receives many handshake messages that no peer completes",
@@ -663,7 +663,7 @@ describe("target", () => {
     told.wait("2m");
     expect(told.notices[0]!.exceptTargets).toEqual(["pager"]);
     expect(told.told()).toEqual([
-      "firing delivery: target pager has failed for 10 minutes: events wait for it; see wgmon outbox",
+      "firing delivery: target pager has failed for 10m: events wait for it; see wgmon outbox",
     ]);
     told.input({ type: "target", target: "pager", state: "ok", sinceMs: told.nowMs });
     expect(told.told()).toEqual(["resolved delivery: target pager works again"]);

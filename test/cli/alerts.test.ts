@@ -85,6 +85,15 @@ describe("wgmon alerts", () => {
     expect(lines[2]).toMatch(/^firing .* recorded only \(dry_run\) +alert-7$/);
   });
 
+  test("an alert whose message no target accepts is marked", async () => {
+    fill();
+    const firing = (targets: readonly string[]) => newNotice({ eventSeq: 1, targets });
+    storeAlerts(source, [], [firing([])]);
+    expect((await run()).lines()[2]).toMatch(/^firing .* no target accepts it +alert-7$/);
+    storeAlerts(source, [], [firing(["ops (json)"])]);
+    expect((await run()).lines()[2]).toMatch(/^firing .* an hour +alert-7$/);
+  });
+
   test("wgmon alerts says so if there is no alert", async () => {
     expect((await run()).text()).toBe("no alert fires, and none is pending\n");
     expect((await run({ isPast: true })).text()).toBe("no alerts\n");

@@ -351,6 +351,69 @@ test("the help texts fit a terminal of 80 columns, and name every flag and every
   }
 });
 
+test("the help of a subcommand has only its own usage, flags and examples", () => {
+  expect(helpText("alerts", "test")).toMatchInlineSnapshot(`
+    "wgmon alerts test: print what rules would have sent in the past; nothing is sent
+
+    Usage: wgmon alerts test [FILE] [flags]
+
+      FILE                        a settings file with the rules to test on the
+                                  past; without it, the rules of the settings
+
+    Flags:
+      --rule RULE                 only this rule (default: all)
+      --device NAME               only this device; may be repeated (default: the
+                                  devices of the settings, else all)
+      -S, --since TIME            the start of the past to test on: 7d, yesterday,
+                                  2026-11-22 or "2026-11-22 16:00" (default: 30d)
+      -U, --until TIME            the end of the past to test on, written as for
+                                  --since (default: now)
+      --json                      print JSON, a line for each message
+      -h, --help                  print this help
+
+    Examples:
+      wgmon alerts test --since 30d   what the rules would have sent in 30 days
+      wgmon alerts test ./wgmon.toml  the same for the rules of another file
+
+    wgmon alerts --help describes the whole command.
+    "
+  `);
+  expect(helpText("silence", "add")).toMatchInlineSnapshot(`
+    "wgmon silence add: hold the messages of some alerts back for some time
+
+    Usage: wgmon silence add MATCHER... [flags]
+
+      MATCHER                     which alerts, such as 'peer=branch-*'; the fields
+                                  are peer, tag, device, rule, severity and target;
+                                  an alert must match all
+
+    Flags:
+      --for DURATION              how long (default: until --until)
+      -U, --until TIME            when it ends, such as 18:00 or "2026-11-22 16:00"
+                                  (default: for --for)
+      --comment TEXT              why; it is shown with each message that is held
+                                  back (default: none)
+      --json                      print JSON, a line for each silence
+      -h, --help                  print this help
+
+    Examples:
+      wgmon silence add 'peer=branch-*' --for 2h --comment maintenance
+        for two hours
+      wgmon silence add device=wg0 severity=warning --until 18:00
+        alerts that match both
+
+    wgmon silence --help describes the whole command.
+    "
+  `);
+  expect(helpText("alerts", "examples")).not.toContain("--since");
+  expect(helpText("alerts", "explain")).toContain("\n  ID   ");
+  expect(helpText("outbox", "retry")).toBe(helpText("outbox"));
+});
+
+test("the help of wgmon check has its exit codes", () => {
+  expect(helpText("check")).toContain("\nExit codes: 0: ");
+});
+
 test("the short help fits one screen", () => {
   const lines = helpText().trimEnd().split("\n").length;
   expect(lines).toBeGreaterThanOrEqual(24);

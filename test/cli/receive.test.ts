@@ -153,8 +153,8 @@ describe("the output of wgmon receive", () => {
       "handshake.unknown":
         "wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)",
       "alert.firing":
-        "critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)",
-      "alert.resolved": "resolved: alice (wg0) is back after 5 minutes (rule offices)",
+        "critical: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)",
+      "alert.resolved": "resolved: alice (wg0) is back after 5m (rule offices)",
     };
     expect(await start().deliver(messageOf(anEvent(type)))).toEqual([
       "delivered",

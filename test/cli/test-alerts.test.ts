@@ -93,8 +93,8 @@ describe("wgmon alerts test", () => {
   test("it prints what the rules would have sent, to which targets, and a summary", () => {
     fill();
     expect(run([down])).toEqual([
-      "2025-12-29 02:02:00 firing    down: alice (wg0) is down: no data for 2 minutes; check the peer and its network (to ops)",
-      "2025-12-29 03:00:00 resolved  down: alice (wg0) is back after 1 hour (to ops)",
+      "2025-12-29 02:02:00 firing    down: alice (wg0) is down: no data for 2m; check the peer and its network (to ops)",
+      "2025-12-29 03:00:00 resolved  down: alice (wg0) is back after 1h (to ops)",
       "2d, which is all that the store has: 3 events, 1 rule: 2 messages (1 firing, 1 resolved), 0 held back",
     ]);
   });
@@ -290,9 +290,14 @@ function shownOf(line: string): string {
   return JSON.stringify({
     type,
     rule,
-    sentence,
+    sentence: inMinutes(sentence as string),
     heldBy: (heldBack as { type: string } | null)?.type,
   });
+}
+
+/** Without the seconds of durations, by which the two may differ. */
+function inMinutes(sentence: string): string {
+  return sentence.replaceAll(/(\d+m) \d+s/g, "$1");
 }
 
 /** The notices that the program recorded, in their order. */
@@ -305,7 +310,12 @@ function recordedNotices({ store }: AlertGateway): string[] {
   return [...notices.values()]
     .sort((a, b) => a.seq - b.seq)
     .map(({ type, rule, sentence, suppressedBy }) =>
-      JSON.stringify({ type, rule, sentence, heldBy: suppressedBy?.type }),
+      JSON.stringify({
+        type,
+        rule,
+        sentence: inMinutes(sentence),
+        heldBy: suppressedBy?.type,
+      }),
     );
 }
 

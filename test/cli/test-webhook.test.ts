@@ -128,8 +128,8 @@ describe("the samples of wgmon test-webhook", () => {
     expect(await testTargets(targets, options)).toBe(true);
     await receiving.stop();
     const alerts = [
-      "critical: wgmon-test (wg-test) is down: no data for 5 minutes; check the peer and its network (rule test)",
-      "resolved: wgmon-test (wg-test) is back after 5 minutes (rule test)",
+      "critical: wgmon-test (wg-test) is down: no data for 5m; check the peer and its network (rule test)",
+      "resolved: wgmon-test (wg-test) is back after 5m (rule test)",
     ];
     const key = "wg-test:wgmonTESTwgmonTESTwgmonTESTwgmonTESTwgmonTE=";
     expect(lines.map((line) => line.slice("16:19:04 ".length))).toEqual([

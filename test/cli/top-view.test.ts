@@ -113,7 +113,7 @@ function alertOf(fields: Partial<AlertApiView> = {}): AlertApiView {
     device: "wg0",
     peer: null,
     target: null,
-    sentence: "bob (wg0) is down: no data for 5 minutes",
+    sentence: "bob (wg0) is down: no data for 5m",
     since: "2026-11-22T16:15:00.000Z",
     firedAt: "2026-11-22T16:17:00.000Z",
     resolvedAt: null,
@@ -231,11 +231,11 @@ describe("the screen of wgmon top", () => {
     const lines = render({ ...first, areAlertsShown: true }, drawing({ shown, columns: 100 }));
     expect(`\n${lines.slice(4, 10).join("\n")}\n`).toMatchInlineSnapshot(`
       "
-      SEVERITY  FOR  ALERT                                     HELD BACK
-      warning   5m   bob (wg0) is down: no data for 5 minutes
+      SEVERITY  FOR  ALERT                              HELD BACK
+      warning   5m   bob (wg0) is down: no data for 5m
       critical  5m   alice (wg0) does not answer
-      critical  5m   bob (wg0) is down: no data for 5 minutes  silenced: new rack
-      warning   5m   bob (wg0) is down: no data for 5 minutes  pending
+      critical  5m   bob (wg0) is down: no data for 5m  silenced: new rack
+      warning   5m   bob (wg0) is down: no data for 5m  pending
 
       "
     `);

@@ -31,8 +31,7 @@ type AlertFiring = Extract<Event, { type: "alert.firing" }>;
 test("the line of a reminder says that it is one", () => {
   const event = anEvent("alert.firing") as AlertFiring;
   const { data } = event;
-  const line =
-    "alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)";
+  const line = "alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)";
   expect(describeEvent(event)).toBe(`critical: ${line}`);
   expect(describeEvent({ ...event, data: { ...data, reminder: true } })).toBe(
     `critical (reminder): ${line}`,

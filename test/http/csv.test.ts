@@ -34,7 +34,7 @@ test("the line of CSV of an alert has the rule, the severity, the peer and the s
     ["severity", "warning"],
     ["since", "2026-11-22T16:14:04.417Z"],
     ["count", "1"],
-    ["sentence", "alice (wg0) is down: no data for 5 minutes; check the peer and its network"],
+    ["sentence", "alice (wg0) is down: no data for 5m; check the peer and its network"],
   ]);
 });
 

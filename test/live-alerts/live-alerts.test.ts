@@ -45,7 +45,7 @@ describe("a peer that is down", () => {
     expect(gateway.texts).toEqual([]);
     gateway.active.delete("alice");
     await gateway.pass(5 * MINUTE_MS);
-    const text = "alice (wg0) is down: no data for 1 minute; check the peer and its network";
+    const text = "alice (wg0) is down: no data for 1m; check the peer and its network";
     expect(gateway.texts).toEqual([`pager: firing down: ${text}`, `mail: firing down: ${text}`]);
     expect(gateway.alerts.current()).toMatchObject([
       { id: "alert-1", state: "firing", isSent: true },
@@ -56,8 +56,8 @@ describe("a peer that is down", () => {
     gateway.connect("alice");
     await gateway.pass(MINUTE_MS);
     expect(gateway.texts.slice(2)).toEqual([
-      "pager: resolved down: alice (wg0) is back after 5 minutes",
-      "mail: resolved down: alice (wg0) is back after 5 minutes",
+      "pager: resolved down: alice (wg0) is back after 5m 10s",
+      "mail: resolved down: alice (wg0) is back after 5m 10s",
     ]);
     expect(gateway.alerts.current()).toEqual([]);
     const [stored] = gateway.store.alerts.query(all);
@@ -282,7 +282,7 @@ describe("the clock", () => {
         "pager: resolved down: alice (wg0) is bac",
         "mail: resolved down: alice (wg0) is back",
       ]);
-      expect(gateway.texts.at(-1)).toMatch(/after (8|9) minutes/);
+      expect(gateway.texts.at(-1)).toMatch(/after (8|9)m( |$)/);
     }
   });
 
@@ -312,7 +312,7 @@ test("a target that fails is told to the others, also if it failed before a rest
   await gateway.start();
   await gateway.pass(6 * MINUTE_MS);
   expect(gateway.texts.filter((text) => text.includes("targets"))).toEqual([
-    "mail: firing targets: target pager has failed for 10 minutes: events wait for it; see wgmon outbox",
+    "mail: firing targets: target pager has failed for 10m: events wait for it; see wgmon outbox",
   ]);
   gateway.verdicts.clear();
   await gateway.pass(40 * MINUTE_MS);

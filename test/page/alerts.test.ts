@@ -146,9 +146,9 @@ describe("the page of alerts", () => {
     for (const each of [
       "dave (wg0) is down",
       "held back: silenced: maintenance",
-      "erin (wg0) is down: no data for 22 minutes; check the peer and its network rule people , pending",
+      "erin (wg0) is down: no data for 22m; check the peer and its network rule people , pending",
       "peer=carol until 2026-01-02 04:50:00 maintenance , by root End now",
-      "alice phone (wg0) is back after 12 minutes rule people , lasted 12m",
+      "alice phone (wg0) is back after 12m rule people , lasted 12m",
       "still firing, not sent",
     ]) {
       expect(shown).toContain(each);

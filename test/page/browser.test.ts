@@ -231,9 +231,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(new URL(page.url()).search).toBe("?rule=people&state=resolved");
       expect(await past.allInnerTexts()).toEqual([expect.stringContaining("lasted 12m")]);
       await past.getByRole("link").click();
-      expect(await page.locator("h1").innerText()).toBe(
-        "alice phone (wg0) is back after 12 minutes",
-      );
+      expect(await page.locator("h1").innerText()).toBe("alice phone (wg0) is back after 12m");
       expect(await page.locator("#notices li").allInnerTexts()).toHaveLength(2);
       await page.getByRole("link", { name: "alice phone" }).click();
       expect(await page.locator("#events").innerText()).toContain("alert resolved, rule people");

@@ -174,7 +174,7 @@ describe("the content of the page", () => {
     expect(markup).toContain(`<span>warning: <a href="${link}"`);
     expect(markup).toContain(`<span>resolved: <a href="${link}"`);
     expect(markup).not.toMatch(/<(b|i)>/);
-    expect(text).toContain("alice laptop (wg0) is down: no data for 5 minutes");
+    expect(text).toContain("alice laptop (wg0) is down: no data for 5m");
     expect(text).toContain("critical: 2 alerts of rule offices: ");
     expect(textOf(await html("/events?type=alert.resolved"))).not.toContain("is down");
   });

@@ -114,7 +114,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
         device: "wg2",
         peer: { publicKey: berlin.publicKey, name: "berlin", tags: [] },
         sentence: expect.stringMatching(
-          /^berlin \(wg2\) is down: no data for \d+ seconds; check the peer and its network$/,
+          /^berlin \(wg2\) is down: no data for \d+[ms]( \d+s)?; check the peer and its network$/,
         ),
         cause: null,
         reminder: false,
@@ -129,7 +129,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
       berlin.sendDatagram();
       const resolved = await office.tells("office-down", "resolved");
       delays.add("down: the end", office, resolved, backMs);
-      expect(resolved.data.sentence).toMatch(/^berlin \(wg2\) is back after \d+ seconds$/);
+      expect(resolved.data.sentence).toMatch(/^berlin \(wg2\) is back after \d+[ms]( \d+s)?$/);
       expect(office.told("office-down")).toEqual(["firing", "reminder", "resolved"]);
     },
     TEST_MS,
@@ -185,7 +185,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
       const firing = await office.tells("delivery", "firing");
       expect(firing.data).toMatchObject({ kind: "target", device: null, peer: null });
       expect(firing.data.alerts).toMatchObject([{ target: "broken" }]);
-      expect(firing.data.sentence).toMatch(/^target broken has failed for \d+ seconds?: /);
+      expect(firing.data.sentence).toMatch(/^target broken has failed for \d+[ms]( \d+s)?: /);
       isBroken = false;
       const { data } = await office.tells("delivery", "resolved");
       expect(data.sentence).toBe("target broken works again");

@@ -593,7 +593,9 @@ describe("a command that opens the store of a running wgmon", () => {
   test("a command does not create a missing store", async () => {
     const directory = folder();
     const opened = Store.open({ directory, clock: new HandClock(), log, isExternalTool: true });
-    expect(opened).rejects.toThrow("there is no store");
+    expect(opened).rejects.toThrow(
+      "/wgmon.db: there is no store yet: start wgmon first, or check --state-dir",
+    );
     await opened.catch(() => {});
     expect(readdirSync(directory)).toEqual([]);
   });
@@ -606,7 +608,7 @@ describe("a command that opens the store of a running wgmon", () => {
     using file = new Sqlite(path);
     file.run(`PRAGMA user_version=${SCHEMA_VERSION - 1}`);
     const opened = Store.open({ directory, clock: new HandClock(), log, isExternalTool: true });
-    expect(opened).rejects.toThrow("an older wgmon wrote it");
+    expect(opened).rejects.toThrow("/wgmon.db: an older wgmon wrote it; ");
     await opened.catch(() => {});
     expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION - 1 });
   });

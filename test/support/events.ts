@@ -73,8 +73,8 @@ function alertData(type: AlertEvent["type"], parts: AlertParts): AlertEvent["dat
     const who = `${name ?? publicKey} (${device})`;
     const sentence =
       type === "alert.firing"
-        ? `${who} is down: no data for 5 minutes; check the peer and its network`
-        : `${who} is back after 5 minutes`;
+        ? `${who} is down: no data for 5m; check the peer and its network`
+        : `${who} is back after 5m`;
     const peer = { publicKey, name, tags: [] };
     return { id: `alert-${index + 1}`, device, peer, target: null, since, sentence };
   });

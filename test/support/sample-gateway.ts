@@ -92,9 +92,9 @@ function addAlerts(source: FakeSource, peers: readonly Peer[], comment: string):
   const down = (n: number) => ({
     rule: "people",
     peer: peers[n]!,
-    sentence: `${nameOf(n)} (wg0) is down: no data for 22 minutes; check the peer and its network`,
+    sentence: `${nameOf(n)} (wg0) is down: no data for 22m; check the peer and its network`,
   });
-  const back = `${nameOf(1)} (wg0) is back after 12 minutes`;
+  const back = `${nameOf(1)} (wg0) is back after 12m`;
   addAlert(source, { ...down(1), sentence: back, minutes: 300, lasted: 12, targets: ["ntfy"] });
   addAlert(source, { ...down(5), minutes: 22, targets: ["ntfy"] });
   addAlert(source, {

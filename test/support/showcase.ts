@@ -446,7 +446,7 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     peer: peerOf("office-lyon"),
     device: "wg1",
     minutes: 600,
-    sentence: "office-lyon (wg1) is back after 14 minutes",
+    sentence: "office-lyon (wg1) is back after 14m",
     lasted: 14,
     targets: ["ntfy https://ntfy.example.net/..."],
   });
@@ -477,7 +477,7 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     minutes: 3 * 24 * 60,
     heldBy,
     sentence:
-      "guest-ipad (wg0) has not connected since wgmon began to watch it 3 days ago; check its configuration and its network",
+      "guest-ipad (wg0) has not connected since wgmon began to watch it 3d ago; check its configuration and its network",
   });
 }
 

@@ -4,17 +4,9 @@
  * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
  */
 
+import { duration } from "../../events/event.ts";
 import { GRACE_MS } from "../facts.ts";
-import {
-  AGE,
-  durationInWords,
-  label,
-  labelOf,
-  met,
-  NOTHING,
-  type PeerKind,
-  UNKNOWN,
-} from "./kind.ts";
+import { AGE, label, labelOf, met, NOTHING, type PeerKind, UNKNOWN } from "./kind.ts";
 
 export const down: PeerKind<"down"> = {
   topics: ["presence"],
@@ -43,7 +35,7 @@ export const down: PeerKind<"down"> = {
     const isFirstVisit =
       alert.sinceAtMs === watchedAtMs && (visits[0]?.fromAtMs ?? Infinity) > watchedAtMs;
     const verb = isFirstVisit ? "has connected" : "is back";
-    return `${who} ${verb} after ${durationInWords(nowMs - alert.sinceAtMs)}`;
+    return `${who} ${verb} after ${duration(nowMs - alert.sinceAtMs)}`;
   },
 };
 

@@ -3,7 +3,8 @@
  * removed do not count. Resolved when the span contains N or fewer.
  */
 
-import { durationInWords, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
+import { duration } from "../../events/event.ts";
+import { label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
 
 export const flapping: PeerKind<"flapping"> = {
   topics: ["presence"],
@@ -14,7 +15,7 @@ export const flapping: PeerKind<"flapping"> = {
     const oldest = recent[recent.length - disconnects - 1];
     if (oldest === undefined || !peer.isPresent) return NOTHING;
     const last = recent.at(-1)!;
-    const sentence = `${label(peer)} was disconnected ${recent.length} times within ${durationInWords(withinMs)}; check its network and the idle timeout`;
+    const sentence = `${label(peer)} was disconnected ${recent.length} times within ${duration(withinMs)}; check its network and the idle timeout`;
     return met({ what: "", sinceMs: last, countsFromMs: last, sentence }, oldest + withinMs);
   },
 

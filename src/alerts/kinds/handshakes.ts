@@ -4,8 +4,9 @@
  * Resolved when the span contains N or fewer.
  */
 
+import { duration } from "../../events/event.ts";
 import type { Attempts } from "../facts.ts";
-import { type DeviceKind, durationInWords, met, NOTHING } from "./kind.ts";
+import { type DeviceKind, met, NOTHING } from "./kind.ts";
 
 export const handshakes: DeviceKind<"handshakes"> = {
   judge({ messages, withinMs }, device, isSelected, nowMs) {
@@ -16,7 +17,7 @@ export const handshakes: DeviceKind<"handshakes"> = {
     if (total <= messages) return NOTHING;
     const networks = [...new Set(recent.map(({ network }) => network ?? "several networks"))];
     const where = networks.length > 3 ? `${networks.length} networks` : networks.join(", ");
-    const sentence = `${device.name} received ${total} handshake messages from ${where} within ${durationInWords(withinMs)} that no peer completed; check preshared keys, removed peers and the return path`;
+    const sentence = `${device.name} received ${total} handshake messages from ${where} within ${duration(withinMs)} that no peer completed; check preshared keys, removed peers and the return path`;
     const { reportedAtMs } = recent.at(-1)!;
     const sinceMs = recent[0]!.reportedAtMs;
     return met(

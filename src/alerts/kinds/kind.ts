@@ -1,6 +1,6 @@
 /** The interface of the kinds of rules. Each kind is a pure function: a rule and facts in, a verdict out. */
 
-import { counted, shortName } from "../../base/text.ts";
+import { shortName } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
 import type { Alert } from "../alert.ts";
 import type { Attempts, DeviceFacts, PeerFacts, PeerSample, TargetFacts } from "../facts.ts";
@@ -137,17 +137,3 @@ export function labelOf({ subject }: Alert, view: PeerView | null): string {
  * made, because an alert keeps its sentence while this time grows.
  */
 export const AGE = "{duration}";
-
-/** `5 minutes`, `90 minutes`, `3 days`: in the largest unit of which it has at least two, or nearly exactly one. */
-export function durationInWords(ms: number): string {
-  const units = [
-    ["day", 86_400_000],
-    ["hour", 3_600_000],
-    ["minute", 60_000],
-  ] as const;
-  for (const [noun, unitMs] of units) {
-    const count = Math.floor(ms / unitMs);
-    if (count >= 2 || (count === 1 && ms % unitMs < unitMs / 60)) return counted(count, noun);
-  }
-  return counted(Math.max(0, Math.round(ms / 1000)), "second");
-}

@@ -4,18 +4,10 @@
  * same. Resolved when the peer answers, or is no longer configured.
  */
 
+import { duration } from "../../events/event.ts";
 import type { Deafness } from "../facts.ts";
 import type { NoReturnTrafficRule } from "../rule.ts";
-import {
-  AGE,
-  durationInWords,
-  label,
-  labelOf,
-  met,
-  NOTHING,
-  type PeerKind,
-  UNKNOWN,
-} from "./kind.ts";
+import { AGE, label, labelOf, met, NOTHING, type PeerKind, UNKNOWN } from "./kind.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -43,7 +35,7 @@ export const noReturnTraffic: PeerKind<"no-return-traffic"> = {
   resolved(alert, view, nowMs) {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
-    return `${who} answers again after ${durationInWords(nowMs - alert.sinceAtMs)}`;
+    return `${who} answers again after ${duration(nowMs - alert.sinceAtMs)}`;
   },
 };
 

@@ -8,8 +8,9 @@
  */
 
 import { REKEY_AFTER_MS } from "../../base/wireguard.ts";
+import { duration } from "../../events/event.ts";
 import type { Visit } from "../facts.ts";
-import { durationInWords, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
+import { label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
 
 /** A handshake this early is no renewal: renewals are REKEY_AFTER_MS apart, less a round trip and a retry. */
 const EARLY_MS = REKEY_AFTER_MS - 10_000;
@@ -46,7 +47,7 @@ export const sharedKey: PeerKind<"shared-key"> = {
   },
 
   resolved(alert, view, nowMs) {
-    return `the key of ${labelOf(alert, view)} is used from one place again after ${durationInWords(nowMs - alert.sinceAtMs)}`;
+    return `the key of ${labelOf(alert, view)} is used from one place again after ${duration(nowMs - alert.sinceAtMs)}`;
   },
 };
 

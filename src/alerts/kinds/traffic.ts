@@ -5,17 +5,10 @@
  */
 
 import { counted } from "../../base/text.ts";
+import { duration } from "../../events/event.ts";
 import type { PeerSample, RateWindow } from "../facts.ts";
 import type { TrafficRule } from "../rule.ts";
-import {
-  type Condition,
-  durationInWords,
-  type Judging,
-  label,
-  labelOf,
-  NOTHING,
-  type PeerKind,
-} from "./kind.ts";
+import { type Condition, type Judging, label, labelOf, NOTHING, type PeerKind } from "./kind.ts";
 
 const RATE = "rate";
 
@@ -72,7 +65,7 @@ function rateCondition(
   if (rate === null || window === undefined) return null;
   const bytesPerSecond = rateOf(window, direction, rate.overMs, nowMs);
   if (bytesPerSecond < rate.bytesPerSecond) return null;
-  const sentence = `${who} transfers ${roundedBytes(bytesPerSecond)}/s on average over ${durationInWords(rate.overMs)}; the limit is ${roundedBytes(rate.bytesPerSecond)}/s`;
+  const sentence = `${who} transfers ${roundedBytes(bytesPerSecond)}/s on average over ${duration(rate.overMs)}; the limit is ${roundedBytes(rate.bytesPerSecond)}/s`;
   return { what: RATE, sinceMs: nowMs, countsFromMs: nowMs, sentence };
 }
 

@@ -16,9 +16,9 @@ testFormat("apprise", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
-        "alert.firing": "{"title":"WireGuard on gw1","body":"critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)","type":"failure","format":"text"}",
-        "alert.resolved": "{"title":"WireGuard on gw1","body":"resolved: alice (wg0) is back after 5 minutes (rule offices)","type":"success","format":"text"}",
-        "alerts": "{"title":"WireGuard on gw1","body":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\nresolved: alice (wg0) is back after 5 minutes (rule offices)","type":"warning","format":"text"}",
+        "alert.firing": "{"title":"WireGuard on gw1","body":"critical: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)","type":"failure","format":"text"}",
+        "alert.resolved": "{"title":"WireGuard on gw1","body":"resolved: alice (wg0) is back after 5m (rule offices)","type":"success","format":"text"}",
+        "alerts": "{"title":"WireGuard on gw1","body":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5m; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5m; check the peer and its network; carol (wg0) is down: no data for 5m; check the peer and its network\\nresolved: alice (wg0) is back after 5m (rule offices)","type":"warning","format":"text"}",
         "device.added": "{"title":"WireGuard on gw1","body":"wg0 added, listening on port 51820","type":"info","format":"text"}",
         "device.removed": "{"title":"WireGuard on gw1","body":"wg0 removed","type":"warning","format":"text"}",
         "handshake.unknown": "{"title":"WireGuard on gw1","body":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","type":"warning","format":"text"}",

@@ -27,9 +27,9 @@ testFormat("gotify", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
-        "alert.firing": "{"title":"WireGuard on gw1","message":"critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)","priority":8}",
-        "alert.resolved": "{"title":"WireGuard on gw1","message":"resolved: alice (wg0) is back after 5 minutes (rule offices)","priority":5}",
-        "alerts": "{"title":"WireGuard on gw1","message":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\nresolved: alice (wg0) is back after 5 minutes (rule offices)","priority":6}",
+        "alert.firing": "{"title":"WireGuard on gw1","message":"critical: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)","priority":8}",
+        "alert.resolved": "{"title":"WireGuard on gw1","message":"resolved: alice (wg0) is back after 5m (rule offices)","priority":5}",
+        "alerts": "{"title":"WireGuard on gw1","message":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5m; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5m; check the peer and its network; carol (wg0) is down: no data for 5m; check the peer and its network\\nresolved: alice (wg0) is back after 5m (rule offices)","priority":6}",
         "device.added": "{"title":"WireGuard on gw1","message":"wg0 added, listening on port 51820","priority":5}",
         "device.removed": "{"title":"WireGuard on gw1","message":"wg0 removed","priority":5}",
         "handshake.unknown": "{"title":"WireGuard on gw1","message":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","priority":5}",

@@ -122,16 +122,16 @@ describe("the text of an alert", () => {
 
   test("the line of an alert has the severity, the sentence and the rule; a resolved one has no severity", () => {
     expect(line({ severity: "warning" })).toBe(
-      "warning: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)",
+      "warning: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)",
     );
     expect(line({}, "alert.resolved")).toBe(
-      "resolved: alice (wg0) is back after 5 minutes (rule offices)",
+      "resolved: alice (wg0) is back after 5m (rule offices)",
     );
   });
 
   test("the line of several alerts has the rule only once", () => {
     expect(line({ names: ["bob", "carol"] }, "alert.resolved")).toBe(
-      "resolved: 2 alerts of rule offices: bob (wg0) is back after 5 minutes; carol (wg0) is back after 5 minutes",
+      "resolved: 2 alerts of rule offices: bob (wg0) is back after 5m; carol (wg0) is back after 5m",
     );
   });
 

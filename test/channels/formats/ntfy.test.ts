@@ -25,9 +25,9 @@ testFormat("ntfy", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
-        "alert.firing": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["rotating_light"],"message":"critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)"}",
-        "alert.resolved": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["white_check_mark"],"message":"resolved: alice (wg0) is back after 5 minutes (rule offices)"}",
-        "alerts": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\nresolved: alice (wg0) is back after 5 minutes (rule offices)"}",
+        "alert.firing": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["rotating_light"],"message":"critical: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)"}",
+        "alert.resolved": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["white_check_mark"],"message":"resolved: alice (wg0) is back after 5m (rule offices)"}",
+        "alerts": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"alice (wg0) connected from 198.51.100.7:40001\\ninfo: alice (wg0) is down: no data for 5m; check the peer and its network (rule phones)\\nwarning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5m; check the peer and its network; carol (wg0) is down: no data for 5m; check the peer and its network\\nresolved: alice (wg0) is back after 5m (rule offices)"}",
         "device.added": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["electric_plug"],"message":"wg0 added, listening on port 51820"}",
         "device.removed": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"wg0 removed"}",
         "handshake.unknown": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["grey_question"],"message":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)"}",

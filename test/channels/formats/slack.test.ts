@@ -23,9 +23,9 @@ testFormat("slack", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
-        "alert.firing": "{"text":"🔴 gw1: critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
-        "alert.resolved": "{"text":"✅ gw1: resolved: alice (wg0) is back after 5 minutes (rule offices)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
-        "alerts": "{"text":"gw1: alice (wg0) connected from 198.51.100.7:40001\\n🔵 gw1: info: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\n🟠 gw1: warning: 2 alerts of rule offices: bob &amp; co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\n✅ gw1: resolved: alice (wg0) is back after 5 minutes (rule offices)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
+        "alert.firing": "{"text":"🔴 gw1: critical: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
+        "alert.resolved": "{"text":"✅ gw1: resolved: alice (wg0) is back after 5m (rule offices)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
+        "alerts": "{"text":"gw1: alice (wg0) connected from 198.51.100.7:40001\\n🔵 gw1: info: alice (wg0) is down: no data for 5m; check the peer and its network (rule phones)\\n🟠 gw1: warning: 2 alerts of rule offices: bob &amp; co (wg0) is down: no data for 5m; check the peer and its network; carol (wg0) is down: no data for 5m; check the peer and its network\\n✅ gw1: resolved: alice (wg0) is back after 5m (rule offices)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "device.removed": "{"text":"gw1: wg0 removed","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "handshake.unknown": "{"text":"gw1: wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",

@@ -27,9 +27,9 @@ testFormat("telegram", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
-        "alert.firing": "{"chat_id":"-42","message_thread_id":7,"text":"🔴 gw1: critical: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule offices)","link_preview_options":{"is_disabled":true}}",
-        "alert.resolved": "{"chat_id":"-42","message_thread_id":7,"text":"✅ gw1: resolved: alice (wg0) is back after 5 minutes (rule offices)","link_preview_options":{"is_disabled":true}}",
-        "alerts": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: alice (wg0) connected from 198.51.100.7:40001\\n🔵 gw1: info: alice (wg0) is down: no data for 5 minutes; check the peer and its network (rule phones)\\n🟠 gw1: warning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5 minutes; check the peer and its network; carol (wg0) is down: no data for 5 minutes; check the peer and its network\\n✅ gw1: resolved: alice (wg0) is back after 5 minutes (rule offices)","link_preview_options":{"is_disabled":true}}",
+        "alert.firing": "{"chat_id":"-42","message_thread_id":7,"text":"🔴 gw1: critical: alice (wg0) is down: no data for 5m; check the peer and its network (rule offices)","link_preview_options":{"is_disabled":true}}",
+        "alert.resolved": "{"chat_id":"-42","message_thread_id":7,"text":"✅ gw1: resolved: alice (wg0) is back after 5m (rule offices)","link_preview_options":{"is_disabled":true}}",
+        "alerts": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: alice (wg0) connected from 198.51.100.7:40001\\n🔵 gw1: info: alice (wg0) is down: no data for 5m; check the peer and its network (rule phones)\\n🟠 gw1: warning: 2 alerts of rule offices: bob & co (wg0) is down: no data for 5m; check the peer and its network; carol (wg0) is down: no data for 5m; check the peer and its network\\n✅ gw1: resolved: alice (wg0) is back after 5m (rule offices)","link_preview_options":{"is_disabled":true}}",
         "device.added": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0 added, listening on port 51820","link_preview_options":{"is_disabled":true}}",
         "device.removed": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0 removed","link_preview_options":{"is_disabled":true}}",
         "handshake.unknown": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","link_preview_options":{"is_disabled":true}}",

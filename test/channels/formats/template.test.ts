@@ -89,7 +89,7 @@ describe("the values of a template", () => {
       null,
       false,
       "alice",
-      "wg0: alice (wg0) is down: no data for 5 minutes; check the peer and its network",
+      "wg0: alice (wg0) is down: no data for 5m; check the peer and its network",
     ]);
     const several = anEvent("alert.resolved", { alert: { names: ["bob", "carol"] } });
     expect(rendered(template, messageOf(several))).toEqual([
@@ -100,7 +100,7 @@ describe("the values of a template", () => {
       null,
       null,
       null,
-      "wg0: 2 alerts of rule offices: bob (wg0) is back after 5 minutes; carol (wg0) is back after 5 minutes",
+      "wg0: 2 alerts of rule offices: bob (wg0) is back after 5m; carol (wg0) is back after 5m",
     ]);
   });
 
