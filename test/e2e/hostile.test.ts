@@ -53,6 +53,7 @@ const answers: Readonly<Record<string, unknown>> = {
     devices: 1,
     peers: EVIL,
     connected: EVIL,
+    alerts: { firing: EVIL, heldBack: EVIL, pending: EVIL, silences: EVIL },
     store: { inMemory: true, problem: EVIL },
     wakeUp: { monitor: EVIL, group: EVIL, interface: EVIL, reason: EVIL, problem: EVIL },
   },
@@ -108,6 +109,61 @@ const answers: Readonly<Record<string, unknown>> = {
   },
 };
 
+const heldBack = {
+  type: EVIL,
+  silence: EVIL,
+  comment: EVIL,
+  device: EVIL,
+  sentence: EVIL,
+};
+const alert = {
+  id: EVIL,
+  rule: EVIL,
+  kind: EVIL,
+  severity: EVIL,
+  state: "firing",
+  device: EVIL,
+  peer: { publicKey: EVIL, name: EVIL, tags: [EVIL] },
+  target: EVIL,
+  sentence: EVIL,
+  since: time,
+  firedAt: time,
+  resolvedAt: null,
+  moment: false,
+  sent: true,
+  heldBack,
+  dryRun: false,
+};
+const notice = {
+  type: EVIL,
+  at: time,
+  sentence: EVIL,
+  alerts: [EVIL],
+  heldBack,
+  dryRun: false,
+  event: 1,
+  deliveries: [{ target: EVIL, state: EVIL, reason: EVIL }],
+};
+const alertAnswers: Readonly<Record<string, unknown>> = {
+  "/v1/alerts": { items: [alert, { ...alert, heldBack: null }], next: null },
+  "/v1/alerts/alert-1": { ...alert, ruleText: [EVIL], notices: [notice] },
+  "/v1/rules": {
+    items: [{ name: EVIL, kind: EVIL, severity: EVIL, targets: [EVIL], dryRun: false }],
+  },
+  "/v1/silences": {
+    items: [
+      {
+        id: EVIL,
+        matchers: [EVIL],
+        startsAt: time,
+        endsAt: time,
+        comment: EVIL,
+        createdBy: EVIL,
+      },
+    ],
+  },
+};
+
 const runtime = `${newStateFolder()}/run`;
 mkdirSync(runtime);
 let status = 200;
@@ -117,7 +173,10 @@ const server = Bun.serve({
     const { pathname } = new URL(url);
     if (pathname === "/readyz" && status === 200) return new Response(`${EVIL} ready`);
     const problem = { title: EVIL, detail: EVIL, status };
-    return Response.json(status === 200 ? (answers[pathname] ?? {}) : problem, { status });
+    return Response.json(
+      status === 200 ? (answers[pathname] ?? alertAnswers[pathname] ?? {}) : problem,
+      { status },
+    );
   },
 });
 afterAll(async () => await server.stop(true));
@@ -142,6 +201,11 @@ describe.each([200, 422, 500])("a daemon that answers with the status %d", (code
     "sessions --peer x",
     "events",
     "events --json",
+    "alerts",
+    "alerts --json",
+    "alerts explain alert-1",
+    "silence list",
+    "silence expire x",
     "health",
     `doctor --no-network --state-dir ${state}`,
     `doctor --no-network --state-dir ${state} --json`,
@@ -170,7 +234,9 @@ test("wgmon top writes no escape sequences of a hostile daemon to the terminal",
     },
   });
   const top = Bun.spawn([WGMON, "top"], { env, terminal });
-  await drawn;
+  // An error ends wgmon top before it has drawn anything.
+  await Promise.race([drawn, top.exited]);
+  expect(shown).toContain("owned");
   terminal.write("q");
   expect(await top.exited).toBe(0);
   terminal.close();
