@@ -72,9 +72,9 @@ testFormat("form", {
   expectRequests(requests) {
     expect(requests).toMatchInlineSnapshot(`
       {
-        "alert.firing": "content=critical%3A+alice+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network+%28rule+offices%29",
-        "alert.resolved": "content=resolved%3A+alice+%28wg0%29+is+back+after+5+minutes+%28rule+offices%29",
-        "alerts": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+opened%0Ainfo%3A+alice+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network+%28rule+phones%29%0Awarning%3A+2+alerts+of+rule+offices%3A+bob+%26+co+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network%3B+carol+%28wg0%29+is+down%3A+no+data+for+5+minutes%3B+check+the+peer+and+its+network%0Aresolved%3A+alice+%28wg0%29+is+back+after+5+minutes+%28rule+offices%29",
+        "alert.firing": "content=critical%3A+alice+%28wg0%29+is+down%3A+no+data+for+5m%3B+check+the+peer+and+its+network+%28rule+offices%29",
+        "alert.resolved": "content=resolved%3A+alice+%28wg0%29+is+back+after+5m+%28rule+offices%29",
+        "alerts": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+opened%0Ainfo%3A+alice+%28wg0%29+is+down%3A+no+data+for+5m%3B+check+the+peer+and+its+network+%28rule+phones%29%0Awarning%3A+2+alerts+of+rule+offices%3A+bob+%26+co+%28wg0%29+is+down%3A+no+data+for+5m%3B+check+the+peer+and+its+network%3B+carol+%28wg0%29+is+down%3A+no+data+for+5m%3B+check+the+peer+and+its+network%0Aresolved%3A+alice+%28wg0%29+is+back+after+5m+%28rule+offices%29",
         "device.added": "content=wg0+added%2C+listening+on+port+51820",
         "device.removed": "content=wg0+removed",
         "handshake.unknown": "content=wg0%3A+3+handshakes+from+198.51.100.0%2F24+that+no+peer+completed%3B+they+know+wg0%27s+public+key+%28wrong+preshared+key%2C+or+a+peer+that+was+removed%3F%29",
