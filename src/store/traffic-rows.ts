@@ -149,27 +149,18 @@ export class TrafficRows {
   }
 
   *#slotsOf(
-    { name, slotMs }: SlotTable,
+    table: SlotTable,
     { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
     peers: ReadonlyMap<number, Pick<TopPeer, "device" | "publicKey">>,
   ): Iterable<TrafficSlot> {
     if (fromMs === Infinity) return;
-    let last = { slot: fromMs / slotMs, peer: -1 };
-    for (;;) {
-      const rows = this.#database.all<Record<"slot" | "peer" | "rx" | "tx", number>>(
-        `SELECT slot, peer, rx_bytes AS rx, tx_bytes AS tx FROM $.${name}
-         WHERE (slot, peer) > (?, ?) AND slot < ? ORDER BY slot, peer LIMIT ${TOP_SLICE}`,
-        last.slot,
-        last.peer,
-        Math.min(toMs / slotMs, Number.MAX_SAFE_INTEGER),
-      );
+    const { slotMs } = table;
+    for (const rows of this.#slices(table, { from: fromMs / slotMs, to: toMs / slotMs })) {
       for (const { slot, peer, rx, tx } of rows) {
         const named = peers.get(peer);
         if (named === undefined) continue;
         yield { ...named, rxBytes: rx, txBytes: tx, startMs: slot * slotMs, spanMs: slotMs };
       }
-      if (rows.length < TOP_SLICE) return;
-      last = rows.at(-1)!;
     }
   }
 
@@ -213,10 +204,28 @@ export class TrafficRows {
 
   /** Adds the rows of the slots from `from` to before `to` to the sums, or subtracts them. */
   async #sum(
-    { name }: SlotTable,
+    table: SlotTable,
     { from, to, sign }: { readonly from: number; readonly to: number; readonly sign: 1 | -1 },
     sums: Map<number, { rxBytes: number; txBytes: number }>,
   ): Promise<void> {
+    for (const rows of this.#slices(table, { from, to })) {
+      for (const { peer, rx, tx } of rows) {
+        const sum = sums.get(peer) ?? { rxBytes: 0, txBytes: 0 };
+        sum.rxBytes += sign * rx;
+        sum.txBytes += sign * tx;
+        sums.set(peer, sum);
+      }
+      if (rows.length === TOP_SLICE) {
+        await new Promise<void>((resolve) => void setImmediate(resolve));
+      }
+    }
+  }
+
+  /** The rows of the slots from `from` to before `to`, in their order, at most TOP_SLICE at a time. */
+  *#slices(
+    { name }: SlotTable,
+    { from, to }: { readonly from: number; readonly to: number },
+  ): Iterable<readonly Record<"slot" | "peer" | "rx" | "tx", number>[]> {
     let last = { slot: from, peer: -1 };
     for (;;) {
       const rows = this.#database.all<Record<"slot" | "peer" | "rx" | "tx", number>>(
@@ -226,15 +235,9 @@ export class TrafficRows {
         last.peer,
         Math.min(to, Number.MAX_SAFE_INTEGER),
       );
-      for (const { peer, rx, tx } of rows) {
-        const sum = sums.get(peer) ?? { rxBytes: 0, txBytes: 0 };
-        sum.rxBytes += sign * rx;
-        sum.txBytes += sign * tx;
-        sums.set(peer, sum);
-      }
+      yield rows;
       if (rows.length < TOP_SLICE) return;
       last = rows.at(-1)!;
-      await new Promise<void>((resolve) => void setImmediate(resolve));
     }
   }
 
