@@ -4,7 +4,7 @@ import type { AlertView } from "../alerts/alert.ts";
 import { suppressionText } from "../alerts/suppression-text.ts";
 import { singleLine } from "./alert-text.ts";
 import type { HeldBackAlert } from "./alerts-by-state.ts";
-import { Age, At, Name, PeerLink } from "./components.tsx";
+import { Age, At, ListNote, Name, PeerLink } from "./components.tsx";
 import { count, idOf } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 
@@ -33,18 +33,15 @@ export function AlertList(props: AlertListProps) {
       <ol class="events alerts" id={id}>
         {snapshot.list(id, items)}
       </ol>
-      {snapshot.part(
-        `${id}-none`,
-        <p id={`${id}-none`} class="empty">
-          {items.length === 0 ? (
-            none
-          ) : more === 0 ? null : all === undefined ? (
-            moreText
-          ) : (
-            <a href={all}>{moreText}</a>
-          )}
-        </p>,
-      )}
+      <ListNote list={id} snapshot={snapshot}>
+        {items.length === 0 ? (
+          none
+        ) : more === 0 ? null : all === undefined ? (
+          moreText
+        ) : (
+          <a href={all}>{moreText}</a>
+        )}
+      </ListNote>
     </>
   );
 }

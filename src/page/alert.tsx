@@ -11,7 +11,7 @@ import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import { alertAddress, SubjectLink } from "./alert-list.tsx";
 import { singleLine } from "./alert-text.ts";
-import { Age, At, Card, Fact, Name, None, Tags } from "./components.tsx";
+import { Age, At, Card, Fact, ListNote, Name, None, Tags } from "./components.tsx";
 import { address } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
@@ -172,14 +172,11 @@ function Notices({
           notices.map((notice, index) => noticeItem(notice, index, snapshot)),
         )}
       </ol>
-      {snapshot.part(
-        "notices-none",
-        <p id="notices-none" class="empty">
-          {notices.length === 0
-            ? "No message yet: alerts are collected for the wait of the rule."
-            : ""}
-        </p>,
-      )}
+      <ListNote list="notices" snapshot={snapshot}>
+        {notices.length === 0
+          ? "No message yet: alerts are collected for the wait of the rule."
+          : ""}
+      </ListNote>
     </>
   );
 }

@@ -7,7 +7,7 @@ import type { ReadModel } from "../http/read-model.ts";
 import { type AlertQuery, type AlertRecord, overAtMs } from "../store/alert-rows.ts";
 import { AlertLink, AlertList } from "./alert-list.tsx";
 import { AlertsByState } from "./alerts-by-state.ts";
-import { At, Card, Name } from "./components.tsx";
+import { At, Card, ListNote, Name } from "./components.tsx";
 import { counted, idOf } from "./format.ts";
 import { addressWith, FilterForm, readFilter, Select } from "./history-filter.tsx";
 import type { PageContent } from "./page-content.ts";
@@ -163,18 +163,15 @@ function Past({
         </FilterForm>
       )}
       <AlertRecords id="past-list" rows={shown} snapshot={snapshot} />
-      {snapshot.part(
-        "past-none",
-        <p id="past-none" class="empty">
-          {shown.length > 0 ? null : !isFiltered && before === null ? (
-            "No alert has fired yet."
-          ) : (
-            <>
-              No alerts match the filter. <a href={ALERTS_PATH}>Show all alerts</a>
-            </>
-          )}
-        </p>,
-      )}
+      <ListNote list="past" snapshot={snapshot}>
+        {shown.length > 0 ? null : !isFiltered && before === null ? (
+          "No alert has fired yet."
+        ) : (
+          <>
+            No alerts match the filter. <a href={ALERTS_PATH}>Show all alerts</a>
+          </>
+        )}
+      </ListNote>
       {snapshot.part(
         "more",
         <nav id="more" class="pages" aria-label="Pages of alerts">

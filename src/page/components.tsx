@@ -103,6 +103,26 @@ export function None() {
   );
 }
 
+/** The paragraph below a list: that it is empty, or that there are more rows. Without children, it takes no space. */
+export function ListNote({
+  list,
+  snapshot,
+  children,
+}: {
+  /** Id of the list. */
+  list: string;
+  snapshot: PageSnapshot;
+  children?: unknown;
+}) {
+  const id = `${list}-none`;
+  return snapshot.part(
+    id,
+    <p id={id} class="empty">
+      {children}
+    </p>,
+  );
+}
+
 /** Links of which one is current: ranges of a chart. */
 export function Choice({
   label,

@@ -10,7 +10,7 @@ import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import { AlertLink } from "./alert-list.tsx";
-import { Addresses, Age, At, Name, PeerLink } from "./components.tsx";
+import { Addresses, Age, At, ListNote, Name, PeerLink } from "./components.tsx";
 import { idOf } from "./format.ts";
 import { readFilter } from "./history-filter.tsx";
 import { HistoryPage } from "./history-page.tsx";
@@ -105,18 +105,15 @@ export function EventList({
       <ol class={view === "full" ? "events full" : "events"} id={id}>
         {snapshot.list(id, items)}
       </ol>
-      {snapshot.part(
-        `${id}-none`,
-        <p id={`${id}-none`} class="empty">
-          {items.length > 0 ? null : all === null ? (
-            "Nothing has happened yet."
-          ) : (
-            <>
-              No events match the filter. <a href={all}>Show all events</a>
-            </>
-          )}
-        </p>,
-      )}
+      <ListNote list={id} snapshot={snapshot}>
+        {items.length > 0 ? null : all === null ? (
+          "Nothing has happened yet."
+        ) : (
+          <>
+            No events match the filter. <a href={all}>Show all events</a>
+          </>
+        )}
+      </ListNote>
     </>
   );
 }

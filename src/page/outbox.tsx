@@ -5,7 +5,7 @@ import { describeShort } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type TargetView } from "../http/schemas.ts";
 import { viewTargets } from "../http/view.ts";
-import { Age, Card } from "./components.tsx";
+import { Age, Card, ListNote } from "./components.tsx";
 import { counted, idOf } from "./format.ts";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
@@ -150,12 +150,9 @@ function Messages({ id, title, none, items, snapshot }: MessagesProps) {
       <ol class="letters" id={id}>
         {snapshot.list(id, items)}
       </ol>
-      {snapshot.part(
-        `${id}-none`,
-        <p id={`${id}-none`} class="empty">
-          {items.length === 0 ? none : `The oldest of each target, at most ${MESSAGES_MAX}.`}
-        </p>,
-      )}
+      <ListNote list={id} snapshot={snapshot}>
+        {items.length === 0 ? none : `The oldest of each target, at most ${MESSAGES_MAX}.`}
+      </ListNote>
     </Card>
   );
 }

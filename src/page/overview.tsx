@@ -15,7 +15,7 @@ import { AlertList } from "./alert-list.tsx";
 import { AlertsByState } from "./alerts-by-state.ts";
 import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
-import { Card, Choice, Name, None, PeerLink } from "./components.tsx";
+import { Card, Choice, ListNote, Name, None, PeerLink } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { address, count, counted, idOf, speed } from "./format.ts";
 import { countPeers, type GatewaySummary, type PeerCounts, type Today } from "./gateway-summary.ts";
@@ -434,12 +434,9 @@ function Devices({
         </thead>
         <tbody id="devices">{snapshot.list("devices", rows)}</tbody>
       </table>
-      {snapshot.part(
-        "devices-none",
-        <p id="devices-none" class="empty">
-          {rows.length === 0 ? "None yet." : ""}
-        </p>,
-      )}
+      <ListNote list="devices" snapshot={snapshot}>
+        {rows.length === 0 ? "None yet." : ""}
+      </ListNote>
     </>
   );
 }

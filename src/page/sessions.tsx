@@ -7,7 +7,7 @@ import { type SessionView } from "../http/schemas.ts";
 import { formatSessionCursor, parseSessionCursor } from "../http/session-cursor.ts";
 import { type Transfer, viewSession, viewSessions } from "../http/view.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
-import { Addresses, Age, At, Name, None, PeerLink, State } from "./components.tsx";
+import { Addresses, Age, At, ListNote, Name, None, PeerLink, State } from "./components.tsx";
 import { idOf } from "./format.ts";
 import { readFilter } from "./history-filter.tsx";
 import { HistoryPage } from "./history-page.tsx";
@@ -117,18 +117,15 @@ export function SessionTable(props: SessionTableProps) {
           {snapshot.list("sessions", items)}
         </tbody>
       </table>
-      {snapshot.part(
-        "sessions-none",
-        <p id="sessions-none" class="empty">
-          {items.length > 0 ? null : all === null ? (
-            "There are no sessions yet."
-          ) : (
-            <>
-              No sessions match the filter. <a href={all}>Show all sessions</a>
-            </>
-          )}
-        </p>,
-      )}
+      <ListNote list="sessions" snapshot={snapshot}>
+        {items.length > 0 ? null : all === null ? (
+          "There are no sessions yet."
+        ) : (
+          <>
+            No sessions match the filter. <a href={all}>Show all sessions</a>
+          </>
+        )}
+      </ListNote>
     </>
   );
 }

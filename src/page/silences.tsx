@@ -3,7 +3,7 @@
 import { type Silence, SILENCE_LIMITS, type SilenceMatcher } from "../alerts/silences.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { matcherTexts, singleLine } from "./alert-text.ts";
-import { At, Name } from "./components.tsx";
+import { At, ListNote, Name } from "./components.tsx";
 import { idOf } from "./format.ts";
 import { nameIn } from "./history-filter.tsx";
 import { item, type PageSnapshot } from "./page-diff.ts";
@@ -62,12 +62,9 @@ export function SilenceList({ source, silences, snapshot, next, none }: SilenceL
       <ul class="targets silences" id="silences">
         {snapshot.list("silences", items)}
       </ul>
-      {snapshot.part(
-        "silences-none",
-        <p id="silences-none" class="empty">
-          {items.length === 0 ? none : ""}
-        </p>,
-      )}
+      <ListNote list="silences" snapshot={snapshot}>
+        {items.length === 0 ? none : ""}
+      </ListNote>
     </>
   );
 }

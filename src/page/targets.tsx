@@ -2,7 +2,7 @@
 
 import { sanitize, truncate } from "../base/text.ts";
 import type { TargetView } from "../http/schemas.ts";
-import { Age, At, State } from "./components.tsx";
+import { Age, At, ListNote, State } from "./components.tsx";
 import { counted, idOf } from "./format.ts";
 import { item, type PageSnapshot } from "./page-diff.ts";
 
@@ -34,14 +34,11 @@ export function Targets({ targets, snapshot, extra }: TargetsProps) {
       <ul class="targets" id="targets">
         {snapshot.list("targets", items)}
       </ul>
-      {snapshot.part(
-        "targets-none",
-        <p id="targets-none" class="empty">
-          {items.length === 0
-            ? "No target is configured: events are only in the log and on this page."
-            : ""}
-        </p>,
-      )}
+      <ListNote list="targets" snapshot={snapshot}>
+        {items.length === 0
+          ? "No target is configured: events are only in the log and on this page."
+          : ""}
+      </ListNote>
     </>
   );
 }
