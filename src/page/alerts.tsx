@@ -37,47 +37,33 @@ export function alerts(
   { source, snapshot, mayAct, refused }: Context,
   given: URLSearchParams,
 ): PageContent {
-  const now = new AlertsByState(source.alerts);
   const next = mayAct ? ALERTS_PATH : null;
-  const { firing, held, pending } = now;
+  const { firing, held, pending, dryRuns, hasRules } = new AlertsByState(source.alerts);
+  const lists = [
+    ["firing", "Firing", firing, "No alert fires."],
+    ["held", "Held back", held, "No alert is held back."],
+    ["pending", "Pending", pending, "No alert is pending."],
+  ] as const;
   return {
     title: firing.length === 0 ? "Alerts" : `${counted(firing.length, "alert")} firing`,
     body: (
       <>
         <h1>Alerts</h1>
-        {snapshot.part("rules-none", <NoRules hasRules={now.hasRules} />)}
+        {snapshot.part("rules-none", <NoRules hasRules={hasRules} />)}
         <div class="columns">
           <div class="stack">
-            <Card titleId="firing-title" title="Firing">
-              <AlertList
-                id="firing"
-                alerts={firing}
-                max={CURRENT_MAX}
-                dryRuns={now.dryRuns}
-                snapshot={snapshot}
-                none="No alert fires."
-              />
-            </Card>
-            <Card titleId="held-title" title="Held back">
-              <AlertList
-                id="held"
-                alerts={held}
-                max={CURRENT_MAX}
-                dryRuns={now.dryRuns}
-                snapshot={snapshot}
-                none="No alert is held back."
-              />
-            </Card>
-            <Card titleId="pending-title" title="Pending">
-              <AlertList
-                id="pending"
-                alerts={pending}
-                max={CURRENT_MAX}
-                dryRuns={now.dryRuns}
-                snapshot={snapshot}
-                none="No alert is pending."
-              />
-            </Card>
+            {lists.map(([id, title, list, none]) => (
+              <Card titleId={`${id}-title`} title={title}>
+                <AlertList
+                  id={id}
+                  alerts={list}
+                  max={CURRENT_MAX}
+                  dryRuns={dryRuns}
+                  snapshot={snapshot}
+                  none={none}
+                />
+              </Card>
+            ))}
           </div>
           <div class="stack">
             <Card titleId="silences-title" title="Silences">

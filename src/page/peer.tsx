@@ -8,6 +8,7 @@ import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { isAlert } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
+import { ALL_ALERTS } from "../store/alert-rows.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
 import { AlertList } from "./alert-list.tsx";
 import { silencesOfPeer } from "./alert-text.ts";
@@ -77,16 +78,7 @@ export function peer(
     device,
     sinceMs: null,
   });
-  const fired = source.store.alerts.query({
-    before: null,
-    limit: EVENTS_MAX,
-    state: null,
-    rule: null,
-    device,
-    publicKey,
-    sinceMs: null,
-    untilMs: null,
-  });
+  const fired = source.store.alerts.query({ ...ALL_ALERTS, limit: EVENTS_MAX, device, publicKey });
   const seenMs = session?.lastActivity.wallMs ?? rows[0]?.endedAtMs ?? lastHandshakeMs;
   const to = (each: string) =>
     address(peerAddress(device, publicKey), { range: each === DEFAULT_RANGE ? null : each });

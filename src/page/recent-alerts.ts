@@ -5,7 +5,7 @@
 
 import type { AlertView } from "../alerts/alert.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type AlertRecord, overAtMs } from "../store/alert-rows.ts";
+import { type AlertRecord, ALL_ALERTS, overAtMs } from "../store/alert-rows.ts";
 import { DAY_MS } from "../store/ranges.ts";
 
 /** How long the alerts of the day are kept. Alerts that have just fired are added from the engine. */
@@ -66,8 +66,7 @@ export class RecentAlerts {
       readonly publicKey?: string;
     },
   ): AlertRecord[] {
-    const all = { before: null, state: null, rule: null, device: null, publicKey: null };
-    return this.#source.store.alerts.query({ ...all, untilMs: null, ...query });
+    return this.#source.store.alerts.query({ ...ALL_ALERTS, ...query });
   }
 }
 

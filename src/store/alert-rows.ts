@@ -46,6 +46,17 @@ export interface AlertQuery {
   readonly untilMs: number | null;
 }
 
+/** Selects all alerts. */
+export const ALL_ALERTS: Omit<AlertQuery, "limit"> = {
+  before: null,
+  state: null,
+  rule: null,
+  device: null,
+  publicKey: null,
+  sinceMs: null,
+  untilMs: null,
+};
+
 /** One message about alerts: sent, or held back. */
 export interface NoticeRecord extends Pick<
   Notice,

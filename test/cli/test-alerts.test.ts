@@ -10,6 +10,7 @@ import type { PastStore } from "../../src/cli/recorded-past.ts";
 import { testAlerts } from "../../src/cli/test-alerts.ts";
 import type { AlertTestRequest } from "../../src/config/command-requests.ts";
 import type { Event } from "../../src/events/event-schema.ts";
+import { ALL_ALERTS } from "../../src/store/alert-rows.ts";
 import { AlertGateway } from "../support/alert-gateway.ts";
 import { printed } from "../support/api-reader.ts";
 import { anEvent } from "../support/events.ts";
@@ -303,8 +304,7 @@ function inMinutes(sentence: string): string {
 
 /** The notices that the program recorded, in their order. */
 function recordedNotices({ store }: AlertGateway): string[] {
-  const filter = { rule: null, device: null, publicKey: null, sinceMs: null, untilMs: null };
-  const alerts = store.alerts.query({ ...filter, before: null, limit: 1000, state: null });
+  const alerts = store.alerts.query({ ...ALL_ALERTS, limit: 1000 });
   const notices = new Map(
     alerts.flatMap(({ id }) => store.alerts.notices(id)).map((notice) => [notice.seq, notice]),
   );

@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 
 import { type Rule, ruleOf } from "../../src/alerts/rule.ts";
-import type { AlertQuery } from "../../src/store/alert-rows.ts";
+import { type AlertQuery, ALL_ALERTS } from "../../src/store/alert-rows.ts";
 import { AlertGateway } from "../support/alert-gateway.ts";
 import { keyOf } from "../support/alert-story.ts";
 
@@ -20,16 +20,7 @@ function gatewayWith(...rules: readonly Rule[]): AlertGateway {
   return gateway;
 }
 
-const all: AlertQuery = {
-  before: null,
-  limit: 100,
-  state: null,
-  rule: null,
-  device: null,
-  publicKey: null,
-  sinceMs: null,
-  untilMs: null,
-};
+const all: AlertQuery = { ...ALL_ALERTS, limit: 100 };
 const down = ruleOf("down", "down", { forMs: MINUTE_MS, waitMs: 0 });
 const changed = ruleOf("changed", "changed", { waitMs: 0 });
 

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Rows } from "../../src/alerts/state.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
-import type { AlertQuery, AlertRecord } from "../../src/store/alert-rows.ts";
+import { type AlertQuery, type AlertRecord, ALL_ALERTS } from "../../src/store/alert-rows.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { type AlertWrite, Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
@@ -93,16 +93,7 @@ function event(n: number): Event {
   return eventOf(change, { id, host: "gw1", name: null });
 }
 
-const all: AlertQuery = {
-  before: null,
-  limit: 100,
-  state: null,
-  rule: null,
-  device: null,
-  publicKey: null,
-  sinceMs: null,
-  untilMs: null,
-};
+const all: AlertQuery = { ...ALL_ALERTS, limit: 100 };
 
 function ids(store: Store, query: Partial<AlertQuery> = {}): string[] {
   return store.alerts.query({ ...all, ...query }).map(({ id }) => id);

@@ -5,6 +5,7 @@ import type { SilenceMatcher } from "../../src/alerts/silences.ts";
 import type { Peer } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOfNotice } from "../../src/live-alerts/notice-event.ts";
+import { ALL_ALERTS } from "../../src/store/alert-rows.ts";
 import type { FakeSource } from "./source.ts";
 
 const MINUTE_MS = 60_000;
@@ -122,13 +123,4 @@ function viewOf(source: FakeSource, sample: Sample): AlertView {
   };
 }
 
-const all = {
-  before: null,
-  limit: 1000,
-  state: null,
-  rule: null,
-  device: null,
-  publicKey: null,
-  sinceMs: null,
-  untilMs: null,
-} as const;
+const all = { ...ALL_ALERTS, limit: 1000 };
