@@ -121,6 +121,18 @@ export function alertKey({ rule, kind, what }: Alert, subject: string): string {
   return `${rule}\n${kind}\n${subject}\n${what}`;
 }
 
+/** What an alert is about, as events, the API and the store name it. */
+export function aboutOf({ subject, peer }: Pick<AlertView, "subject" | "peer">) {
+  return {
+    device: deviceOf(subject),
+    peer:
+      subject.type === "peer"
+        ? { publicKey: subject.publicKey, name: peer?.name ?? null, tags: [...(peer?.tags ?? [])] }
+        : null,
+    target: subject.type === "target" ? subject.target : null,
+  };
+}
+
 export function deviceOf(subject: Subject): string | null {
   return subject.type === "target" ? null : subject.device;
 }

@@ -12,6 +12,7 @@
 import type { ClockStep } from "../base/wall-clock.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
+import { isAlert } from "../events/event.ts";
 import type { Change, DisconnectReason } from "../sessions/change.ts";
 import type { Mac1 } from "../sessions/unknown-handshakes.ts";
 import type { Silence } from "./silences.ts";
@@ -156,7 +157,7 @@ export function inputOfChange(change: Change, named: Pick<NamedPeer, "name" | "t
  * @param atMs the time of the event.
  */
 export function inputOfEvent(event: Event, atMs: number): Input | null {
-  if (event.type === "alert.firing" || event.type === "alert.resolved") return null;
+  if (isAlert(event)) return null;
   const { device } = event.data;
   // There may be a million events, and parsing times and copying objects take most of the time.
   const parse = (time: string) => (time === event.timestamp ? atMs : Date.parse(time));

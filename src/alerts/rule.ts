@@ -185,6 +185,11 @@ export const RULE_DEFAULTS: Defaults = {
   target: { ...base, kind: "target", forMs: 10 * MINUTE_MS, severity: "critical" },
 };
 
+/** Names of the rules whose messages are only recorded. */
+export function dryRunNames(rules: readonly Rule[]): ReadonlySet<string> {
+  return new Set(rules.filter(({ dryRun }) => dryRun).map(({ name }) => name));
+}
+
 /** Returns the rule with the defaults of its kind. */
 export function ruleOf<K extends RuleKind>(
   kind: K,

@@ -122,6 +122,11 @@ export function describeEvent(event: Event, writers: Writers = {}): string {
   }
 }
 
+/** Whether the event is about alerts. */
+export function isAlert(event: Event): event is AlertEvent {
+  return "alerts" in event.data;
+}
+
 /** What an alert's event signals, by which its colour, sign and priority are chosen. */
 export type Signal = AlertEvent["data"]["severity"] | "resolved";
 

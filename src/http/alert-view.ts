@@ -1,8 +1,14 @@
 /** Alerts and silences as the HTTP API returns them, and the lists of them. Pure. */
 
-import { type AlertState, type AlertView, deviceOf, type Suppression } from "../alerts/alert.ts";
+import {
+  aboutOf,
+  type AlertState,
+  type AlertView,
+  deviceOf,
+  type Suppression,
+} from "../alerts/alert.ts";
 import { ruleText } from "../alerts/rule-text.ts";
-import type { Rule } from "../alerts/rule.ts";
+import { dryRunNames, type Rule } from "../alerts/rule.ts";
 import {
   parseMatcher,
   type Silence,
@@ -57,11 +63,12 @@ export function listAlerts(
 ): AlertPage {
   const { state } = filter;
   const current = source.alerts.current();
+  const dryRuns = dryRunNames(source.alerts.rules());
   const items: AlertApiView[] = [];
   if (state !== "resolved" && (cursor === null || cursor.type === "current")) {
     const wanted = current.filter((alert) => matches(alert, filter));
     const from = cursor?.skip ?? 0;
-    items.push(...wanted.slice(from, from + limit).map((alert) => viewAlert(source, alert)));
+    items.push(...wanted.slice(from, from + limit).map((alert) => viewAlert(alert, dryRuns)));
     if (from + limit < wanted.length) {
       return { items, next: formatAlertCursor({ type: "current", skip: from + limit }) };
     }
@@ -73,7 +80,7 @@ export function listAlerts(
     except: new Set(current.map(({ id }) => id)),
   });
   const page = found.slice(0, limit - items.length);
-  items.push(...page.map((record) => viewRecord(source, record)));
+  items.push(...page.map((record) => viewRecord(source, record, dryRuns)));
   if (found.length === page.length) return { items, next: null };
   const last = page.at(-1);
   // Without an item, the alerts that are over begin on the next page.
@@ -105,10 +112,11 @@ export function viewNotices(source: ReadModel, id: string): NoticeApiView[] {
 
 /** The engine's alert is newer than that of the store. */
 function findAlert(source: ReadModel, id: string): AlertApiView | null {
+  const dryRuns = dryRunNames(source.alerts.rules());
   const current = source.alerts.current().find((alert) => alert.id === id);
-  if (current !== undefined) return viewAlert(source, current);
+  if (current !== undefined) return viewAlert(current, dryRuns);
   const record = source.store.alerts.find(id);
-  return record === null ? null : viewRecord(source, record);
+  return record === null ? null : viewRecord(source, record, dryRuns);
 }
 
 export function viewSilence({
@@ -215,34 +223,27 @@ function pastAlerts(
   }
 }
 
-function viewAlert(source: ReadModel, alert: AlertView): AlertApiView {
-  const { subject, peer, id, state } = alert;
+function viewAlert(alert: AlertView, dryRuns: ReadonlySet<string>): AlertApiView {
+  const { id, state, heldBy } = alert;
   return {
-    ...common(alert),
-    dryRun: isDryRun(source, alert.rule),
+    ...common(alert, dryRuns),
     id: id === "" ? null : id,
     state,
-    device: deviceOf(subject),
-    peer:
-      subject.type === "peer"
-        ? {
-            publicKey: subject.publicKey,
-            name: peer?.name ?? null,
-            tags: [...(peer?.tags ?? source.tagsOf(subject.publicKey as PublicKey))],
-          }
-        : null,
-    target: subject.type === "target" ? subject.target : null,
+    ...aboutOf(alert),
     ...times(alert),
-    heldBack: alert.heldBy === null ? null : viewSuppression(alert.heldBy),
+    heldBack: heldBy === null ? null : viewSuppression(heldBy),
   };
 }
 
-function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
+function viewRecord(
+  source: ReadModel,
+  alert: AlertRecord,
+  dryRuns: ReadonlySet<string>,
+): AlertApiView {
   const { id, device, publicKey, peerName, target } = alert;
   const state: AlertState = overAtMs(alert) === null ? "firing" : "resolved";
   return {
-    ...common(alert),
-    dryRun: isDryRun(source, alert.rule),
+    ...common(alert, dryRuns),
     id,
     state,
     device,
@@ -256,20 +257,13 @@ function viewRecord(source: ReadModel, alert: AlertRecord): AlertApiView {
   };
 }
 
-/** Whether the rule is tried only. */
-function isDryRun(source: ReadModel, rule: string): boolean {
-  return source.alerts.rules().some(({ name, dryRun }) => name === rule && dryRun);
-}
-
-function common({
-  rule,
-  kind,
-  severity,
-  sentence,
-  resolves,
-  isSent,
-}: Pick<AlertRecord, "rule" | "kind" | "severity" | "sentence" | "resolves" | "isSent">) {
-  return { rule, kind, severity, sentence, moment: !resolves, sent: isSent };
+function common(
+  alert: Pick<AlertRecord, "rule" | "kind" | "severity" | "sentence" | "resolves" | "isSent">,
+  dryRuns: ReadonlySet<string>,
+) {
+  const { rule, kind, severity, sentence, resolves, isSent } = alert;
+  const dryRun = dryRuns.has(rule);
+  return { rule, kind, severity, sentence, moment: !resolves, sent: isSent, dryRun };
 }
 
 function times(alert: Pick<AlertView, "sinceMs" | "firedAtMs" | "resolvedAtMs" | "resolves">) {

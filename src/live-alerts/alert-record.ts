@@ -1,11 +1,12 @@
 /** The row of an alert that fired. Pure. */
 
-import { type AlertView, deviceOf } from "../alerts/alert.ts";
+import { aboutOf, type AlertView } from "../alerts/alert.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 
 export function recordOf(view: AlertView): AlertRecord {
-  const { id, rule, kind, severity, resolves, isSent, sentence, subject, peer } = view;
+  const { id, rule, kind, severity, resolves, isSent, sentence } = view;
   const { sinceMs, firedAtMs, resolvedAtMs } = view;
+  const { device, peer, target } = aboutOf(view);
   return {
     id,
     rule,
@@ -14,10 +15,10 @@ export function recordOf(view: AlertView): AlertRecord {
     resolves,
     isSent,
     sentence,
-    device: deviceOf(subject),
-    publicKey: subject.type === "peer" ? subject.publicKey : null,
+    device,
+    publicKey: peer?.publicKey ?? null,
     peerName: peer?.name ?? null,
-    target: subject.type === "target" ? subject.target : null,
+    target,
     sinceMs,
     firedAtMs: firedAtMs ?? sinceMs,
     resolvedAtMs,

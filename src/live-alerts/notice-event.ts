@@ -1,6 +1,6 @@
 /** Turns a notice of the alert engine into the event that is sent, and decides which targets receive it. Pure. */
 
-import { type AlertView, deviceOf, type Notice } from "../alerts/alert.ts";
+import { aboutOf, type AlertView, type Notice } from "../alerts/alert.ts";
 import { ALERTS_MAX } from "../base/event-types.ts";
 import type { Target } from "../delivery/target.ts";
 import type { AlertEvent, EVENT_VERSION } from "../events/event-schema.ts";
@@ -61,22 +61,9 @@ function eventOf(notice: Notice, { id, host }: NoticeMetadata, alertsMax: number
     : { ...head, type: "alert.firing", data: { ...data, cause, reminder: type === "reminder" } };
 }
 
-function alertPart({ id, subject, peer, sinceMs, sentence }: AlertView) {
-  return {
-    id,
-    device: deviceOf(subject),
-    peer:
-      subject.type === "peer"
-        ? {
-            publicKey: subject.publicKey,
-            name: peer?.name ?? null,
-            tags: [...(peer?.tags ?? [])],
-          }
-        : null,
-    target: subject.type === "target" ? subject.target : null,
-    since: isoTime(sinceMs),
-    sentence,
-  };
+function alertPart(alert: AlertView) {
+  const { id, sinceMs, sentence } = alert;
+  return { id, ...aboutOf(alert), since: isoTime(sinceMs), sentence };
 }
 
 function isoTime(ms: number): string {

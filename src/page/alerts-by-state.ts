@@ -4,7 +4,7 @@
  */
 
 import type { AlertView, Suppression } from "../alerts/alert.ts";
-import { SEVERITIES, type Severity } from "../alerts/rule.ts";
+import { dryRunNames, SEVERITIES, type Severity } from "../alerts/rule.ts";
 import type { Silence } from "../alerts/silences.ts";
 import type { AlertModel } from "../http/alert-model.ts";
 
@@ -58,7 +58,7 @@ export class AlertsByState {
     };
     const rules = model.rules();
     this.hasRules = rules.length > 0;
-    this.dryRuns = new Set(rules.filter(({ dryRun }) => dryRun).map(({ name }) => name));
+    this.dryRuns = dryRunNames(rules);
     for (const alert of [...this.firing, ...held.map((each) => each.alert)]) {
       const { subject } = alert;
       if (subject.type !== "peer") continue;

@@ -3,9 +3,9 @@
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { describeShort, isAlert } from "../channels/formats/message-text.ts";
+import { describeShort } from "../channels/formats/message-text.ts";
 import type { AlertEvent, Event } from "../events/event-schema.ts";
-import { signalOf } from "../events/event.ts";
+import { isAlert, signalOf } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import type { StoredEvent } from "../store/stored-events.ts";

@@ -5,7 +5,7 @@ import { showBytes } from "../base/size.ts";
 import { percent, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
-import { isAlert } from "../channels/formats/message-text.ts";
+import { isAlert } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { ALL_ALERTS } from "../store/alert-rows.ts";

@@ -8,7 +8,7 @@ import { sanitize, shortName, truncate } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
 import type { Message } from "../../delivery/target.ts";
 import type { AlertEvent, Event, Severity } from "../../events/event-schema.ts";
-import { describeEvent, type Signal, signalOf } from "../../events/event.ts";
+import { describeEvent, isAlert, type Signal, signalOf } from "../../events/event.ts";
 
 /** UTF-16 units. A title is within the limit of every service even if each character is escaped. */
 const HOST_MAX = 100;
@@ -95,10 +95,6 @@ export function severityOf({ events }: Message): Severity | null {
 
 function eventLook(event: Event): Look {
   return isAlert(event) ? signalOf(event) : event.type;
-}
-
-export function isAlert(event: Event): event is AlertEvent {
-  return "alerts" in event.data;
 }
 
 export interface SizeLimit {

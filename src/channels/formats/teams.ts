@@ -4,10 +4,10 @@
  */
 
 import type { Event } from "../../events/event-schema.ts";
-import { type Signal, signalOf } from "../../events/event.ts";
+import { isAlert, type Signal, signalOf } from "../../events/event.ts";
 import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { formatLines, isAlert, titleOf, truncateLines } from "./message-text.ts";
+import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 
 /** Teams accepts a message of about 28 KB; a card without lines has less than 1 KB. */
 const LINES_MAX_BYTES = 25_000;
