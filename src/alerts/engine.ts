@@ -57,6 +57,8 @@ export class AlertEngine {
   /** The rules as they are saved, to notice that they changed between two runs. */
   #rulesText: string;
   #notices: Notice[] = [];
+  /** What `alerts` returns; null: something may have changed since. */
+  #views: readonly AlertView[] | null = null;
 
   constructor({ rules, lookup = () => null, saved = null, isSaved = true }: AlertEngineOptions) {
     const state = new AlertState({ isSaved });
@@ -84,8 +86,9 @@ export class AlertEngine {
   }
 
   /** Pending and firing alerts. */
-  alerts(): AlertView[] {
-    return Array.from(this.#state.alerts.values(), (alert) => this.#groups.view(alert));
+  alerts(): readonly AlertView[] {
+    this.#views ??= Array.from(this.#state.alerts.values(), (alert) => this.#groups.view(alert));
+    return this.#views;
   }
 
   get silences(): ReadonlyMap<string, Silence> {
@@ -148,6 +151,8 @@ export class AlertEngine {
   }
 
   #take(): readonly Notice[] {
+    // The end of each step: the state changes only in steps.
+    this.#views = null;
     const notices = this.#notices;
     this.#notices = [];
     return notices;

@@ -180,7 +180,7 @@ export class AlertStory {
     return this.notices.splice(0).filter(isSent).map(textOf);
   }
 
-  alerts(): AlertView[] {
+  alerts(): readonly AlertView[] {
     return this.engine.alerts();
   }
 
