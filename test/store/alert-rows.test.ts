@@ -1,9 +1,7 @@
 /** The rows of alerts on a real file: what a query finds, retention, steps of the clock, and a file that fails. */
 
 import { Database as Sqlite } from "bun:sqlite";
-import { afterEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import type { Rows } from "../../src/alerts/state.ts";
@@ -14,33 +12,16 @@ import { migrations } from "../../src/store/schema.ts";
 import { type AlertWrite, Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB } from "../support/peers.ts";
+import { useStoreFolders } from "../support/store-folders.ts";
 
 const DAY_MS = 86_400_000;
 const START_MS = Date.UTC(2026, 0, 10);
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
-const folders: string[] = [];
-const stores: Store[] = [];
-
-afterEach(() => {
-  for (const store of stores.splice(0)) store[Symbol.dispose]();
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
-});
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), "wgmon-alert-rows-"));
-  folders.push(path);
-  return path;
-}
+const { folder, opened, close } = useStoreFolders();
 
 async function open(directory: string | null, clock = new HandClock(START_MS)): Promise<Store> {
   const store = await Store.open({ directory, clock, log: silent });
-  stores.push(store);
-  return store;
-}
-
-function close(store: Store): void {
-  stores.splice(stores.indexOf(store), 1);
-  store[Symbol.dispose]();
+  return opened(store);
 }
 
 function alert(n: number, fields: Partial<AlertRecord> = {}): AlertRecord {

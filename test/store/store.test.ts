@@ -1,18 +1,15 @@
 /** The store on real files: what it keeps, and all ways in which its file can fail. */
 
 import { Database as Sqlite } from "bun:sqlite";
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   existsSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { SystemError } from "../../src/base/errors.ts";
@@ -25,22 +22,11 @@ import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { keyOf } from "../support/source.ts";
+import { useStoreFolders } from "../support/store-folders.ts";
 import { until } from "../support/until.ts";
 
 const DAY_MS = 86_400_000;
-const folders: string[] = [];
-const stores: Store[] = [];
-
-afterEach(() => {
-  for (const store of stores.splice(0)) store[Symbol.dispose]();
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
-});
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), "wgmon-store-"));
-  folders.push(path);
-  return path;
-}
+const { folder, opened, close } = useStoreFolders();
 
 async function open(
   directory: string | null,
@@ -63,13 +49,7 @@ async function open(
     log,
     ...(boot === undefined ? {} : { boot }),
   });
-  stores.push(store);
-  return { store, lines, clock };
-}
-
-function close(store: Store): void {
-  stores.splice(stores.indexOf(store), 1);
-  store[Symbol.dispose]();
+  return { store: opened(store), lines, clock };
 }
 
 function event(n: number, atMs = Date.UTC(2026, 0, 1)): Event {

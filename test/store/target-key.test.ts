@@ -1,9 +1,8 @@
 /** Keys of targets without a name: they reveal nothing of the address, and keys of an older wgmon are converted. */
 
 import { Database as Sqlite } from "bun:sqlite";
-import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -17,36 +16,19 @@ import { HandClock } from "../support/clock.ts";
 import { anEvent } from "../support/events.ts";
 import { Receiver } from "../support/receiver.ts";
 import { run } from "../support/settings.ts";
+import { useStoreFolders } from "../support/store-folders.ts";
 import { until } from "../support/until.ts";
 
 const URL = "https://admin:sunshine1@push.example.net/gateways";
 /** The last schema version without a secret. */
 const OLD_VERSION = 2;
 
-const folders: string[] = [];
-const stores: Store[] = [];
-
-afterEach(() => {
-  for (const store of stores.splice(0)) store[Symbol.dispose]();
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
-});
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), "wgmon-keys-"));
-  folders.push(path);
-  return path;
-}
+const { folder, opened, close } = useStoreFolders();
 
 async function open(directory: string | null, clock = new HandClock()): Promise<Store> {
   const log = createLog({ format: "journal", level: "error", write: () => {} });
   const store = await Store.open({ directory, clock, log });
-  stores.push(store);
-  return store;
-}
-
-function close(store: Store): void {
-  stores.splice(stores.indexOf(store), 1);
-  store[Symbol.dispose]();
+  return opened(store);
 }
 
 /** The key of a target in that version. */
