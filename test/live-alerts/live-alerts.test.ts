@@ -132,7 +132,7 @@ describe("changes of peers", () => {
     ]);
   });
 
-  test("a peer that is added and connects at once, and a connected peer that is removed, are told", async () => {
+  test("a peer that is added and connects at once, and a connected peer that is removed, are reported", async () => {
     const gateway = gatewayWith(changed);
     gateway.add("alice");
     await gateway.start();
@@ -149,7 +149,7 @@ describe("changes of peers", () => {
     ]);
   });
 
-  test("a peer that was removed while wgmon did not run is told at the start", async () => {
+  test("a peer that was removed while wgmon did not run is reported at the start", async () => {
     const gateway = gatewayWith(changed);
     for (const name of ["alice", "bob"]) gateway.add(name);
     await gateway.start();
@@ -293,7 +293,7 @@ describe("the clock", () => {
   });
 });
 
-test("a target that fails is told to the others, also if it failed before a restart", async () => {
+test("a target that fails is reported to the others, also if it failed before a restart", async () => {
   const gateway = gatewayWith(ruleOf("target", "targets"), { ...down, forMs: 0 });
   gateway.verdicts.set("pager", { type: "retry", reason: "503", afterMs: null });
   gateway.add("alice");

@@ -11,18 +11,11 @@ import { makePage } from "../../src/page/page.tsx";
 import { readSilence } from "../../src/page/silence-form.ts";
 import { addAlert } from "../support/sample-alerts.ts";
 import { office } from "../support/sample-gateway.ts";
-import { FakeSource, keyOf } from "../support/source.ts";
+import { FakeSource, keyOf, TRUSTED_CLIENT as access } from "../support/source.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const KEY_OF_CAROL = Buffer.from(keyOf(5), "base64").toString("base64url");
-const access = {
-  isUnixSocket: false,
-  address: null,
-  isTrusted: true,
-  hasCookie: false,
-  tokens: ["a token"],
-};
 
 let source: FakeSource;
 let page: Page;

@@ -15,7 +15,7 @@ import { makePage } from "../../src/page/page.tsx";
 import { rangeNames } from "../../src/store/ranges.ts";
 import { anEvent, hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
-import { FakeSource, keyOf } from "../support/source.ts";
+import { FakeSource, keyOf, TRUSTED_CLIENT as access } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
@@ -29,13 +29,6 @@ const PATHS = [
   "/alerts",
   "/alerts/alert-4",
 ] as const;
-const access = {
-  isUnixSocket: false,
-  address: null,
-  isTrusted: true,
-  hasCookie: false,
-  tokens: ["a token"],
-};
 
 let source: FakeSource;
 let page: Page;

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 
 import type { AlertEvent, Event } from "../../src/events/event-schema.ts";
+import { isAlert } from "../../src/events/event.ts";
 import type { AlertApiView } from "../../src/http/alert-schemas.ts";
 import { socketPath } from "../../src/platform/socket-path.ts";
 import type { Receiver } from "./receiver.ts";
@@ -67,9 +68,15 @@ export class AlertWatch implements AsyncDisposable {
 
   /** The events about alerts, of one rule or of all. */
   alerts(rule: string | null = null): AlertEvent[] {
-    return this.events
-      .filter((event) => event.type === "alert.firing" || event.type === "alert.resolved")
-      .filter(({ data }) => rule === null || data.rule === rule);
+    return this.events.filter(isAlert).filter(({ data }) => rule === null || data.rule === rule);
+  }
+
+  /** How many events about alerts there are of each rule. */
+  countByRule(): Record<string, number> {
+    const byRule = Object.groupBy(this.alerts(), ({ data }) => data.rule);
+    return Object.fromEntries(
+      Object.entries(byRule).map(([name, events]) => [name, events!.length]),
+    );
   }
 
   /** `firing`, `reminder` and `resolved`, in the order of arrival. */

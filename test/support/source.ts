@@ -189,6 +189,15 @@ export class FakeSource implements ReadModel {
   }
 }
 
+/** A client over TCP that may act, because the server requires a token and it has sent it. */
+export const TRUSTED_CLIENT = {
+  isUnixSocket: false,
+  address: null,
+  isTrusted: true,
+  hasCookie: false,
+  tokens: ["a token"],
+};
+
 /** Alerts, silences and rules that a test sets. */
 export class FakeAlerts implements AlertModel, AlertActions {
   readonly #clock: HandClock;
