@@ -3,6 +3,7 @@
  * stream and the page) and to the log.
  */
 
+import { newId } from "../base/new-id.ts";
 import { type Device, type PublicKey, shortKey } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import { describeEvent, eventOf, logFields, logLevel } from "../events/event.ts";
@@ -106,7 +107,7 @@ export class Reporter {
   #eventOf(change: Change): Event {
     const { settings, nameOf } = this.#options;
     const { host, peers } = settings();
-    const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+    const id = newId("evt");
     if (!("peer" in change)) return eventOf(change, { id, host, name: null });
     const { publicKey } = change.peer;
     const name = nameOf(publicKey, change.device);

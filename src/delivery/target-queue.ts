@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { newId } from "../base/new-id.ts";
 import { counted } from "../base/text.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
@@ -245,7 +246,7 @@ export class TargetQueue {
     const parts = this.#window.slice(0, DIGEST_MAX);
     const [first] = parts;
     if (parts.length === 1) return { id: first!.event.id, events: [first!.event] };
-    const id = `msg_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+    const id = newId("msg");
     const seqs = parts.map(({ seq }) => seq);
     this.#options.store.outbox.assignDigest(this.key, seqs, id);
     this.#window.splice(0, parts.length, ...parts.map((part) => ({ ...part, message: id })));

@@ -1,5 +1,6 @@
 /** Sample events, by which a user tests a target. */
 
+import { newId } from "../base/new-id.ts";
 import type { Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import { type Change } from "../sessions/change.ts";
 import type { AlertEvent, Event, EVENT_VERSION } from "./event-schema.ts";
@@ -39,7 +40,7 @@ export function makeSamples(nowMs: number, host: string): readonly Event[] {
     { type: "device.added", ...base, listenPort: 51820 },
     { type: "device.removed", ...base, listenPort: 51820 },
   ];
-  const events = changes.map((change) => eventOf(change, { id: newId(), host, name: NAME }));
+  const events = changes.map((change) => eventOf(change, { id: newId("evt"), host, name: NAME }));
   return [...events, ...alerts(nowMs, host)];
 }
 
@@ -47,7 +48,7 @@ export function makeSamples(nowMs: number, host: string): readonly Event[] {
 function alerts(nowMs: number, host: string): readonly AlertEvent[] {
   const timestamp = new Date(nowMs).toISOString();
   const since = new Date(nowMs - 300_000).toISOString();
-  const head = () => ({ id: newId(), version, timestamp, host }) as const;
+  const head = () => ({ id: newId("evt"), version, timestamp, host }) as const;
   const peer = { publicKey: KEY, name: NAME, tags: [] };
   const data = (sentence: string) => {
     const alert = { id: "alert-1", device: DEVICE, peer, target: null, since, sentence };
@@ -60,10 +61,6 @@ function alerts(nowMs: number, host: string): readonly AlertEvent[] {
     { ...head(), type: "alert.firing", data: { ...down, cause: null, reminder: false } },
     { ...head(), type: "alert.resolved", data: back },
   ];
-}
-
-function newId(): string {
-  return `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
 }
 
 function endpoint(address: string, port: number): Endpoint {

@@ -21,6 +21,7 @@ import {
 import { type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
 import type { Clock } from "../base/clock.ts";
+import { newId } from "../base/new-id.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { Peer, PublicKey } from "../base/wireguard.ts";
 import type { ScanResult } from "../kernel/devices.ts";
@@ -424,7 +425,7 @@ export class LiveAlerts {
       const targets = receivers.map(({ state }) => state.label);
       const rest = { type, atMs, rule, dryRun, sentence, suppressedBy, alertIds, targets };
       if (!isSent) return { ...rest, event: null };
-      const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+      const id = newId("evt");
       const event = eventOfNotice(notice, { id, host: this.#options.settings().host });
       events.push({ event, targets: receivers.map(({ key }) => key) });
       return { ...rest, event: events.length - 1 };
