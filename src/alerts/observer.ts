@@ -13,6 +13,7 @@ import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
 import { codesOf, isAsn } from "./kinds/place.ts";
 import type { RuleSet, Selection } from "./rule-set.ts";
 import type { AlertState, PeerEntry } from "./state.ts";
+import { addTraffic } from "./traffic-sums.ts";
 
 /** Maximum numbers of disconnects, visits and places that are kept of each peer. */
 const ENDS_MAX = 64;
@@ -335,34 +336,7 @@ export class Observer {
     const { nowMs } = this.#state;
     const { selection, sample } = entry;
     if (selection.byTopic.traffic.length === 0) return;
-    const { periods } = this.#rules();
-    for (const [key, period] of selection.periods) {
-      const { startMs } = periods.at(key, period, nowMs);
-      const usage = (sample.usage[key] ??= { periodStartMs: startMs, rxBytes: 0, txBytes: 0 });
-      if (usage.periodStartMs < startMs) {
-        usage.rxBytes = 0;
-        usage.txBytes = 0;
-      }
-      // A clock that was ahead may have begun a period too early.
-      usage.periodStartMs = startMs;
-      usage.rxBytes += rxBytes;
-      usage.txBytes += txBytes;
-    }
-    for (const spanMs of selection.rateSpansMs) {
-      const window = (sample.rates[spanMs] ??= {
-        startAtMs: nowMs,
-        before: { rxBytes: 0, txBytes: 0 },
-        now: { rxBytes: 0, txBytes: 0 },
-      });
-      const age = (nowMs - window.startAtMs) / spanMs;
-      if (age >= 1) {
-        Object.assign(window.before, age >= 2 ? { rxBytes: 0, txBytes: 0 } : window.now);
-        Object.assign(window.now, { rxBytes: 0, txBytes: 0 });
-        window.startAtMs = age >= 2 ? nowMs : window.startAtMs + spanMs;
-      }
-      window.now.rxBytes += rxBytes;
-      window.now.txBytes += txBytes;
-    }
+    addTraffic(sample, selection, this.#rules().periods, { rxBytes, txBytes, nowMs });
     this.#state.markSample(entry);
     this.#observed.touched(entry, "traffic");
   }

@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from "./clock.ts";
-import type { Instant } from "./wireguard.ts";
+import type { Instant, Peer } from "./wireguard.ts";
 
 /** The machine's clocks, as far as WallClock needs them. */
 export interface Machine {
@@ -161,4 +161,11 @@ export class WallClock implements Clock {
 /** Converts a recorded time to the new wall clock. Times that the old clock cannot have shown stay unchanged. */
 export function moved({ ms, fromMs, toMs }: ClockStep, atMs: number): number {
   return atMs >= fromMs && atMs <= toMs ? atMs + ms : atMs;
+}
+
+/** Returns the peer with its handshake time in the present wall clock. */
+export function inCurrentClock(peer: Peer, clock: Pick<WallClock, "current">): Peer {
+  if (peer.lastHandshakeMs === null) return peer;
+  const lastHandshakeMs = clock.current(peer.lastHandshakeMs);
+  return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
 }

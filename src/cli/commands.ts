@@ -3,8 +3,9 @@
 import { version } from "../../package.json";
 import { systemClock } from "../base/clock.ts";
 import type { PublicKey } from "../base/wireguard.ts";
-import { type Command, DEFAULT_STATE_DIR, type Settings } from "../config/config.ts";
+import type { Command, Settings } from "../config/config.ts";
 import type { FilesRead } from "../config/secret-files.ts";
+import { DEFAULT_STATE_DIR } from "../config/setting-paths.ts";
 import { targetAt } from "../config/targets.ts";
 import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";

@@ -18,7 +18,7 @@ import {
 import type { GivenInterval } from "./alert-types.ts";
 import { withoutReceiver } from "./receivers.ts";
 import { isTable, type Parsed, typeName } from "./resolve.ts";
-import { type Fields, readFields, type SettingsPart } from "./settings-file.ts";
+import { alertLines, type Fields, readFields } from "./settings-file.ts";
 import { targetWords } from "./targets.ts";
 import type { Context } from "./webhooks.ts";
 
@@ -52,7 +52,7 @@ export function readAlerts(
       context.errors.push(`${part.where}: alert must be a list of tables, such as [[alert]]`);
       continue;
     }
-    const lines = linesOf(part, part.alert.length);
+    const lines = alertLines(part, part.alert.length);
     for (const [index, fields] of (part.alert as readonly unknown[]).entries()) {
       // Rules beyond the limit are only counted.
       if (++count > RULES_MAX) continue;
@@ -86,16 +86,6 @@ function invalidTargets(
     isTable(fields) && typeof fields["name"] === "string" ? [fields["name"]] : [],
   );
   return new Set(names.filter((name) => !targets.some((each) => each.name === name)));
-}
-
-/** The line of each table, which the parser does not report; null: unknown, if a table is not written as [[alert]]. */
-function linesOf({ text }: SettingsPart, count: number): readonly number[] | null {
-  const lines = text
-    .split("\n")
-    .flatMap((line, index) =>
-      /^\s*\[\[\s*(alert|"alert"|'alert')\s*\]\]/.test(line) ? [index + 1] : [],
-    );
-  return lines.length === count ? lines : null;
 }
 
 interface TableContext extends Context {

@@ -5,7 +5,7 @@
 
 import type { Rule } from "../alerts/rule.ts";
 import { ConfigError } from "../base/errors.ts";
-import { noSuch, quoteSafely } from "../base/redact.ts";
+import { noSuch } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import { readAlerts } from "./alerts.ts";
@@ -46,8 +46,10 @@ import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
+import { namesOf, stateDirOf } from "./setting-paths.ts";
+import { warningsOf } from "./setting-warnings.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
-import { SETTING_NAMES, table, variableOf } from "./settings-table.ts";
+import { SETTING_NAMES } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
 
 export interface Settings extends ListenSettings {
@@ -124,9 +126,6 @@ export type Command =
   /** `command`: the command to describe; null: print the short help. `subcommand`: describe only this one. */
   | { readonly type: "help"; readonly command: CommandName | null; readonly subcommand?: string }
   | { readonly type: "version" | "licenses" };
-
-/** The same folder as systemd's StateDirectory=wgmon. */
-export const DEFAULT_STATE_DIR = "/var/lib/wgmon";
 
 /**
  * Combines the command line, the environment and the settings file into a command.
@@ -293,58 +292,6 @@ function settingsOf(
     places: [...new Set(resolved.values("places"))],
     file: file.path,
   };
-}
-
-function stateDirOf(resolved: ResolvedSettings, env: Sources["env"], errors: string[]): string {
-  const given = resolved.values("state-dir")[0];
-  if (given !== undefined) return given;
-  // systemd separates several directories by colons: systemd.exec(5).
-  const folder = env["STATE_DIRECTORY"]?.split(":")[0] ?? "";
-  if (folder === "") return DEFAULT_STATE_DIR;
-  const result = table["state-dir"].parse(folder);
-  if ("value" in result) return result.value;
-  errors.push(`variable STATE_DIRECTORY: ${quoteSafely(folder)} ${result.problem}`);
-  return DEFAULT_STATE_DIR;
-}
-
-function namesOf(resolved: ResolvedSettings, errors: string[]): readonly string[] {
-  const paths = [...new Set(resolved.values("names"))];
-  if (!paths.includes("off")) return paths;
-  const where = resolved.given("names")?.where ?? "names";
-  if (paths.length > 1) errors.push(`${where}: off cannot be combined with a path`);
-  return [];
-}
-
-/** Warnings about deprecated variables, and about settings without effect. */
-function warningsOf(resolved: ResolvedSettings): string[] {
-  const warnings: string[] = [];
-  for (const name of SETTING_NAMES) {
-    if (resolved.given(name)?.origin !== "bare variable") continue;
-    const format =
-      name === "webhook" && resolved.given("webhook-format") === null
-        ? `, with form: before a URL to keep the old format`
-        : "";
-    warnings.push(`variable ${name} is deprecated: use ${variableOf(name)} instead${format}`);
-  }
-  const monitor = resolved.value("monitor");
-  const onlyFor = {
-    group: "nflog",
-    "manage-rules": "nflog",
-    interface: "bpf",
-    filter: "bpf",
-  } as const;
-  for (const name of ["group", "manage-rules", "interface", "filter"] as const) {
-    const given = resolved.given(name);
-    if (given === null || monitor === "auto" || monitor === onlyFor[name]) continue;
-    warnings.push(
-      `${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`,
-    );
-  }
-  if (monitor === "poll" && resolved.value("report-unknown")) {
-    const where = resolved.given("report-unknown")?.where ?? "report-unknown";
-    warnings.push(`${where} has no effect with monitor poll: it needs packets`);
-  }
-  return warnings;
 }
 
 // ---- Commands ----

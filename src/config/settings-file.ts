@@ -287,3 +287,13 @@ function misplacedKey(key: string, where: string): string {
 function unknownKey(key: string, where: string, keys: readonly string[]): string {
   return `${where}: there is no key "${safePrefix(key)}"${didYouMean(key, keys)}`;
 }
+
+/** The line of each [[alert]] table, which the parser does not report; null: unknown, if a table is not written as [[alert]]. */
+export function alertLines({ text }: SettingsPart, count: number): readonly number[] | null {
+  const lines = text
+    .split("\n")
+    .flatMap((line, index) =>
+      /^\s*\[\[\s*(alert|"alert"|'alert')\s*\]\]/.test(line) ? [index + 1] : [],
+    );
+  return lines.length === count ? lines : null;
+}

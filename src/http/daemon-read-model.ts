@@ -1,7 +1,7 @@
 /** The read model of the running program: read access to the stages of app.ts for the HTTP API and the page. */
 
 import type { Clock } from "../base/clock.ts";
-import type { WallClock } from "../base/wall-clock.ts";
+import { inCurrentClock, type WallClock } from "../base/wall-clock.ts";
 import type { Device, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
@@ -129,7 +129,7 @@ export class DaemonReadModel implements ReadModel {
     // An error is neither logged nor counted here: the response has it, and most make the next scan fail as well.
     const peers = this.#stages.inputs.devices
       .peers(device)
-      .map((peer) => this.#inCurrentClock(peer));
+      .map((peer) => inCurrentClock(peer, this.clock));
     this.#peerLists.set(device, peers);
     if (this.#stages.inputs.devices.needsNewDump(device)) {
       const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
@@ -137,13 +137,6 @@ export class DaemonReadModel implements ReadModel {
     }
     this.clock.after(PEERS_CACHE_MS, () => void this.#peerLists.delete(device));
     return peers;
-  }
-
-  /** The peer with its handshake time converted to the present wall clock. */
-  #inCurrentClock(peer: Peer): Peer {
-    if (peer.lastHandshakeMs === null) return peer;
-    const lastHandshakeMs = this.clock.current(peer.lastHandshakeMs);
-    return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
   }
 
   session(device: string, publicKey: PublicKey): Session | null {

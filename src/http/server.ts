@@ -26,11 +26,13 @@ import type { AlertActions } from "./alert-model.ts";
 import type { Api } from "./api.ts";
 import { chunkedBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
+import { codeOf, listenHints } from "./listen-errors.ts";
 import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import type { PageActions } from "./page-actions.ts";
 import { problem } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
+import { harden, invalidHost, notAllowed, text, wrongHost } from "./responses.ts";
 
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in event-stream.ts. */
 const IDLE_SECONDS = 30;
@@ -211,7 +213,7 @@ export class HttpServer {
       this.#connectionLimit = new ConnectionLimit(this.#tcp.port!, this.#options);
     } catch (error) {
       const code = codeOf(error);
-      const hint = hints[code] ?? "check --listen";
+      const hint = listenHints[code] ?? "check --listen";
       if (isFirst) log.error(`listen on ${hostAndPort}: ${code} (${hint}); trying again`);
       this.#cancelRetry = clock.after(RETRY_MS, () => void this.#listenTcp(false));
     }
@@ -390,41 +392,3 @@ const serveOptions = {
   idleTimeout: IDLE_SECONDS,
   maxRequestBodySize: BODY_MAX_BYTES,
 } as const;
-
-const hints: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program uses this port",
-  EACCES: "wgmon is not allowed to use this port; ports below 1024 need CAP_NET_BIND_SERVICE",
-  EADDRNOTAVAIL: "this machine does not have this address, or not yet",
-  ENOENT: "there is no such file: --listen-tls-cert, --listen-tls-key",
-};
-
-/** The name of an errno, or Bun's code for other errors, such as `ERR_BORINGSSL`. */
-function codeOf(error: unknown): string {
-  if (error instanceof SystemError) return error.code;
-  const code = error instanceof Error && "code" in error ? error.code : null;
-  return typeof code === "string" ? code : "unknown error";
-}
-
-function invalidHost(): Response {
-  return harden(problem(400, { detail: "invalid Host header" }));
-}
-
-function wrongHost(): Response {
-  return harden(problem(403, { detail: "the Host header does not name this server" }));
-}
-
-function notAllowed(allow = "GET, HEAD"): Response {
-  return problem(405, { headers: { allow } });
-}
-
-function text(body: string, status = 200): Response {
-  return new Response(body, { status, headers: { "content-type": "text/plain; charset=utf-8" } });
-}
-
-function harden(response: Response): Response {
-  response.headers.set("x-content-type-options", "nosniff");
-  // Pages of other sites may not load the response, even without reading it.
-  response.headers.set("cross-origin-resource-policy", "same-origin");
-  if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
-  return response;
-}

@@ -10,7 +10,9 @@ import type { Rule } from "../alerts/rule.ts";
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
 import { areEqual } from "../base/text.ts";
+import { inCurrentClock, type WallClock } from "../base/wall-clock.ts";
 import type { DeviceScan, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Naming } from "./engine-inputs.ts";
 
 /**
  * The peers of a device are configured after it is created, in several steps. A list is used when the device has existed
@@ -23,16 +25,14 @@ const SETTINGS_SHARE = 1 / 1000;
 const COUNT_SHARE = 1 / 100;
 
 export interface ConfiguredPeersOptions {
-  readonly clock: Clock;
+  /** `current` converts a time of the kernel to the present wall clock. */
+  readonly clock: Clock & Pick<WallClock, "current">;
   readonly devices: {
     count(device: string): number;
     /** @throws SystemError, ParseError */
     peers(device: string): readonly Peer[];
   };
-  /** Converts a time of the kernel to the present wall clock. */
-  readonly current: (atMs: number) => number;
-  readonly nameOf: (publicKey: PublicKey, device: string) => string | null;
-  readonly tagsOf: (publicKey: PublicKey) => readonly string[];
+  readonly naming: Naming;
 }
 
 type PeersInput = Extract<Input, { type: "peers" }>;
@@ -103,7 +103,7 @@ export class ConfiguredPeers {
     return Array.from(this.#known, ([device, { peers }]) => {
       const renamed: ConfiguredPeer[] = [];
       for (const [publicKey, before] of peers) {
-        const named = this.#named(publicKey as PublicKey, device);
+        const named = this.#options.naming(publicKey as PublicKey, device);
         if (isSameName(before, named)) continue;
         const peer = { ...before, ...named };
         peers.set(publicKey, peer);
@@ -162,20 +162,14 @@ export class ConfiguredPeers {
       const { publicKey, allowedIps, persistentKeepaliveSeconds } = peer;
       const before = known.get(publicKey);
       if (before !== undefined && isSameSettings(before, peer)) continue;
-      const lastHandshakeMs =
-        peer.lastHandshakeMs === null ? null : this.#options.current(peer.lastHandshakeMs);
-      const named = this.#named(publicKey, device);
+      const { lastHandshakeMs } = inCurrentClock(peer, this.#options.clock);
+      const named = this.#options.naming(publicKey, device);
       const rest = { publicKey, allowedIps, persistentKeepaliveSeconds, lastHandshakeMs };
       const configured = { ...rest, ...named };
       known.set(publicKey, configured);
       differing.push(configured);
     }
     return differing;
-  }
-
-  #named(publicKey: PublicKey, device: string) {
-    const { nameOf, tagsOf } = this.#options;
-    return { name: nameOf(publicKey, device), tags: tagsOf(publicKey) };
   }
 
   get #nowMs(): number {

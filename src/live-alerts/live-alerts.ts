@@ -8,7 +8,7 @@
 
 import type { AlertView, Notice } from "../alerts/alert.ts";
 import type { AlertEngine } from "../alerts/engine.ts";
-import { type Input, inputOfChange, type SampledPeer } from "../alerts/input.ts";
+import type { Input } from "../alerts/input.ts";
 import type { Lookup } from "../alerts/kinds/kind.ts";
 import type { Rule } from "../alerts/rule.ts";
 import {
@@ -20,20 +20,18 @@ import {
 } from "../alerts/saved-rows.ts";
 import { type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
-import type { Clock } from "../base/clock.ts";
-import { newId } from "../base/new-id.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
-import type { Peer, PublicKey } from "../base/wireguard.ts";
+import type { PublicKey } from "../base/wireguard.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import type { Change } from "../sessions/change.ts";
 import type { Session } from "../sessions/session.ts";
 import type { AlertRows } from "../store/alert-rows.ts";
 import type { AlertWrite } from "../store/store.ts";
-import { recordOf } from "./alert-record.ts";
 import { ConfiguredPeers, type ConfiguredPeersOptions } from "./configured-peers.ts";
+import { inputsOfChanges, inputsOfScan, inputsOfSessions, type Naming } from "./engine-inputs.ts";
 import type { EngineClass } from "./load-engine.ts";
-import { eventOfNotice, receives } from "./notice-event.ts";
-import { nameOfTarget, type QueuedTarget, TargetStates } from "./target-states.ts";
+import { takeWrite } from "./take-write.ts";
+import { type QueuedTarget, TargetStates } from "./target-states.ts";
 
 /** Maximum number of peers whose counters are saved each minute, and with an event. All peers are saved in turns. */
 const SAMPLES_PER_MINUTE = 200;
@@ -62,7 +60,7 @@ interface AlertSettings {
 }
 
 export interface LiveAlertsOptions {
-  readonly clock: Clock & { current(atMs: number): number };
+  readonly clock: ConfiguredPeersOptions["clock"];
   /** Milliseconds since the boot, including suspension. */
   readonly bootMs: () => number;
   readonly store: {
@@ -74,7 +72,7 @@ export interface LiveAlertsOptions {
   readonly loadEngine: () => Promise<EngineClass>;
   readonly lookup: Lookup;
   readonly devices: ConfiguredPeersOptions["devices"];
-  readonly nameOf: ConfiguredPeersOptions["nameOf"];
+  readonly nameOf: (publicKey: PublicKey, device: string) => string | null;
   readonly settings: () => AlertSettings;
   readonly sessions: Iterable<Session>;
   readonly targets: () => readonly QueuedTarget[];
@@ -92,6 +90,10 @@ export function needsEngine(rules: readonly Rule[], saved: Rows): boolean {
 export class LiveAlerts {
   readonly #options: LiveAlertsOptions;
   readonly #peers: ConfiguredPeers;
+  readonly #naming: Naming = (publicKey, device) => ({
+    name: this.#options.nameOf(publicKey, device),
+    tags: this.#options.settings().peers.get(publicKey)?.tags ?? [],
+  });
   #engine: AlertEngine | null = null;
   #targetStates = new TargetStates(new Map());
   /** The silences while there is no engine. */
@@ -107,13 +109,11 @@ export class LiveAlerts {
 
   constructor(options: LiveAlertsOptions) {
     this.#options = options;
-    const { clock, devices, nameOf, settings, engineClass } = options;
+    const { clock, devices, engineClass } = options;
     this.#peers = new ConfiguredPeers({
       clock,
       devices,
-      nameOf,
-      current: (atMs) => clock.current(atMs),
-      tagsOf: (publicKey) => settings().peers.get(publicKey)?.tags ?? [],
+      naming: this.#naming,
     });
     this.#suspendedMs = this.#readSuspended();
     if (engineClass === null) this.#loadSilences(options.store.alerts.loadState());
@@ -186,20 +186,18 @@ export class LiveAlerts {
     const isWide = WIDE_REASONS.includes(reason);
     // The order is that of input.ts: peers, changes, scans.
     const inputs: Input[] = scan.devices.flatMap((each) => this.#peers.ofScan(each, isWide) ?? []);
-    inputs.push(...this.#inputsOf(changes));
-    if (this.#needsSessions) inputs.push(...this.#takeUnknownSessions(changes));
-    for (const { device, changed } of scan.devices) {
-      const peers = changed.map(({ peer }) => this.#sampled(peer));
-      inputs.push({ type: "scan", device: device.name, peers });
+    inputs.push(...inputsOfChanges(changes, this.#naming));
+    if (this.#needsSessions) {
+      inputs.push(...inputsOfSessions(this.#unknownSessions(changes), this.#naming));
     }
-    if (scan.present !== null) inputs.push({ type: "devices-listed" });
-    for (const device of scan.failed ?? []) inputs.push({ type: "scan-failed", device });
+    this.#needsSessions = false;
+    inputs.push(...inputsOfScan(scan, this.#options.clock));
     return this.#advance(inputs, { mustStore: changes.length > 0 });
   }
 
   /** Judges changes that no scan found. Returns what is to be stored with their events; null: nothing. */
   onChanges(changes: readonly Change[]): AlertWrite | null {
-    return this.#advance(this.#inputsOf(changes), { mustStore: true });
+    return this.#advance(inputsOfChanges(changes, this.#naming), { mustStore: true });
   }
 
   /**
@@ -326,46 +324,17 @@ export class LiveAlerts {
     this.#options.store.alerts.saveState({ rows, all });
   }
 
-  #inputsOf(changes: readonly Change[]): Input[] {
-    const { nameOf, settings } = this.#options;
-    const { peers } = settings();
-    return changes.map((change) => {
-      if (!("peer" in change)) return inputOfChange(change, { name: null, tags: [] });
-      const { publicKey } = change.peer;
-      const name = nameOf(publicKey, change.device);
-      return inputOfChange(change, { name, tags: peers.get(publicKey)?.tags ?? [] });
-    });
-  }
-
   /** Returns the open sessions that the engine does not know: those that the tracker restored and does not report. */
-  #takeUnknownSessions(changes: readonly Change[]): Input[] {
-    this.#needsSessions = false;
+  #unknownSessions(changes: readonly Change[]): Session[] {
     const reported = new Set(
       changes.flatMap((change) =>
         change.type === "peer.connected" ? `${change.device} ${change.peer.publicKey}` : [],
       ),
     );
-    const unknown = [...this.#options.sessions].filter(
+    return [...this.#options.sessions].filter(
       ({ device, peer: { publicKey } }) =>
         !reported.has(`${device} ${publicKey}`) && !this.#engine!.isConnected(device, publicKey),
     );
-    return this.#inputsOf(
-      unknown.map(({ device, peer, startedAtMs, rxBytes, txBytes, roams }) => ({
-        type: "peer.connected",
-        atMs: startedAtMs,
-        device,
-        peer,
-        session: { startedAtMs, rxBytes, txBytes, roams },
-        initial: true,
-      })),
-    );
-  }
-
-  /** The peer with its handshake time converted to the present wall clock. */
-  #sampled(peer: Peer): SampledPeer {
-    if (peer.lastHandshakeMs === null) return peer;
-    const lastHandshakeMs = this.#options.clock.current(peer.lastHandshakeMs);
-    return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
   }
 
   #readSuspended(): number {
@@ -413,41 +382,10 @@ export class LiveAlerts {
     else this.#options.store.saveAlerts(this.#takeWrite(samplesMax));
   }
 
-  /** Returns what changed since the last call: the state, the alerts, the notices and their events. */
   #takeWrite(samplesMax: number): AlertWrite {
-    const engine = this.#engine!;
-    const events: { event: AlertWrite["events"][number]["event"]; targets: string[] }[] = [];
-    const notices = this.#notices.splice(0).map((notice) => {
-      const { type, atMs, rule, dryRun, sentence, suppressedBy, alerts } = notice;
-      const alertIds = alerts.map(({ id }) => id);
-      const isSent = suppressedBy === null && !dryRun;
-      const receivers = isSent ? this.#receiversOf(notice) : [];
-      const targets = receivers.map(({ state }) => state.label);
-      const rest = { type, atMs, rule, dryRun, sentence, suppressedBy, alertIds, targets };
-      if (!isSent) return { ...rest, event: null };
-      const id = newId("evt");
-      const event = eventOfNotice(notice, { id, host: this.#options.settings().host });
-      events.push({ event, targets: receivers.map(({ key }) => key) });
-      return { ...rest, event: events.length - 1 };
-    });
-    return {
-      state: { rows: engine.takeChanges({ samplesMax }), all: () => engine.save() },
-      alerts: engine.takeAlerts().map(recordOf),
-      events,
-      notices,
-    };
-  }
-
-  #receiversOf(notice: Notice): QueuedTarget[] {
     const { settings, targets } = this.#options;
-    const { peers, targets: inSettings } = settings();
-    const named = new Set(inSettings.map(({ name }) => name));
-    const isMute = (publicKey: string) => peers.get(publicKey as PublicKey)?.mute === true;
-    return targets().filter((target) => {
-      if (target.state.isStopped) return false;
-      const key = nameOfTarget(target, named);
-      return receives(notice, { key, accepts: (event) => target.accepts(event) }, isMute);
-    });
+    const notices = this.#notices.splice(0);
+    return takeWrite(this.#engine!, notices, { samplesMax, settings: settings(), targets });
   }
 
   /** Sets the timer for the next deadline of the engine. If a tick follows soon, its scan comes first. */

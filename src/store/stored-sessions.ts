@@ -81,9 +81,11 @@ const LAST_BEFORE = `coalesce((SELECT max(started_at_ms) FROM $.sessions
 
 /** Below this number, sorting a device's sessions costs less than walking the start index. */
 const FEW = 2000;
+const OF_DEVICE = "$.sessions WHERE device = ?";
 
 /** From this number on, the index of ends is not read: it may have a million entries, but there are at most 10,000 peers. */
 const MANY_ENDS = 20_000;
+const ENDED_SINCE = "$.sessions INDEXED BY sessions_by_end WHERE ended_at_ms >= ?";
 
 export class StoredSessions {
   readonly #database: Database;
@@ -148,7 +150,7 @@ export class StoredSessions {
     const filter = this.#filter(query);
     const later = this.#select([...filter, ["started_at_ms >= ?", sinceMs]], limit);
     if (later.length === limit) return later;
-    if (this.#hasManyEndedSince(sinceMs)) {
+    if (this.#hasAtLeast(MANY_ENDS, ENDED_SINCE, sinceMs)) {
       const devices = device === null ? this.#devices() : [device];
       const rest = devices.flatMap((each) => this.#lastingUntil(each, sinceMs, query));
       return [...later, ...rest.toSorted(latestFirst)].slice(0, limit);
@@ -221,7 +223,10 @@ export class StoredSessions {
     const filter: Condition[] = [];
     // The + keeps SQLite from using the primary key, whose order within a device is not that of time. Few sessions are
     // sorted, though.
-    if (device !== null) filter.push([`${this.#hasMany(device) ? "+" : ""}device = ?`, device]);
+    if (device !== null) {
+      const hasMany = this.#hasAtLeast(FEW, OF_DEVICE, device);
+      filter.push([`${hasMany ? "+" : ""}device = ?`, device]);
+    }
     if (untilMs !== null) filter.push(["started_at_ms < ?", untilMs]);
     if (isOpen !== null) filter.push([`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`]);
     if (from !== null) {
@@ -237,22 +242,13 @@ export class StoredSessions {
     return filter;
   }
 
-  #hasMany(device: string): boolean {
+  /** Whether a query finds so many rows; it reads no more of them. */
+  #hasAtLeast(limit: number, rows: string, value: string | number): boolean {
     const { count } = this.#database.get<{ count: number }>(
-      `SELECT count(*) AS count FROM (SELECT 1 FROM $.sessions WHERE device = ? LIMIT ${FEW})`,
-      device,
+      `SELECT count(*) AS count FROM (SELECT 1 FROM ${rows} LIMIT ${limit})`,
+      value,
     )!;
-    return count === FEW;
-  }
-
-  /** Whether reading the index of ends from a time on would take longer than one lookup for each peer. */
-  #hasManyEndedSince(sinceMs: number): boolean {
-    const { count } = this.#database.get<{ count: number }>(
-      `SELECT count(*) AS count FROM (
-         SELECT 1 FROM $.sessions INDEXED BY sessions_by_end WHERE ended_at_ms >= ? LIMIT ${MANY_ENDS})`,
-      sinceMs,
-    )!;
-    return count === MANY_ENDS;
+    return count === limit;
   }
 
   #select(filter: readonly Condition[], limit: number): SessionRow[] {
