@@ -52,7 +52,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
     const sessions = await run("sessions");
     expect(sessions.exitCode).toBe(1);
     expect(sessions.stderr).toMatch(
-      /^wgmon: wgmon is not running here\nwgmon: open \S+\/wgmon\.db: ENOENT \(.*\)\n$/,
+      /^wgmon: wgmon is not running here\nwgmon: open \S+\/wgmon\.db: there is no store yet: start wgmon first, .*\n$/,
     );
     const top = await run("top");
     expect(top).toMatchObject({ exitCode: 1, stdout: "" });
