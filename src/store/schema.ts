@@ -194,6 +194,47 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX $.noticed_alerts_by_notice ON noticed_alerts (notice);
   `,
+  `
+  -- The epochs of the events: those from first_seq on, until the next epoch begins. No row: none was needed so far.
+  CREATE TABLE $.epochs (first_seq INTEGER PRIMARY KEY, epoch TEXT NOT NULL) STRICT;
+
+  -- How far each hub has the events. stream_seq: the place of the last one in the NATS stream; null: none, or no NATS.
+  CREATE TABLE $.uplinks (
+    target TEXT PRIMARY KEY,
+    epoch TEXT NOT NULL,
+    sent_seq INTEGER NOT NULL,
+    confirmed_seq INTEGER NOT NULL,
+    stream_seq INTEGER
+  ) STRICT, WITHOUT ROWID;
+
+  -- On a hub: the gateways. secret is null if the transport authenticates the gateway. state is JSON: GatewayState in
+  -- hub/gateway-watch.ts.
+  CREATE TABLE $.fleet_gateways (
+    gateway TEXT PRIMARY KEY,
+    secret TEXT,
+    state TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- On a hub: the epochs of each gateway, in the order in which they became known. confirmed_seq: all events from
+  -- first_seq up to this are here, or are lost on the gateway.
+  CREATE TABLE $.fleet_epochs (
+    id INTEGER PRIMARY KEY,
+    gateway TEXT NOT NULL,
+    epoch TEXT NOT NULL,
+    first_seq INTEGER NOT NULL,
+    confirmed_seq INTEGER NOT NULL,
+    UNIQUE (gateway, epoch)
+  ) STRICT;
+
+  -- On a hub: the place of each event in the gateway's store, and the event. source: the id of the epoch.
+  CREATE TABLE $.fleet_events (
+    source INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    PRIMARY KEY (source, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX $.fleet_events_by_event ON fleet_events (event);
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;
