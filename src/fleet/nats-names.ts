@@ -28,10 +28,10 @@ export function replaySubject(gateway: string): string {
 
 /**
  * The gateway receives answers on subjects that begin with this and a dot. The default prefix, `_INBOX`, would let every
- * gateway read the answers to all others.
+ * gateway read the answers to all others. The name is a whole token: nats-server 2.10 replaces {{name()}} only there.
  */
 export function inboxPrefix(gateway: string): string {
-  return `_INBOX_${gateway}`;
+  return `_INBOX_GW.${gateway}`;
 }
 
 /** The gateway in the last token of a subject. */

@@ -85,6 +85,6 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
 );
 
 async function runHubOnce(server: NatsServer): Promise<void> {
-  await using hub = hubAt(server);
+  await using hub = hubAt(loginOf(HUB_USER, server.address));
   await until("the hub receives", () => hub.receiver.problem === null);
 }

@@ -84,7 +84,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
         await until("all are delivered", async () => (await consumerOf(server)).pending === 20);
       }
       await berlin.send(21, 25);
-      await using hub = hubAt(server);
+      await using hub = hubAt(loginOf(HUB_USER, server.address));
       await untilComplete(hub.store, { berlin: 25 });
       expectUnchanged(hub.store, "berlin", 25);
       expect(hub.store.again).toBe(0);
@@ -116,7 +116,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       await server.truncateStream(600);
       await server.start();
       expect((await streamOf(server)).length).toBeLessThan(40);
-      await using hub = hubAt(server);
+      await using hub = hubAt(loginOf(HUB_USER, server.address));
       await untilTaken(() => berlin.sendEvents(eventsOf("berlin", 21, 25)));
       await converge(berlin, "berlin", 25);
       await converge(paris, "paris", 20);
@@ -209,7 +209,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
 
 /** A hub that has created the stream. */
 async function readyHub(server: NatsServer) {
-  const hub = hubAt(server);
+  const hub = hubAt(loginOf(HUB_USER, server.address));
   await untilReady(hub.receiver);
   return hub;
 }

@@ -20,6 +20,7 @@ import {
   stateOf,
   streamOf,
 } from "../support/fleet-nats.ts";
+import { operatorServer } from "../support/nats-operator.ts";
 import { natsNeeds, natsServers } from "../support/nats.ts";
 import { until } from "../support/until.ts";
 
@@ -30,7 +31,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
   ({ program }) => {
     test("a gateway cannot send to the subjects of others, nor use the API of JetStream", async () => {
       await using server = await fleetServer(program, ["berlin", "paris"]);
-      await using hub = hubAt(server);
+      await using hub = hubAt(loginOf(HUB_USER, server.address));
       await until("the hub receives", () => hub.receiver.problem === null);
       await using thief = await connectAs("berlin", server);
       for (const subject of [
@@ -40,7 +41,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
         "wgmon.v1.event.berlin.x",
         "wgmon.v1.event",
         "_INBOX.x",
-        "_INBOX_paris.x",
+        "_INBOX_GW.paris.x",
         `$JS.API.STREAM.INFO.${STREAM}`,
         `$JS.API.STREAM.NAMES`,
         `$JS.API.STREAM.CREATE.OTHER`,
@@ -70,7 +71,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
 
     test("a gateway can receive nothing but the answers to its own messages", async () => {
       await using server = await fleetServer(program, ["berlin", "paris"]);
-      await using hub = hubAt(server);
+      await using hub = hubAt(loginOf(HUB_USER, server.address));
       await until("the hub receives", () => hub.receiver.problem === null);
       await using thief = await connectAs("berlin", server);
       const received: string[] = [];
@@ -83,8 +84,9 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
         "wgmon.v1.event.paris",
         "wgmon.v1.state.*",
         "_INBOX.>",
-        "_INBOX_paris.>",
-        "_INBOX*.>",
+        "_INBOX_GW.paris.>",
+        "_INBOX_GW.>",
+        "_INBOX_GW.*.>",
         "$JS.>",
         "$JS.EVENT.>",
         "$SYS.>",
@@ -107,13 +109,13 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
 
     test("a gateway cannot have answers sent to another gateway, or events in another's name", async () => {
       await using server = await fleetServer(program, ["berlin", "paris"]);
-      await using hub = hubAt(server);
+      await using hub = hubAt(loginOf(HUB_USER, server.address));
       await until("the hub receives", () => hub.receiver.problem === null);
       using paris = gatewayAt("paris", loginOf("paris", server.address));
       await paris.send(1, 2);
       await using thief = await connectAs("berlin", server);
       // NATS does not check where an answer goes. The hub does.
-      for (const reply of ["wgmon.v1.event.paris", "wgmon.v1.state.paris", "_INBOX_paris.x"]) {
+      for (const reply of ["wgmon.v1.event.paris", "wgmon.v1.state.paris", "_INBOX_GW.paris.x"]) {
         thief.publish("wgmon.v1.state.berlin", JSON.stringify(stateOf("berlin", 0)), { reply });
         thief.publish("wgmon.v1.replay.berlin", JSON.stringify(eventsOf("berlin", 1, 1)), {
           reply,
@@ -140,7 +142,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
 
     test("a gateway cannot delete or change the stream through answers or headers", async () => {
       await using server = await fleetServer(program, ["berlin", "paris"]);
-      await using hub = hubAt(server);
+      await using hub = hubAt(loginOf(HUB_USER, server.address));
       await until("the hub receives", () => hub.receiver.problem === null);
       using paris = gatewayAt("paris", loginOf("paris", server.address));
       await paris.send(1, 3);
@@ -185,6 +187,30 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
         );
         expect({ user, failure }).toEqual({ user, failure: "AuthorizationError" });
       }
+    });
+
+    test("with credentials files of one signing key, a gateway also has only its own subjects", async () => {
+      await using fleet = await operatorServer(program, HUB_USER, ["berlin", "paris"]);
+      await using hub = hubAt(fleet.login(HUB_USER));
+      await until("the hub receives", () => hub.receiver.problem === null);
+      using berlin = gatewayAt("berlin", fleet.login("berlin"));
+      await berlin.send(1, 3);
+      expect(await berlin.transport.sendState(stateOf("berlin", 3), noSignal)).toMatchObject({
+        type: "answer",
+      });
+      await until("the hub has them", () => hub.store.count("berlin") === 3);
+      // The credentials of berlin, used for another name.
+      using thief = gatewayAt("paris", fleet.login("berlin"));
+      const permission = /the server does not permit this: Permissions Violation/;
+      expect(await thief.sendEvents(eventsOf("paris", 1, 1))).toMatchObject({
+        type: "retry",
+        reason: expect.stringMatching(permission),
+      });
+      expect(await thief.transport.sendState(stateOf("paris", 1), noSignal)).toMatchObject({
+        type: "retry",
+        reason: expect.stringMatching(permission),
+      });
+      expect(hub.store.count("paris")).toBe(0);
     });
   },
 );

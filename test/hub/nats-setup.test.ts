@@ -55,7 +55,7 @@ describe("the configuration of NATS for a fleet", () => {
           users: [
             # wgmon hub enroll NAME prints one line for each gateway. Then: nats-server --signal reload
             { user: "wgmon_hub", password: "HASH" }
-            { user: "berlin", password: "HASH", permissions: { publish: ["wgmon.v1.event.berlin", "wgmon.v1.state.berlin", "wgmon.v1.replay.berlin"], subscribe: ["_INBOX_berlin.>"] } }
+            { user: "berlin", password: "HASH", permissions: { publish: ["wgmon.v1.event.berlin", "wgmon.v1.state.berlin", "wgmon.v1.replay.berlin"], subscribe: ["_INBOX_GW.berlin.>"] } }
           ]
         }
       }
@@ -82,7 +82,7 @@ describe("the configuration of NATS for a fleet", () => {
         "nsc add account --name WGMON",
         "nsc edit account --name WGMON --js-disk-storage -1 --js-streams 1 --js-consumer -1",
         "nsc add user --account WGMON --name wgmon_hub",
-        "nsc edit signing-key --account WGMON --role gateway --sk generate --allow-pub "wgmon.v1.event.{{name()}},wgmon.v1.state.{{name()}},wgmon.v1.replay.{{name()}}" --allow-sub "_INBOX_{{name()}}.>"",
+        "nsc edit signing-key --account WGMON --role gateway --sk generate --allow-pub "wgmon.v1.event.{{name()}},wgmon.v1.state.{{name()}},wgmon.v1.replay.{{name()}}" --allow-sub "_INBOX_GW.{{name()}}.>"",
         "nsc add user --account WGMON --name berlin -K gateway",
         "nsc generate creds --account WGMON --name berlin > berlin.creds",
       ]

@@ -9,7 +9,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { FLEET_VERSION } from "../../src/fleet/messages.ts";
 import type { EventsMessage, HubAnswer, StateMessage } from "../../src/fleet/messages.ts";
 import type { NatsLogin } from "../../src/fleet/nats-connection.ts";
-import { HUB_USER, STREAM } from "../../src/fleet/nats-names.ts";
+import { HUB_USER, inboxPrefix, STREAM } from "../../src/fleet/nats-names.ts";
 import { type Intake, NatsReceiver } from "../../src/hub/nats-receiver.ts";
 import { gatewayUserLine, hubUserLine, serverConfig } from "../../src/hub/nats-setup.ts";
 import { ensureStream } from "../../src/hub/nats-stream.ts";
@@ -57,7 +57,7 @@ export async function connectAs(user: string, server: NatsServer): Promise<NatsC
     servers: server.address,
     user,
     pass: passwordOf(user),
-    inboxPrefix: user === HUB_USER ? "_INBOX" : `_INBOX_${user}`,
+    inboxPrefix: user === HUB_USER ? "_INBOX" : inboxPrefix(user),
   });
 }
 
@@ -326,10 +326,10 @@ export interface Hub extends AsyncDisposable {
   readonly log: ReturnType<typeof recordingLog>;
 }
 
-export function hubAt(server: NatsServer, store = new MemoryHub()): Hub {
+export function hubAt(login: NatsLogin, store = new MemoryHub()): Hub {
   const log = recordingLog();
   const receiver = new NatsReceiver({
-    login: loginOf(HUB_USER, server.address),
+    login,
     hub: "test",
     intake: store,
     log,
