@@ -6,18 +6,10 @@
 
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
-import type { TSchema } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 
 import type { Clock } from "../base/clock.ts";
 import { isGatewayName } from "../fleet/gateway-name.ts";
-import {
-  EPOCH,
-  EVENTS_MAX,
-  EventsMessage,
-  type HubAnswer,
-  StateMessage,
-} from "../fleet/messages.ts";
+import { EPOCH, EVENTS_MAX, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import { NatsLink, type NatsLogin, requestReason } from "../fleet/nats-connection.ts";
 import { decodeStreamEvent, joinEvents, type PlacedEvent } from "../fleet/nats-events.ts";
 import {
@@ -29,14 +21,18 @@ import {
   STREAM,
 } from "../fleet/nats-names.ts";
 import type { Log } from "../platform/log.ts";
+import { type CheckedEvents, checkEvents, checkState } from "./check-messages.ts";
 import { ensureConsumer, ensureStream } from "./nats-stream.ts";
 
-/** Commits messages. Throws if it cannot, for example because the disk is full. */
+/** The part of the hub that commits messages. It throws if it cannot, for example because the disk is full. */
 export interface Intake {
-  events(gateway: string, message: EventsMessage): HubAnswer;
+  /** @param isSignOfLife false: the message waited in the stream, so the gateway may be lost. */
+  events(
+    gateway: string,
+    message: CheckedEvents,
+    options: { readonly isSignOfLife: boolean },
+  ): HubAnswer;
   state(gateway: string, message: StateMessage): HubAnswer;
-  /** Runs `work`, whose messages are then committed together. Default: each message is committed alone. */
-  together?(work: () => void): void;
 }
 
 export interface NatsReceiverOptions {
@@ -44,6 +40,7 @@ export interface NatsReceiverOptions {
   /** Of this hub: each hub with its own store needs a name of its own. */
   readonly hub: string;
   readonly intake: Intake;
+  readonly isEnrolled: (gateway: string) => boolean;
   readonly log: Log;
   readonly clock: Clock;
   /** Called after each connection and disconnection: no gateway is lost because the hub itself was away. */
@@ -135,12 +132,8 @@ export class NatsReceiver {
     this.#isFromStart = false;
     const consumer = await jetstream(connection).consumers.get(STREAM, this.consumer);
     const subscriptions = [
-      this.#answerRequests(connection, STATE_SUBJECTS, StateMessage, (gateway, message) =>
-        this.#options.intake.state(gateway, message),
-      ),
-      this.#answerRequests(connection, REPLAY_SUBJECTS, EventsMessage, (gateway, message) =>
-        this.#options.intake.events(gateway, message),
-      ),
+      connection.subscribe(STATE_SUBJECTS, { callback: this.#answerTo(connection, "state") }),
+      connection.subscribe(REPLAY_SUBJECTS, { callback: this.#answerTo(connection, "events") }),
     ];
     const messages = await consumer.consume({
       max_messages: PULL_MESSAGES,
@@ -191,17 +184,11 @@ export class NatsReceiver {
   }
 
   #commit(): void {
-    const { intake, log } = this.#options;
+    const { log } = this.#options;
     const messages = this.#queue;
     if (messages.length === 0) return;
     try {
-      const work = (): void => {
-        for (const [gateway, events] of this.#byGateway(messages)) {
-          for (const message of joinEvents(events, EVENTS_MAX)) intake.events(gateway, message);
-        }
-      };
-      if (intake.together === undefined) work();
-      else intake.together(work);
+      for (const [gateway, events] of this.#byGateway(messages)) this.#takeEvents(gateway, events);
     } catch (error) {
       // The server sends no more messages, because too many are not acknowledged.
       log.error(`events of the gateways cannot be stored: ${(error as Error).message}`);
@@ -225,6 +212,8 @@ export class NatsReceiver {
         });
         continue;
       }
+      // Once it is enrolled, it sends them again.
+      if (!this.#options.isEnrolled(gateway)) continue;
       const events = gateways.get(gateway) ?? [];
       gateways.set(gateway, events);
       events.push(event);
@@ -232,36 +221,47 @@ export class NatsReceiver {
     return gateways;
   }
 
-  #answerRequests<Schema extends TSchema>(
-    connection: NatsConnection,
-    subject: string,
-    schema: Schema,
-    handle: (gateway: string, message: import("@sinclair/typebox").Static<Schema>) => HubAnswer,
-  ) {
-    return connection.subscribe(subject, {
-      callback: (error, message) => {
-        if (error === null) this.#answer(connection, message, schema, handle);
-      },
-    });
+  #takeEvents(gateway: string, events: readonly PlacedEvent[]): void {
+    const { intake, log } = this.#options;
+    for (const message of joinEvents(events, EVENTS_MAX)) {
+      const checked = checkEvents(message);
+      // The gateway gets the same answer when it sends them again in a request.
+      if ("problem" in checked) log.warn(`events were refused: ${checked.problem}`, { gateway });
+      else intake.events(gateway, checked.message, { isSignOfLife: false });
+    }
   }
 
-  #answer<Schema extends TSchema>(
-    connection: NatsConnection,
-    message: Msg,
-    schema: Schema,
-    handle: (gateway: string, message: import("@sinclair/typebox").Static<Schema>) => HubAnswer,
-  ): void {
+  #answerTo(connection: NatsConnection, kind: "events" | "state") {
+    return (error: Error | null, message: Msg): void => {
+      if (error === null) this.#answer(connection, message, kind);
+    };
+  }
+
+  #answer(connection: NatsConnection, message: Msg, kind: "events" | "state"): void {
     const gateway = gatewayOf(message.subject);
     const { reply = "" } = message;
     // The server checks the subject of a message, not where the answer goes: a gateway could have it sent to another.
     if (!isGatewayName(gateway) || !reply.startsWith(`${inboxPrefix(gateway)}.`)) return;
     try {
-      const value: unknown = JSON.parse(message.string());
-      if (!Value.Check(schema, value)) throw new Refusal("it does not have the expected fields");
-      connection.publish(reply, JSON.stringify(handle(gateway, value)));
+      const answer = this.#answerOf(gateway, JSON.parse(message.string()), kind);
+      connection.publish(reply, JSON.stringify(answer));
     } catch (error) {
       void this.#refuse(connection, reply, error);
     }
+  }
+
+  /** @throws Refusal */
+  #answerOf(gateway: string, value: unknown, kind: "events" | "state"): HubAnswer {
+    const { intake, isEnrolled } = this.#options;
+    if (!isEnrolled(gateway)) throw new Refusal(`${gateway} is not enrolled: wgmon hub enroll`);
+    if (kind === "state") {
+      const checked = checkState(value);
+      if ("problem" in checked) throw new Refusal(checked.problem);
+      return intake.state(gateway, checked.message);
+    }
+    const checked = checkEvents(value);
+    if ("problem" in checked) throw new Refusal(checked.problem);
+    return intake.events(gateway, checked.message, { isSignOfLife: true });
   }
 
   async #refuse(connection: NatsConnection, reply: string, error: unknown): Promise<void> {

@@ -196,13 +196,50 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
         return answer.headers?.get("Wgmon-Error");
       };
       expect(await answerTo("not JSON")).toBe("it is not JSON");
-      expect(await answerTo("{}")).toBe("it does not have the expected fields");
+      expect(await answerTo("{}")).toBe("/version: Expected required property");
+      expect(await answerTo('{"version":2}')).toBe(
+        "version 2 of the protocol is not supported; update the hub before its gateways",
+      );
       await attacker.request("wgmon.v1.event.berlin", "not an event", { timeout: 60_000 });
       await until("it is logged", () => hub.log.lines.length > 0);
       expect(hub.log.lines).toEqual(["a message of berlin in the NATS stream is not an event"]);
       using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
       await berlin.send(1, 2);
       await untilComplete(hub.store, { berlin: 2 });
+    });
+
+    test("a gateway that is not enrolled gets this as the answer", async () => {
+      await using server = await fleetServer(program, ["stranger", "berlin"]);
+      await using hub = await readyHub(server);
+      using stranger = gatewayAt("stranger", loginOf("stranger", server.address));
+      await stranger.send(1, 2);
+      const reason = "the hub refuses the message: stranger is not enrolled: wgmon hub enroll";
+      const refused = { type: "retry", reason, afterMs: null };
+      const { transport } = stranger;
+      expect(await transport.sendState(stateOf("stranger", 2), noSignal)).toEqual(refused as never);
+      expect(await transport.replayEvents(eventsOf("stranger", 1, 2), noSignal)).toEqual(
+        refused as never,
+      );
+      using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
+      await berlin.send(1, 1);
+      await untilComplete(hub.store, { berlin: 1 });
+      expect(hub.store.count("stranger")).toBe(0);
+    });
+
+    test("events that this version does not know are refused, and do not stop those of other gateways", async () => {
+      await using server = await fleetServer(program, ["paris", "berlin"]);
+      await using hub = await readyHub(server);
+      using paris = gatewayAt("paris", loginOf("paris", server.address));
+      const message = eventsOf("paris", 1, 1);
+      message.events[0]!.event = { ...eventOf("paris", 1), type: "peer.teleported" };
+      await paris.sendEvents(message);
+      using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
+      await berlin.send(1, 1);
+      await untilComplete(hub.store, { berlin: 1 });
+      expect(hub.store.count("paris")).toBe(0);
+      expect(hub.log.lines).toEqual([
+        "events were refused: event 1 is not one that this version of wgmon knows; update the hub before its gateways",
+      ]);
     });
   },
 );

@@ -6,19 +6,25 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 
 import { systemClock } from "../../src/base/clock.ts";
+import { eventOf as makeEvent } from "../../src/events/event.ts";
 import { FLEET_VERSION } from "../../src/fleet/messages.ts";
 import type { EventsMessage, HubAnswer, StateMessage } from "../../src/fleet/messages.ts";
 import type { NatsLogin } from "../../src/fleet/nats-connection.ts";
 import { HUB_USER, inboxPrefix, STREAM } from "../../src/fleet/nats-names.ts";
+import type { CheckedEvents } from "../../src/hub/check-messages.ts";
 import { type Intake, NatsReceiver } from "../../src/hub/nats-receiver.ts";
 import { gatewayUserLine, hubUserLine, serverConfig } from "../../src/hub/nats-setup.ts";
 import { ensureStream } from "../../src/hub/nats-stream.ts";
 import type { Log } from "../../src/platform/log.ts";
+import type { Change } from "../../src/sessions/change.ts";
 import type { HubResult, HubTransport } from "../../src/uplink/hub-transport.ts";
 import { createNatsTransport } from "../../src/uplink/nats-transport.ts";
 import { NatsServer } from "./nats.ts";
+import { peer } from "./peers.ts";
 
 export const EPOCH = "0a1b2c3d";
+
+const T0 = Date.UTC(2026, 0, 1);
 
 /** Lines of the users, made once: bcrypt takes a while. */
 const lines = new Map<string, Promise<string>>();
@@ -107,9 +113,16 @@ export async function seqsOf(server: NatsServer, gateway: string): Promise<strin
 
 /** Event number `seq` of a gateway. Its id depends on both. */
 export function eventOf(gateway: string, seq: number, epoch = EPOCH): Record<string, unknown> {
-  const id = `evt_${new Bun.CryptoHasher("md5").update(`${gateway} ${epoch} ${seq}`).digest("hex")}`;
-  const data = { device: "wg0", peer: { publicKey: `${"A".repeat(43)}=`, name: "alice ä" } };
-  return { id, version: 1, type: "peer.connected", host: gateway, data };
+  const id = new Bun.CryptoHasher("md5").update(`${gateway} ${epoch} ${seq}`).digest("hex");
+  const change: Change = {
+    type: "peer.connected",
+    atMs: T0 + seq,
+    device: "wg0",
+    peer: peer({ endpoint: `192.0.2.1:${40_000 + (seq % 1000)}` }),
+    session: { startedAtMs: T0, rxBytes: 1, txBytes: 2, roams: 0 },
+    initial: false,
+  };
+  return { ...makeEvent(change, { id: `evt_${id}`, host: gateway, name: "alice ä" }) };
 }
 
 /** The events from number `from` to number `to`. */
@@ -279,7 +292,7 @@ export class MemoryHub implements Intake {
   again = 0;
   failure: Error | null = null;
 
-  events(gateway: string, { epoch, events }: EventsMessage): HubAnswer {
+  events(gateway: string, { epoch, events }: CheckedEvents): HubAnswer {
     if (this.failure !== null) throw this.failure;
     const bodies = this.#bodies(gateway, epoch);
     for (const { seq, event } of events) {
@@ -332,6 +345,7 @@ export function hubAt(login: NatsLogin, store = new MemoryHub()): Hub {
     login,
     hub: "test",
     intake: store,
+    isEnrolled: (gateway) => gateway !== "stranger",
     log,
     clock: systemClock,
   });
