@@ -8,6 +8,7 @@ import { ConfigError } from "../base/errors.ts";
 import { noSuch } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import type { NatsLogin } from "../fleet/nats-url.ts";
 import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
@@ -45,6 +46,7 @@ import { COMMAND_NAMES, type CommandName, commandOf, commands } from "./commands
 import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
+import { readNats } from "./nats.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { namesOf, stateDirOf } from "./setting-paths.ts";
 import { warningsOf } from "./setting-warnings.ts";
@@ -65,6 +67,8 @@ export interface Settings extends ListenSettings {
   /** Empty: all devices. */
   readonly devices: readonly string[];
   readonly targets: readonly TargetSettings[];
+  /** On a hub: how it connects to NATS; null: it does not. */
+  readonly nats: NatsLogin | null;
   readonly idleTimeoutMs: number;
   readonly tickMs: number;
   /** 0: off. */
@@ -252,7 +256,8 @@ function configure(
     places: [...base.places, ...(besides?.places ?? [])],
     reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
   });
-  return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
+  const nats = readNats(context);
+  return { settings: { ...base, ...listen, targets, nats, alerts, stateDir, names }, warnings };
 }
 
 /** The path of the settings file; null: the given path is invalid. */
@@ -267,7 +272,7 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<Settings, "targets" | "nats" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),

@@ -9,6 +9,7 @@ import { formatSize, parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
+import { type NatsAddress, parseNatsUrl } from "../fleet/nats-url.ts";
 
 export interface ValueType<Value> {
   /** Stands for the value in the help text; null: a switch, which needs no value. */
@@ -408,6 +409,22 @@ export function namesPath(): ValueType<string> {
 }
 
 /** A file that may contain secrets. The value is not shown: users may write a secret instead of its file's path. */
+/** The address of NATS servers, which may contain a password. */
+export function natsServers(): ValueType<NatsAddress> {
+  return {
+    placeholder: "URL",
+    example: "nats://wgmon_hub:PASSWORD@nats.example.net",
+    tomlTypes: ["string"],
+    secret: true,
+    parse(text) {
+      const address = parseNatsUrl(text);
+      return "error" in address
+        ? { problem: `is not an address: ${address.error}` }
+        : { value: address };
+    },
+  };
+}
+
 export function secretFile(example: string): ValueType<string> {
   return { ...absolutePath("FILE", example), secret: true };
 }

@@ -6,14 +6,7 @@
 
 import type { NatsConnection } from "@nats-io/transport-node";
 
-import { describeServers, type NatsAddress } from "./nats-url.ts";
-
-export interface NatsLogin extends NatsAddress {
-  /** The content of a credentials file, which replaces user and password; null: user and password are used. */
-  readonly credentials: string | null;
-  /** Certificates in PEM; null: those of the system. */
-  readonly ca: string | null;
-}
+import { describeServers, type NatsLogin } from "./nats-url.ts";
 
 export interface NatsLinkOptions {
   readonly login: NatsLogin;

@@ -10,6 +10,14 @@ export interface NatsAddress {
   readonly isTls: boolean;
 }
 
+/** All that is needed to connect. */
+export interface NatsLogin extends NatsAddress {
+  /** The content of a credentials file, which replaces user and password; null: user and password are used. */
+  readonly credentials: string | null;
+  /** Certificates in PEM; null: those of the system. */
+  readonly ca: string | null;
+}
+
 const DEFAULT_PORT = 4222;
 
 /** @returns why the text is not such an address, without parts that may be secret. */

@@ -3,8 +3,9 @@
 import type { ConsumerInfo, StreamInfo } from "@nats-io/jetstream";
 
 import { type Finding, ok, problem, warning } from "../base/check.ts";
-import { NatsLink, type NatsLogin, requestReason } from "../fleet/nats-connection.ts";
+import { NatsLink, requestReason } from "../fleet/nats-connection.ts";
 import { STREAM } from "../fleet/nats-names.ts";
+import type { NatsLogin } from "../fleet/nats-url.ts";
 import { NATS_VERSION_MIN } from "./nats-setup.ts";
 import { alteredFields, findStream } from "./nats-stream.ts";
 

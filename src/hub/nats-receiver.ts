@@ -10,7 +10,7 @@ import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import type { Clock } from "../base/clock.ts";
 import { isGatewayName } from "../fleet/gateway-name.ts";
 import { EPOCH, EVENTS_MAX, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
-import { NatsLink, type NatsLogin, requestReason } from "../fleet/nats-connection.ts";
+import { NatsLink, requestReason } from "../fleet/nats-connection.ts";
 import { decodeStreamEvent, joinEvents, type PlacedEvent } from "../fleet/nats-events.ts";
 import {
   ERROR_HEADER,
@@ -20,6 +20,7 @@ import {
   STATE_SUBJECTS,
   STREAM,
 } from "../fleet/nats-names.ts";
+import type { NatsLogin } from "../fleet/nats-url.ts";
 import type { Log } from "../platform/log.ts";
 import { type CheckedEvents, checkEvents, checkState } from "./check-messages.ts";
 import { ensureConsumer, ensureStream } from "./nats-stream.ts";

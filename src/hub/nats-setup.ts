@@ -119,6 +119,45 @@ export function natsUrl({ user, password }: NatsUser, servers: readonly string[]
   return `nats://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${servers.join(",")}`;
 }
 
+/** What `wgmon hub init --nats` prints: the server's configuration with the user of the hub, and the setting of the hub. */
+export async function natsInit(servers: readonly string[]): Promise<string> {
+  const hub = newNatsUser(HUB_USER);
+  return `1. On the machine with NATS (Debian: apt-get install nats-server), /etc/nats-server.conf:
+
+${indent(serverConfig([await hubUserLine(hub)]))}
+   The user of nats-server must be able to write the store, and to read the key. Several servers: make a cluster of
+   three, each with these accounts; the hub then keeps each event on all of them.
+   A server in operator mode needs these commands instead of the accounts:
+
+${indent(nscCommands("NAME").join("\n"))}
+
+2. On the hub, in the file /etc/wgmon/nats, which only root can read (with nats-file = "/etc/wgmon/nats"):
+
+${indent(natsUrl(hub, servers))}
+
+   nats-ca = FILE, if the certificate of the server is not signed by an authority of the system.
+
+3. For each gateway: wgmon hub enroll NAME
+`;
+}
+
+/** What `wgmon hub enroll NAME` prints if the hub uses NATS. */
+export async function natsEnrollment(gateway: string, servers: readonly string[]): Promise<string> {
+  const user = newNatsUser(gateway);
+  return `1. On the machine with NATS, below "users: [" in nats-server.conf; then nats-server --signal reload:
+
+${indent(await gatewayUserLine(user))}
+
+2. On the gateway, in its settings, or in the file hub-file:
+
+${indent(`hub = "${natsUrl(user, servers)}"`)}
+`;
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^(?=.)/gm, "     ");
+}
+
 /** bcrypt with the prefix that all versions of nats-server know. */
 async function hash(password: string): Promise<string> {
   const text = await Bun.password.hash(password, { algorithm: "bcrypt", cost: BCRYPT_COST });

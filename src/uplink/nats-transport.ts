@@ -15,13 +15,7 @@ import { Value } from "@sinclair/typebox/value";
 
 import type { Clock } from "../base/clock.ts";
 import { type EventsMessage, HubAnswer, type StateMessage } from "../fleet/messages.ts";
-import {
-  isUnanswered,
-  NatsError,
-  NatsLink,
-  type NatsLogin,
-  requestReason,
-} from "../fleet/nats-connection.ts";
+import { isUnanswered, NatsError, NatsLink, requestReason } from "../fleet/nats-connection.ts";
 import { encodeStreamEvent, type StreamEvent } from "../fleet/nats-events.ts";
 import {
   ERROR_HEADER,
@@ -31,6 +25,7 @@ import {
   stateSubject,
   STREAM,
 } from "../fleet/nats-names.ts";
+import type { NatsLogin } from "../fleet/nats-url.ts";
 import type { Log } from "../platform/log.ts";
 import type { HubResult, HubTransport } from "./hub-transport.ts";
 

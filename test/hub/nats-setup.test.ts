@@ -6,6 +6,8 @@ import { parseNatsUrl } from "../../src/fleet/nats-url.ts";
 import {
   gatewayUserLine,
   hubUserLine,
+  natsEnrollment,
+  natsInit,
   natsUrl,
   newNatsUser,
   nscCommands,
@@ -74,6 +76,28 @@ describe("the configuration of NATS for a fleet", () => {
       servers: ["a.example.net:4222", "b.example.net:4223"],
       isTls: true,
     });
+  });
+
+  test("init prints the whole configuration, and the value of the setting nats with the same password", async () => {
+    const text = await natsInit(["nats.example.net"]);
+    const [, url = ""] = /^ +(nats:\/\/\S+)$/m.exec(text) ?? [];
+    const address = parseNatsUrl(url);
+    if ("error" in address) throw new Error(address.error);
+    const [, hash = ""] = /user: "wgmon_hub", password: "([^"]+)"/.exec(text) ?? [];
+    expect(await Bun.password.verify(address.password!, hash)).toBe(true);
+    expect(text).toContain("       sync_interval: always\n");
+    expect(text).toContain("     nsc generate creds --account WGMON --name NAME > NAME.creds\n");
+  });
+
+  test("enroll prints the gateway's user, and its setting with the same password", async () => {
+    const text = await natsEnrollment("berlin", ["nats.example.net"]);
+    const [, url = ""] = /^ +hub = "(nats:\/\/\S+)"$/m.exec(text) ?? [];
+    const address = parseNatsUrl(url);
+    if ("error" in address) throw new Error(address.error);
+    expect(address.user).toBe("berlin");
+    const [, hash = ""] =
+      /^ +{ user: "berlin", password: "([^"]+)", permissions: /m.exec(text) ?? [];
+    expect(await Bun.password.verify(address.password!, hash)).toBe(true);
   });
 
   test("for operator mode, the permissions are those of the user's own name", () => {

@@ -6,7 +6,7 @@
 
 import { nkeys } from "@nats-io/transport-node";
 
-import type { NatsLogin } from "../../src/fleet/nats-connection.ts";
+import type { NatsLogin } from "../../src/fleet/nats-url.ts";
 import { gatewayPermissions } from "../../src/hub/nats-setup.ts";
 import { NatsServer } from "./nats.ts";
 
@@ -37,7 +37,9 @@ export async function operatorServer(
     template: {
       pub: { allow: publish },
       sub: { allow: subscribe },
-      ...{ subs: -1, data: -1, payload: -1 },
+      subs: -1,
+      data: -1,
+      payload: -1,
     },
   };
   const operatorJwt = jwt(operator, operator, "fleet", {
