@@ -129,13 +129,10 @@ export class NatsReceiver {
     // Without a request first, so that a server without JetStream gives its own error.
     const manager = await jetstreamManager(connection, { checkAPI: false });
     const stream = await ensureStream(manager);
-    await ensureConsumer(manager, this.consumer, stream, this.#isFromStart);
-    this.#isFromStart = false;
+    const isFromStart = this.#isFromStart;
+    await ensureConsumer(manager, this.consumer, stream, isFromStart);
+    if (isFromStart) this.#isFromStart = false;
     const consumer = await jetstream(connection).consumers.get(STREAM, this.consumer);
-    const subscriptions = [
-      connection.subscribe(STATE_SUBJECTS, { callback: this.#answerTo(connection, "state") }),
-      connection.subscribe(REPLAY_SUBJECTS, { callback: this.#answerTo(connection, "events") }),
-    ];
     const messages = await consumer.consume({
       max_messages: PULL_MESSAGES,
       expires: PULL_EXPIRES_MS,
@@ -143,8 +140,14 @@ export class NatsReceiver {
       abort_on_missing_resource: true,
       callback: (message) => this.#take(message),
     });
+    const subscriptions = [
+      connection.subscribe(STATE_SUBJECTS, { callback: this.#answerTo(connection, "state") }),
+      connection.subscribe(REPLAY_SUBJECTS, { callback: this.#answerTo(connection, "events") }),
+    ];
     const ended = Promise.withResolvers<void>();
     this.#endConsuming = ended.resolve;
+    // `stop` or `rebuild` may have been called meanwhile.
+    if (this.#isStopping() || this.#isFromStart) ended.resolve();
     log.info(`receiving from ${this.#link.servers}`, { consumer: this.consumer });
     this.#problem = null;
     onReady();

@@ -173,6 +173,15 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       expectUnchanged(hub.store, "berlin", 8);
     });
 
+    test("a hub that is stopped at any moment of its start stops", async () => {
+      await using server = await fleetServer(program, []);
+      for (let turns = 0; turns < 60; turns++) {
+        const { receiver } = hubAt(loginOf(HUB_USER, server.address));
+        for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+        await receiver.stop();
+      }
+    });
+
     test("rebuild: the hub reads the whole stream again", async () => {
       await using server = await fleetServer(program, ["berlin"]);
       await using hub = await readyHub(server);

@@ -27,7 +27,7 @@ import { until } from "../support/until.ts";
 
 /** A bcrypt hash differs each time. */
 function withoutHash(text: string): string {
-  return text.replaceAll(/\$2a\$11\$[./A-Za-z0-9]{53}/g, "HASH");
+  return text.replaceAll(/\$2a\$04\$[./A-Za-z0-9]{53}/g, "HASH");
 }
 
 describe("the configuration of NATS for a fleet", () => {
