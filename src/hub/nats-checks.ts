@@ -3,6 +3,7 @@
 import type { ConsumerInfo, StreamInfo } from "@nats-io/jetstream";
 
 import { type Finding, ok, problem, warning } from "../base/check.ts";
+import { MESSAGE_BYTES_MAX } from "../fleet/messages.ts";
 import { NatsLink, requestReason } from "../fleet/nats-connection.ts";
 import { STREAM } from "../fleet/nats-names.ts";
 import type { NatsLogin } from "../fleet/nats-url.ts";
@@ -15,6 +16,7 @@ const TIMEOUT_MS = 5000;
 export interface NatsState {
   readonly version: string;
   readonly isCluster: boolean;
+  readonly maxPayloadBytes: number;
   /** Null: it does not exist. */
   readonly stream: Pick<StreamInfo, "config" | "state" | "cluster"> | null;
   /** Of this hub; null: it does not exist. */
@@ -47,24 +49,34 @@ async function readState(link: NatsLink, consumerName: string): Promise<NatsStat
   return {
     version: connection.info?.version ?? "",
     isCluster: connection.info?.cluster !== undefined,
+    maxPayloadBytes: connection.info?.max_payload ?? 0,
     stream,
     consumer: consumers.find(({ name }) => name === consumerName) ?? null,
   };
 }
 
-export function judgeNats({ version, isCluster, stream, consumer }: NatsState): Finding[] {
+export function judgeNats(state: NatsState): Finding[] {
+  const { version, isCluster, maxPayloadBytes, stream, consumer } = state;
   const findings = [judgeVersion(version)];
+  if (maxPayloadBytes < MESSAGE_BYTES_MAX) {
+    findings.push(
+      problem(
+        `max_payload is ${maxPayloadBytes} bytes, so messages of large gateways are refused`,
+        "nats-server.conf: max_payload: 1MB",
+      ),
+    );
+  }
   if (stream === null) {
     findings.push(
       problem(`there is no stream ${STREAM}`, "start the hub, which creates it; see its log"),
     );
     return findings;
   }
-  const { config, state } = stream;
+  const { config } = stream;
   const altered = alteredFields(config);
   findings.push(
     altered.length === 0
-      ? ok(`stream ${STREAM}: ${state.messages} events`)
+      ? ok(`stream ${STREAM}: ${stream.state.messages} events`)
       : problem(
           `stream ${STREAM} was changed: ${altered.join(", ")}`,
           "restart the hub, which repairs it",

@@ -52,6 +52,8 @@ const RECONNECT_MS = 1000;
 const RECONNECT_MAX_MS = 15_000;
 /** After a failure of the intake; less than half of the consumer's ack_wait. */
 const COMMIT_RETRY_MS = 5000;
+/** A gateway's wrong messages are logged at most once in this time. */
+const WARNING_MS = 60_000;
 /** Messages that the server sends in advance. */
 const PULL_MESSAGES = 1000;
 /** The library notices a lost consumer after two of them. */
@@ -67,6 +69,8 @@ export class NatsReceiver {
   #queue: JsMsg[] = [];
   #scheduled: (() => void) | null = null;
   #isFromStart = false;
+  /** The last warning about a gateway. Monotonic. */
+  readonly #warnedMs = new Map<string, number>();
   #problem: string | null = "not connected yet";
   #endConsuming: (() => void) | null = null;
 
@@ -210,10 +214,7 @@ export class NatsReceiver {
       const gateway = gatewayOf(message.subject);
       const event = decodeStreamEvent((name) => message.headers?.get(name) ?? "", message.string());
       if (event === null || !EPOCH.test(event.epoch) || !isGatewayName(gateway)) {
-        const seq = message.info.streamSequence;
-        this.#options.log.warn(`a message of ${gateway} in the NATS stream is not an event`, {
-          seq,
-        });
+        this.#warn(gateway, `a message of ${gateway} in the NATS stream is not an event`);
         continue;
       }
       // Once it is enrolled, it sends them again.
@@ -226,13 +227,23 @@ export class NatsReceiver {
   }
 
   #takeEvents(gateway: string, events: readonly PlacedEvent[]): void {
-    const { intake, log } = this.#options;
+    const { intake } = this.#options;
     for (const message of joinEvents(events, EVENTS_MAX)) {
       const checked = checkEvents(message);
       // The gateway gets the same answer when it sends them again in a request.
-      if ("problem" in checked) log.warn(`events were refused: ${checked.problem}`, { gateway });
+      if ("problem" in checked)
+        this.#warn(gateway, `events of ${gateway} were refused: ${checked.problem}`);
       else intake.events(gateway, checked.message, { isSignOfLife: false });
     }
+  }
+
+  /** A gateway can send wrong messages as fast as it likes. */
+  #warn(gateway: string, text: string): void {
+    const { log, clock } = this.#options;
+    const nowMs = clock.now().monotonicMs;
+    if (nowMs - (this.#warnedMs.get(gateway) ?? -Infinity) < WARNING_MS) return;
+    this.#warnedMs.set(gateway, nowMs);
+    log.warn(text);
   }
 
   #answerTo(connection: NatsConnection, kind: "events" | "state") {

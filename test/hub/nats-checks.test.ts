@@ -20,13 +20,22 @@ const SYNC =
 
 describe("what the checks say", () => {
   test("an old server", () => {
-    const state: NatsState = { version: "2.9.25", isCluster: false, stream: null, consumer: null };
+    const state: NatsState = {
+      version: "2.9.25",
+      isCluster: false,
+      maxPayloadBytes: 1024 ** 2,
+      stream: null,
+      consumer: null,
+    };
     expect(lines(judgeNats(state))).toEqual([
       "problem: nats-server 2.9.25: older than 2.10, it may store an event twice",
       "problem: there is no stream WGMON_EVENTS",
     ]);
     expect(lines(judgeNats({ ...state, version: "2.10.0" }))[0]).toBe("ok: nats-server 2.10.0");
     expect(lines(judgeNats({ ...state, version: "3.0.0" }))[0]).toBe("ok: nats-server 3.0.0");
+    expect(lines(judgeNats({ ...state, maxPayloadBytes: 65_536 }))[1]).toBe(
+      "problem: max_payload is 65536 bytes, so messages of large gateways are refused",
+    );
   });
 });
 

@@ -209,7 +209,9 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       expect(await answerTo('{"version":2}')).toBe(
         "version 2 of the protocol is not supported; update the hub before its gateways",
       );
-      await attacker.request("wgmon.v1.event.berlin", "not an event", { timeout: 60_000 });
+      for (let count = 0; count < 3; count++) {
+        await attacker.request("wgmon.v1.event.berlin", "not an event", { timeout: 60_000 });
+      }
       await until("it is logged", () => hub.log.lines.length > 0);
       expect(hub.log.lines).toEqual(["a message of berlin in the NATS stream is not an event"]);
       using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
@@ -247,7 +249,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       await untilComplete(hub.store, { berlin: 1 });
       expect(hub.store.count("paris")).toBe(0);
       expect(hub.log.lines).toEqual([
-        "events were refused: event 1 is not one that this version of wgmon knows; update the hub before its gateways",
+        "events of paris were refused: event 1 is not one that this version of wgmon knows; update the hub before its gateways",
       ]);
     });
   },

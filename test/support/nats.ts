@@ -142,8 +142,8 @@ export class NatsServer {
   }
 }
 
-/** The configuration needs a number. No other test server listens on a number that was free before. */
-function freePort(): number {
+/** For configurations, which need a number. No other test server listens on a number that was free before. */
+export function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
   const { port } = listener;
   listener.stop(true);
