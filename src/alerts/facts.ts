@@ -25,6 +25,13 @@ export interface KnownPlace {
   seenAtMs: number;
 }
 
+/** An endpoint that moved while no received data was counted; see endpoint-moves.ts. */
+export interface UnexplainedMove {
+  readonly from: Endpoint;
+  readonly movedAtMs: number;
+  readonly wasAway: boolean;
+}
+
 /** The facts about one peer that change rarely. */
 export interface PeerFacts {
   /** Peers are judged in the order in which they were added. */
@@ -56,6 +63,8 @@ export interface PeerFacts {
   places: KnownPlace[];
   /** The latest place that was reported as not allowed; null: none since the peer was seen elsewhere. */
   refusedPlace: KnownPlace | null;
+  /** null: received data explains where its endpoint is. */
+  unexplainedMove: UnexplainedMove | null;
 }
 
 /** The traffic of one period. */
@@ -174,6 +183,7 @@ export function newPeer(
     visits: [],
     places: [],
     refusedPlace: null,
+    unexplainedMove: null,
   };
 }
 

@@ -62,6 +62,8 @@ export class AlertState {
   nextId = 1;
   #rulesText = "";
   readonly alerts = new AlertTable();
+  /** The peers whose endpoint moved, and it is not decided yet who moved it. */
+  readonly unexplainedMoves = new Set<PeerEntry>();
   /** By device and public key. */
   readonly #peers = new Map<string, Map<string, PeerEntry>>();
   #nextOrder = 1;
@@ -110,7 +112,9 @@ export class AlertState {
     return this.#putPeer(facts, newSample(), rules);
   }
 
-  deletePeer({ peer, key }: PeerEntry): void {
+  deletePeer(entry: PeerEntry): void {
+    const { peer, key } = entry;
+    this.unexplainedMoves.delete(entry);
     this.#peers.get(peer.device)?.delete(peer.publicKey);
     this.#dirty?.add(key);
     this.#dirty?.add(`sample ${key}`);
@@ -282,10 +286,15 @@ export class AlertState {
     for (const [name, value] of of("device")) this.devices.set(name, value as DeviceFacts);
     for (const [name, value] of of("target")) this.targets.set(name, value as TargetFacts);
     for (const [id, value] of of("silence")) this.silences.set(id, value as Silence);
-    const peers = of("peer").map(([key, value]) => ({ key, facts: value as PeerFacts }));
+    // Fields that an earlier version did not save have their first value.
+    const unknown = newPeer("", "", { name: null, tags: [] }, { nowMs: 0, order: 0 });
+    const peers = of("peer").map(([key, value]) => ({
+      key,
+      facts: { ...unknown, ...(value as PeerFacts) },
+    }));
     for (const { key, facts } of peers.sort((a, b) => a.facts.order - b.facts.order)) {
       // The samples may have been saved earlier than the facts.
-      const sample = (parsed(`sample peer ${key}`) as PeerSample | null) ?? newSample();
+      const sample = { ...newSample(), ...(parsed(`sample peer ${key}`) as PeerSample | null) };
       this.#putPeer(facts, sample, rules);
       this.#nextOrder = facts.order + 1;
     }
@@ -338,6 +347,7 @@ export class AlertState {
     const entry = { key, peer, sample, device, selection: rules.select(peer), alerts: 0 };
     const peers = this.#peers.get(peer.device) ?? new Map<string, PeerEntry>();
     this.#peers.set(peer.device, peers.set(publicKey, entry));
+    if (peer.unexplainedMove !== null) this.unexplainedMoves.add(entry);
     this.markPeer(entry);
     this.markSample(entry);
     return entry;

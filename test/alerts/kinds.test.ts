@@ -573,26 +573,94 @@ describe("changed", () => {
     const sampled = { publicKey: keyOf("alice"), lastHandshakeMs: null, ...counters };
     const endpoint = mustEndpoint("203.0.113.9:51820");
     told.input({ type: "scan", device: "wg0", peers: [{ ...sampled, endpoint }] });
+    told.wait(2).scan();
     expect(told.told()).toEqual([
       "firing config: the endpoint of alice (wg0) was set: 192.0.2.1:51820 -> 203.0.113.9:51820; if that was not intended, check who changed the device",
     ]);
   });
 
   test("fires when an endpoint is set, and not when the peer moves it", () => {
-    const told = story(rule)
+    const told = inOffice();
+    told.roam("alice", "198.51.100.1:1000").scan({ alice: [200, 0] });
+    told.wait(10).scan();
+    expect(told.told()).toEqual([]);
+    // `roam` sets the endpoint of the story's next scan; the tracker reports nothing without received data.
+    setEndpoint(told, "203.0.113.9:51820", 200);
+    told.wait(1).scan();
+    expect(told.told()).toEqual([]);
+    told.wait(1).scan();
+    expect(told.told()).toEqual([endpointSet("198.51.100.1:1000", "203.0.113.9:51820")]);
+    expect(told.wait(10).scan().told()).toEqual([]);
+  });
+
+  test("does not fire when a scan sees the new endpoint of a roam before the data that moved it is counted", () => {
+    const told = inOffice();
+    // The kernel moves the endpoint, answers the handshake, and then counts what it received.
+    setEndpoint(told, "198.51.100.1:1000", 0, 92);
+    told
+      .wait(10)
+      .roam("alice", "198.51.100.1:1000", told.nowMs)
+      .scan({ alice: [180, 92] });
+    told.wait(10).scan().wait("1h");
+    expect(told.told()).toEqual([]);
+  });
+
+  test("an endpoint that is set twice in a row is one alert, and one that is set back is none", () => {
+    const told = inOffice();
+    setEndpoint(told, "198.51.100.1:1000");
+    setEndpoint(told.wait(1), "203.0.113.9:51820");
+    told.wait(10).scan();
+    expect(told.told()).toEqual([endpointSet("192.0.2.1:51820", "203.0.113.9:51820")]);
+    setEndpoint(told, "198.51.100.1:1000");
+    setEndpoint(told.wait(1), "203.0.113.9:51820");
+    told.wait(10).scan();
+    expect(told.told()).toEqual([]);
+  });
+
+  test.each([
+    ["received data follows", 200, []],
+    ["no data follows", 0, [endpointSet("192.0.2.1:51820", "203.0.113.9:51820")]],
+  ])(
+    "a restart, or a clock that is set, before the decision changes nothing if %s",
+    (_, rxBytes, expected) => {
+      for (const between of [
+        (told: AlertStory) => told.restart(),
+        (told: AlertStory) => setClock(told, -86_400_000),
+        (told: AlertStory) => setClock(told, 86_400_000),
+      ]) {
+        const told = inOffice();
+        setEndpoint(told, "203.0.113.9:51820");
+        between(told).wait(10);
+        if (rxBytes === 0) told.scan();
+        else setEndpoint(told, "203.0.113.9:51820", rxBytes);
+        expect(told.told()).toEqual(expected);
+      }
+    },
+  );
+
+  /** A peer that has connected, and no data to or from it is counted yet. */
+  function inOffice(): AlertStory {
+    return story(rule)
       .configured({ alice: [] })
       .connect("alice")
       .scan({ alice: [0, 0] });
-    told.roam("alice", "198.51.100.1:1000").scan({ alice: [200, 0] });
-    expect(told.told()).toEqual([]);
-    // `roam` sets the endpoint of the story's next scan; the tracker reports nothing without received data.
-    const peer = { publicKey: keyOf("alice"), rxBytes: 200, txBytes: 0, lastHandshakeMs: null };
-    const endpoint = { address: "203.0.113.9", port: 51820, scopeId: 0 };
-    told.input({ type: "scan", device: "wg0", peers: [{ ...peer, endpoint }] });
-    expect(told.told()).toEqual([
-      "firing config: the endpoint of alice (wg0) was set: 198.51.100.1:1000 -> 203.0.113.9:51820; if that was not intended, check who changed the device",
-    ]);
-  });
+  }
+
+  /** A scan that shows this endpoint of alice and these counters. */
+  function setEndpoint(told: AlertStory, text: string, rxBytes = 0, txBytes = 0): void {
+    const counters = { rxBytes, txBytes, endpoint: mustEndpoint(text) };
+    const peer = { publicKey: keyOf("alice"), lastHandshakeMs: null, ...counters };
+    told.input({ type: "scan", device: "wg0", peers: [peer] });
+  }
+
+  function setClock(told: AlertStory, ms: number): AlertStory {
+    const step = { ms, fromMs: MONDAY - 1000, toMs: told.nowMs + 60_000, unsureFromMs: null };
+    return told.jump(ms / 1000).input({ type: "clock", step });
+  }
+
+  function endpointSet(from: string, to: string): string {
+    return `firing config: the endpoint of alice (wg0) was set: ${from} -> ${to}; if that was not intended, check who changed the device`;
+  }
 
   test("reports what was changed while wgmon did not run", () => {
     const told = story(rule)
