@@ -116,7 +116,15 @@ export interface PeerSample {
   /** Scans in a row that showed data sent and data received, and how much was received, on average. */
   answered: number;
   answerBytes: number;
-  /** The longest time without an answer that ended. */
+  /** The last scan that showed an answer to data; null: none in this session. */
+  answeredAtMs: number | null;
+  /** For how long each tick has shown data in both directions, and the usual bytes per second that were sent. */
+  steadyMs: number;
+  usualSentRate: number;
+  /** How long nothing was received although data was sent, by the latest scan; and the longest such time that ended. */
+  silentMs: number;
+  longestSilentMs: number;
+  /** The longest time from such a scan to one with an answer, which may have come earlier. */
   longestUnansweredMs: number;
   deaf: Deafness | null;
   /** By period, see `periodKey`. */
@@ -203,6 +211,11 @@ export function newSample(): PeerSample {
     unansweredBytes: 0,
     answered: 0,
     answerBytes: 0,
+    answeredAtMs: null,
+    steadyMs: 0,
+    usualSentRate: 0,
+    silentMs: 0,
+    longestSilentMs: 0,
     longestUnansweredMs: 0,
     deaf: null,
     usage: {},
