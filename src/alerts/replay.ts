@@ -5,10 +5,9 @@
  * traffic of the store beside the events. Pure.
  */
 
-import type { Event } from "../events/event-schema.ts";
 import type { Notice } from "./alert.ts";
 import { AlertEngine } from "./engine.ts";
-import { type Input, inputOfEvent } from "./input.ts";
+import type { Input } from "./input.ts";
 import type { Lookup } from "./kinds/kind.ts";
 import type { Rule } from "./rule.ts";
 
@@ -40,15 +39,6 @@ export function* replay(
     if (notices.length > 0) yield* notices;
   }
   yield* tickUntil(engine, untilMs);
-}
-
-/** Stored events, oldest first, as inputs. */
-export function* recordedEvents(events: Iterable<Event>): Iterable<Recorded> {
-  for (const event of events) {
-    const atMs = Date.parse(event.timestamp);
-    const input = inputOfEvent(event, atMs);
-    if (input !== null) yield { atMs, input };
-  }
 }
 
 function isDue({ nextDeadlineMs }: AlertEngine, untilMs: number): boolean {

@@ -70,6 +70,8 @@ export class AlertState {
   /** Keys of the rows that changed; null: nothing is saved. */
   readonly #dirty: Set<string> | null;
   readonly #dirtySamples = new Set<PeerEntry>();
+  /** Alerts whose rows changed, those that were deleted included. */
+  readonly #dirtyAlertRows = new Set<Alert>();
   /** Alerts that fired and changed since, those that were deleted included. */
   readonly #dirtyAlerts = new Set<Alert>();
 
@@ -232,11 +234,16 @@ export class AlertState {
    */
   takeChanges(samplesMax: number): Rows {
     const changes = new Map<string, string | null>();
-    for (const key of this.#dirty ?? []) {
-      const row = this.#row(key);
+    const put = (key: string, row: unknown) =>
       changes.set(key, row === null ? null : JSON.stringify(row));
-    }
+    for (const key of this.#dirty ?? []) put(key, this.#row(key));
     this.#dirty?.clear();
+    for (const alert of this.#dirtyAlertRows) {
+      const key = this.alerts.keyOf(alert);
+      // Another alert may have the key of a deleted one.
+      put(`alert ${key}`, this.alerts.get(key));
+    }
+    this.#dirtyAlertRows.clear();
     let samples = 0;
     for (const entry of this.#dirtySamples) {
       if (samples++ >= samplesMax) break;
@@ -303,6 +310,7 @@ export class AlertState {
     const alerts = of("alert").map(([, value]) => value as Alert);
     for (const alert of alerts) this.addAlert(alert);
     this.#dirty?.clear();
+    this.#dirtyAlertRows.clear();
     this.#dirtyAlerts.clear();
   }
 
@@ -355,7 +363,7 @@ export class AlertState {
 
   #noteAlert(alert: Alert): void {
     if (this.#dirty === null) return;
-    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
+    this.#dirtyAlertRows.add(alert);
     if (alert.firedAtMs !== null) this.#dirtyAlerts.add(alert);
   }
 
@@ -381,8 +389,6 @@ export class AlertState {
         return this.targets.get(name) ?? null;
       case "silence":
         return this.silences.get(name) ?? null;
-      case "alert":
-        return this.alerts.get(name);
       case "group":
         return this.groups.get(name) ?? null;
       case "timer":
