@@ -18,7 +18,7 @@ import {
   savedSilences,
   silenceRow,
 } from "../alerts/saved-rows.ts";
-import { type Silence, withSilence } from "../alerts/silences.ts";
+import { movedSilence, type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { PublicKey } from "../base/wireguard.ts";
@@ -116,8 +116,10 @@ export class LiveAlerts {
       naming: this.#naming,
     });
     this.#suspendedMs = this.#readSuspended();
-    if (engineClass === null) this.#loadSilences(options.store.alerts.loadState());
-    else this.#createEngine(engineClass);
+    if (engineClass === null) {
+      this.#loadSilences(options.store.alerts.loadState());
+      this.#moveSilences(options.store.alerts.loadSteps());
+    } else this.#createEngine(engineClass);
   }
 
   /** Pending, firing and recovering alerts: firing first, the latest first. */
@@ -207,7 +209,10 @@ export class LiveAlerts {
    * @param isMinute whether this is the call once a minute, which also saves counters of peers.
    */
   saveDue(isMinute: boolean): void {
-    if (this.#engine === null) return;
+    if (this.#engine === null) {
+      if (isMinute) this.#pruneSilences();
+      return;
+    }
     const { clock, settings, targets } = this.#options;
     const { wallMs } = clock.now();
     const named = new Set(settings().targets.map(({ name }) => name));
@@ -240,7 +245,10 @@ export class LiveAlerts {
   /** Moves the times of the engine after the clock was set. Those of events and sessions are already moved. */
   clockSet(step: ClockStep): void {
     const engine = this.#engine;
-    if (engine === null) return;
+    if (engine === null) {
+      this.#moveSilences([step]);
+      return;
+    }
     this.#targetStates.clockSet(step);
     // A suspension was before the step.
     const beforeMs = this.#options.clock.now().wallMs - step.ms;
@@ -313,6 +321,28 @@ export class LiveAlerts {
   #loadSilences(rows: Rows): void {
     for (const silence of savedSilences(rows)) {
       this.#silencesWithoutEngine.set(silence.id, silence);
+    }
+  }
+
+  /** Moves the silences without an engine by steps of the clock, which are done when they are saved. */
+  #moveSilences(steps: readonly ClockStep[]): void {
+    let atMs = this.#options.clock.now().wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
+    for (const step of steps) {
+      for (const [id, silence] of this.#silencesWithoutEngine) {
+        this.#silencesWithoutEngine.set(id, movedSilence(silence, step, atMs));
+      }
+      atMs += step.ms;
+    }
+    if (steps.length === 0) return;
+    for (const [id, silence] of this.#silencesWithoutEngine) this.#saveSilence(id, silence);
+  }
+
+  #pruneSilences(): void {
+    const { wallMs } = this.#options.clock.now();
+    for (const [id, { endMs }] of this.#silencesWithoutEngine) {
+      if (endMs > wallMs) continue;
+      this.#silencesWithoutEngine.delete(id);
+      this.#saveSilence(id, null);
     }
   }
 

@@ -81,6 +81,7 @@ function play(
   const answers: Packet[] = [];
   /** When WireGuard of the peer sends a keep-alive, because it received data and sent none. */
   let keepaliveAtMs = Infinity;
+  let isSecond = true;
   for (const { atMs, bytes } of packets.toSorted((a, b) => a.atMs - b.atMs)) {
     const arrivesAtMs = atMs + ROUND_TRIP_MS / 2;
     if (keepaliveAtMs <= arrivesAtMs) {
@@ -88,8 +89,9 @@ function play(
       keepaliveAtMs = Infinity;
     }
     if (isLost()) continue;
-    // Large packets are confirmed, small ones answered.
-    if (bytes > 1000 && random() < 0.5) {
+    // Of large packets, every second one is confirmed, as by TCP.
+    if (bytes > 1000) isSecond = !isSecond;
+    if (bytes > 1000 && !isSecond) {
       keepaliveAtMs = Math.min(keepaliveAtMs, arrivesAtMs + 10_000);
       continue;
     }

@@ -47,8 +47,8 @@ describe("a peer that is down", () => {
     gateway.connect("alice");
     await gateway.pass(MINUTE_MS);
     expect(gateway.texts.slice(2)).toEqual([
-      "pager: resolved down: alice (wg0) is back after 5m 10s",
-      "mail: resolved down: alice (wg0) is back after 5m 10s",
+      "pager: resolved down: alice (wg0) is back after 5m",
+      "mail: resolved down: alice (wg0) is back after 5m",
     ]);
     expect(gateway.alerts.current()).toEqual([]);
     const [stored] = gateway.store.alerts.query(all);
@@ -353,6 +353,28 @@ describe("silences", () => {
     await gateway.pass(MINUTE_MS);
     expect(gateway.texts).toHaveLength(2);
     expect(gateway.alerts.silences()).toEqual([]);
+  });
+
+  test("without rules, a silence moves with the clock, also while wgmon does not run, and is deleted when it ends", async () => {
+    const gateway = gatewayWith();
+    await gateway.start();
+    const { wallMs } = gateway.clock.now();
+    const endMs = wallMs + 3_600_000;
+    gateway.alerts.addSilence({ matchers, endMs, comment: "", createdBy: "" });
+    const left = () =>
+      gateway.alerts.silences().map((each) => each.endMs - gateway.clock.now().wallMs);
+    gateway.clock.jump(DAY_MS);
+    await gateway.pass(MINUTE_MS);
+    expect(left()[0]).toBeWithin(58 * MINUTE_MS, 60 * MINUTE_MS);
+    await gateway.stop();
+    gateway.clock.jump(-DAY_MS);
+    await gateway.start();
+    expect(left()[0]).toBeWithin(56 * MINUTE_MS, 60 * MINUTE_MS);
+    await gateway.pass(62 * MINUTE_MS);
+    expect(gateway.alerts.silences()).toEqual([]);
+    expect([...gateway.store.alerts.loadState().keys()]).not.toContainEqual(
+      expect.stringContaining("silence"),
+    );
   });
 
   test("a silence without rules is kept until there are rules", async () => {
