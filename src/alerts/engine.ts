@@ -14,7 +14,7 @@
  */
 
 import { moved as movedByStep } from "../base/wall-clock.ts";
-import type { Alert, AlertView, Notice, Subject } from "./alert.ts";
+import { type Alert, type AlertView, deviceOf, type Notice, type Subject } from "./alert.ts";
 import type { DeviceFacts, TargetFacts } from "./facts.ts";
 import { Groups } from "./grouping.ts";
 import type { Input } from "./input.ts";
@@ -245,6 +245,8 @@ export class AlertEngine {
         return this.#away(input.fromMs, nowMs);
       case "clock":
         return this.#clockSet(input.step, nowMs);
+      case "watched-devices":
+        return this.#watchOnly(input.devices);
       case "silence":
         this.#state.silences.set(input.silence.id, input.silence);
         this.#state.markSilence(input.silence.id);
@@ -279,6 +281,22 @@ export class AlertEngine {
     else {
       const who = labelOf(alert, this.#entryOf(alert.subject));
       this.#lifecycle.end(alert, `rule ${alert.rule} no longer applies to ${who}`);
+    }
+  }
+
+  /** Ends the alerts of other devices. These are never scanned again, so no new ones fire. */
+  #watchOnly(devices: readonly string[]): void {
+    for (const alert of this.#state.alerts.values()) {
+      const device = deviceOf(alert.subject);
+      if (device === null || devices.includes(device)) continue;
+      if (alert.isMoment) this.#state.deleteAlert(alert);
+      else {
+        const who = labelOf(alert, this.#entryOf(alert.subject));
+        this.#lifecycle.end(
+          alert,
+          `wgmon no longer watches ${who}: its settings do not name ${device}`,
+        );
+      }
     }
   }
 

@@ -51,6 +51,8 @@ const WIDE_REASONS: readonly string[] = ["start", "reconcile", "link", "request"
 interface AlertSettings {
   readonly host: string;
   readonly alerts: readonly Rule[];
+  /** Empty: all devices are watched. */
+  readonly devices: readonly string[];
   readonly tickMs: number;
   readonly targets: readonly { readonly name: string | null }[];
   readonly peers: ReadonlyMap<
@@ -290,8 +292,9 @@ export class LiveAlerts {
 
   /** Passes the time since the state was saved to a new engine, and the steps of the clock in this time. */
   #passAbsence(engine: AlertEngine, saved: Rows): void {
-    const { clock, store } = this.#options;
+    const { clock, store, settings } = this.#options;
     const steps = store.alerts.loadSteps();
+    const { devices } = settings();
     // The saved times, and the time of the engine until it gets the steps, are those of the clock before the steps.
     let atMs = clock.now().wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
     const fromMs = savedAtMs(saved);
@@ -302,6 +305,9 @@ export class LiveAlerts {
       atMs += step.ms;
       this.#targetStates.clockSet(step);
       this.#queue(engine.advance({ type: "clock", step }, atMs));
+    }
+    if (devices.length > 0) {
+      this.#queue(engine.advance({ type: "watched-devices", devices }, atMs));
     }
   }
 

@@ -396,6 +396,27 @@ describe("silences", () => {
   });
 });
 
+test("the alert of a device that the settings no longer name ends at the next start", async () => {
+  const gateway = gatewayWith(down);
+  gateway.add("alice");
+  await gateway.start();
+  gateway.connect("alice");
+  await gateway.pass(5 * MINUTE_MS);
+  gateway.active.delete("alice");
+  await gateway.pass(10 * MINUTE_MS);
+  expect(gateway.texts).toHaveLength(2);
+  await gateway.stop();
+  gateway.isDevicePresent = false;
+  await gateway.start("poll", 'device = "wg1"');
+  await gateway.pass(MINUTE_MS);
+  expect(gateway.texts.at(-1)).toBe(
+    "mail: resolved down: wgmon no longer watches alice (wg0): its settings do not name wg0",
+  );
+  await gateway.pass(60 * MINUTE_MS);
+  expect(gateway.texts).toHaveLength(4);
+  expect(gateway.alerts.current()).toEqual([]);
+});
+
 describe("the rules", () => {
   test("rules that a reload adds know the connected peers; when all rules are gone, nothing is left but the next id", async () => {
     const gateway = gatewayWith();
