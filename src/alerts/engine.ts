@@ -14,7 +14,14 @@
  */
 
 import { moved as movedByStep } from "../base/wall-clock.ts";
-import { type Alert, type AlertView, deviceOf, type Notice, type Subject } from "./alert.ts";
+import {
+  type Alert,
+  type AlertView,
+  deviceOf,
+  type Notice,
+  type Subject,
+  subjectKey,
+} from "./alert.ts";
 import type { DeviceFacts, TargetFacts } from "./facts.ts";
 import { Groups } from "./grouping.ts";
 import type { Input } from "./input.ts";
@@ -155,7 +162,17 @@ export class AlertEngine {
     this.#views = null;
     const notices = this.#notices;
     this.#notices = [];
-    return notices;
+    return notices.filter((notice) => notice.type !== "reminder" || !this.#isOutdated(notice));
+  }
+
+  /** Whether all alerts of a reminder were over when it was due, which the inputs after it have shown. */
+  #isOutdated({ atMs, alerts }: Notice): boolean {
+    return alerts.every(({ id, rule, kind, subject }) => {
+      const known = this.#state.alerts.about(rule, subjectKey(subject));
+      if (known.some((alert) => alert.id === id && alert.state !== "resolved")) return false;
+      const connectedAtMs = this.#entryOf(subject)?.peer.connectedAtMs ?? Infinity;
+      return atMs === this.#state.nowMs || (kind === "down" && connectedAtMs <= atMs);
+    });
   }
 
   /** Processes the deadlines that are due before the input. */

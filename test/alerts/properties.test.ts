@@ -40,14 +40,15 @@ function run(
     engine = onStep(engine, index);
   }
   const endMs = (recorded.at(-1)?.atMs ?? MONDAY) + 3 * 86_400_000;
-  notices.push(...tick(engine, endMs));
+  notices.push(...tick(engine, endMs + 1));
   return { engine, notices, endMs };
 }
 
 function* tick(engine: AlertEngine, untilMs: number): Iterable<Notice> {
   for (;;) {
     const dueMs = engine.nextDeadlineMs;
-    if (dueMs === null || dueMs > untilMs) return;
+    // A deadline at the time of an input is part of its step.
+    if (dueMs === null || dueMs >= untilMs) return;
     yield* engine.advance(
       { type: "tick" },
       Math.min(untilMs, Math.ceil(dueMs / TICK_MS) * TICK_MS),
