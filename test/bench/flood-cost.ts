@@ -1,7 +1,7 @@
 /**
  * What 10,000 forged packets cost: the processor time of wgmon beyond that of an idle one.
  *
- * Runs in a virtual machine whose clock counts instructions, a nanosecond each (`countsInstructions` in vm.ts). In an
+ * Runs in a virtual machine whose clock counts instructions, four nanoseconds each (`countsInstructions` in vm.ts). In an
  * ordinary emulated machine, processor time includes every delay on the host: other work there changed these figures by
  * up to 4.6 s, far more than their bounds. Instructions of equal windows differ by hundredths of a second; the compiler
  * and the garbage collector of the runtime cause most of that. So floods and quiet windows of the same length take turns,
@@ -95,12 +95,14 @@ export async function floodCost(note: Note, gatewayKind: GatewayKind): Promise<v
   }
 }
 
-/** Processor seconds: all, and by the name of the thread, without threads that have ended. */
+/** Processor seconds: all, and by the name of the thread. */
 type Usage = ReadonlyMap<string, number>;
 const ALL = "all";
+const OTHERS = "threads that have ended";
 
 function usage({ pid }: Wgmon): Usage {
   const used = new Map([[ALL, cpuSeconds(pid)]]);
+  let listed = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     try {
       const path = `/proc/${pid}/task/${thread}`;
@@ -108,12 +110,13 @@ function usage({ pid }: Wgmon): Usage {
       // Nanoseconds on a processor; Documentation/scheduler/sched-stats.rst.
       const seconds = Number(readFileSync(`${path}/schedstat`, "utf8").split(" ")[0]) / 1e9;
       used.set(name, (used.get(name) ?? 0) + seconds);
+      listed += seconds;
     } catch (error) {
       // The thread has ended.
       if (!/ENOENT|ESRCH/.test(String((error as NodeJS.ErrnoException).code))) throw error;
     }
   }
-  return used;
+  return used.set(OTHERS, cpuSeconds(pid) - listed);
 }
 
 function since(before: Usage, after: Usage): Usage {
