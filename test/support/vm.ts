@@ -25,7 +25,7 @@ export interface VmOptions {
   readonly cpus?: number;
   readonly memoryMib?: number;
   /**
-   * Makes the guest's clock count instructions, four nanoseconds each; idle time passes at once. Processor times in the
+   * Makes the guest's clock count instructions, one nanosecond each; idle time passes at once. Processor times in the
    * guest then depend neither on the speed of this machine nor on other work on it; other durations say little. The
    * guest is emulated and has one processor.
    */
@@ -170,7 +170,7 @@ function share(tag: string, path: string, more: string): string {
 function processors({ countsInstructions = false, cpus = 2 }: VmOptions): readonly string[] {
   if (!countsInstructions) return [...accelerator(), "-smp", String(cpus)];
   // Each instruction takes 2^shift nanoseconds.
-  const clock = ["-icount", "shift=2,sleep=off"];
+  const clock = ["-icount", "shift=0,sleep=off"];
   return ["-accel", "tcg,thread=single", ...clock, "-cpu", "max", "-smp", "1"];
 }
 
