@@ -112,6 +112,8 @@ export type Input =
     }
   /** The wall clock was set. The time that is passed with this input is one of the new clock. */
   | { readonly type: "clock"; readonly step: ClockStep }
+  /** wgmon was started with these devices only: the alerts of others end. Pass it after `away`. */
+  | { readonly type: "watched-devices"; readonly devices: readonly string[] }
   /** Adds or replaces a silence. */
   | { readonly type: "silence"; readonly silence: Silence }
   | { readonly type: "silence-expired"; readonly id: string }

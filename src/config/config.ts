@@ -296,7 +296,8 @@ function settingsOf(
 
 // ---- Commands ----
 
-function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): Command {
+function helpCommand(line: ParsedArgs): Command {
+  const { command, subcommand, argument, commandWord, found } = line;
   if (command !== "help") {
     if (commandWord !== "known") return { type: "help", command: null };
     return { type: "help", command, ...(subcommand === null ? {} : { subcommand }) };
@@ -306,6 +307,7 @@ function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): C
   return {
     type: "help",
     command: COMMAND_NAMES.find((name) => name === subcommand) ?? all ?? null,
+    ...(argument === null ? {} : { subcommand: argument }),
   };
 }
 

@@ -13,10 +13,11 @@ import {
   parseMatcher,
   type Silence,
   SILENCE_LIMITS,
+  silenceEndMs,
   type SilenceMatcher,
 } from "../alerts/silences.ts";
 import { suppressionText } from "../alerts/suppression-text.ts";
-import { formatDuration, parseDuration } from "../base/duration.ts";
+import { formatDuration } from "../base/duration.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import {
   type AlertQuery,
@@ -156,22 +157,19 @@ function endOf({ for: length, until }: NewSilenceView, nowMs: number): number {
   if (length !== undefined && until !== undefined) {
     throw refused("until", "cannot be combined with for");
   }
-  const endMs =
-    length !== undefined
-      ? nowMs + (parseDuration(length) ?? NaN)
-      : until !== undefined
-        ? Date.parse(until)
-        : null;
-  if (endMs === null) throw refused("for", "for or until is missing");
   const { minMs, maxMs } = SILENCE_LIMITS;
-  const isValid = endMs >= nowMs + minMs && endMs <= nowMs + maxMs;
-  if (isValid) return endMs;
-  throw length === undefined
-    ? refused("until", "a time in the future, at most 366 days from now")
-    : refused(
-        "for",
-        `a duration such as 90s or 2h, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
-      );
+  if (length !== undefined) {
+    const endMs = silenceEndMs(length, nowMs);
+    if (endMs !== null) return endMs;
+    throw refused(
+      "for",
+      `a duration such as 90s or 2h, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
+    );
+  }
+  if (until === undefined) throw refused("for", "for or until is missing");
+  const endMs = Date.parse(until);
+  if (endMs >= nowMs + minMs && endMs <= nowMs + maxMs) return endMs;
+  throw refused("until", "a time in the future, at most 366 days from now");
 }
 
 function refused(parameter: string, detail: string): HttpError {

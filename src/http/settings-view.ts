@@ -39,11 +39,13 @@ export interface TargetPlace {
 export interface SettingsView extends Pick<Settings, (typeof COPIED)[number]> {
   /** Names in the settings, by public key; null if the peer has no name there. */
   readonly peers: Readonly<Record<string, string | null>>;
+  /** All tags that peers have. */
+  readonly tags: readonly string[];
   readonly targets: readonly TargetPlace[];
   /** The rules, with what they select. */
   readonly alerts: readonly Pick<
     Settings["alerts"][number],
-    "name" | "kind" | "devices" | "peers"
+    "name" | "kind" | "devices" | "peers" | "tags"
   >[];
 }
 
@@ -53,11 +55,13 @@ export function viewSettings(settings: Settings, labels: readonly string[]): Set
   return {
     ...(copied as Pick<Settings, (typeof COPIED)[number]>),
     peers: Object.fromEntries([...settings.peers].map(([key, { name }]) => [key, name])),
-    alerts: settings.alerts.map(({ name, kind, devices, peers }) => ({
+    tags: [...new Set([...settings.peers.values()].flatMap(({ tags }) => tags))],
+    alerts: settings.alerts.map(({ name, kind, devices, peers, tags }) => ({
       name,
       kind,
       devices,
       peers,
+      tags,
     })),
     targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };

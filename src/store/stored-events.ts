@@ -17,6 +17,11 @@ export interface EventQuery {
   readonly untilMs?: number | null;
 }
 
+/** An event of a query, with its time as a number. */
+export interface FoundEvent extends StoredEvent {
+  readonly atMs: number;
+}
+
 /** An event and its sequence number. */
 export interface StoredEvent {
   readonly seq: number;
@@ -63,7 +68,7 @@ export class StoredEvents {
     )!.seq;
   }
 
-  query(query: EventQuery): StoredEvent[] {
+  query(query: EventQuery): FoundEvent[] {
     const { order, from, limit, type, publicKey, device = null, sinceMs, untilMs = null } = query;
     const conditions: string[] = [];
     const values: (string | number)[] = [];
@@ -93,13 +98,13 @@ export class StoredEvents {
       where("+at_ms < ?", untilMs);
     }
     return this.#database
-      .all<{ seq: number; body: string }>(
-        `SELECT seq, body FROM $.events ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
+      .all<{ seq: number; atMs: number; body: string }>(
+        `SELECT seq, at_ms AS atMs, body FROM $.events ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
          ORDER BY seq ${order === "oldest" ? "ASC" : "DESC"} LIMIT ?`,
         ...values,
         limit,
       )
-      .map(({ seq, body }) => ({ seq, event: JSON.parse(body) as Event }));
+      .map(({ seq, atMs, body }) => ({ seq, atMs, event: JSON.parse(body) as Event }));
   }
 
   /** The number of events of each type since a time. */

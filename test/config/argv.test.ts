@@ -39,6 +39,8 @@ test.each<[string[], Command]>([
   [["nonsense", "--help"], { type: "help", command: null }],
   [["--group", "x", "--nonsense", "--help", "--version"], { type: "help", command: null }],
   [["help", "receive"], { type: "help", command: "receive" }],
+  [["help", "alerts", "test"], { type: "help", command: "alerts", subcommand: "test" }],
+  [["alerts", "test", "--help"], { type: "help", command: "alerts", subcommand: "test" }],
   [["receive", "--help"], { type: "help", command: "receive" }],
   [["receive", "-h", "--port"], { type: "help", command: "receive" }],
   [["--port", "x", "receive", "-help"], { type: "help", command: "receive" }],

@@ -229,7 +229,13 @@ test("names are read from the daemon, and from the files if it does not answer",
   const devices = [{ ...wg0, publicKeys: [named, unnamed] as PublicKey[] }];
   const selection = { devices: [], peers: ["alice"] };
   const target = { name: "ops", label: "", origin: null, program: null, selection };
-  const settings = { names: [], peers: { [named!]: null }, targets: [target], alerts: [] };
+  const settings = {
+    names: [],
+    tags: [],
+    peers: { [named!]: null },
+    targets: [target],
+    alerts: [],
+  };
   const names = (get: () => Promise<unknown>) =>
     checkNames(settings, devices, { get: get as ApiReader["get"] });
   const item = (publicKey: string, name: string | null) => ({ device: "wg0", publicKey, name });
