@@ -40,6 +40,8 @@ export interface SettingsView extends Pick<Settings, (typeof COPIED)[number]> {
   /** Names in the settings, by public key; null if the peer has no name there. */
   readonly peers: Readonly<Record<string, string | null>>;
   readonly targets: readonly TargetPlace[];
+  /** Where the hub is, and the certificate of its authority in PEM; null: there is no hub. */
+  readonly hub: { readonly origin: string; readonly ca: string | null } | null;
   /** The rules, with what they select. */
   readonly alerts: readonly Pick<
     Settings["alerts"][number],
@@ -59,6 +61,10 @@ export function viewSettings(settings: Settings, labels: readonly string[]): Set
       devices,
       peers,
     })),
+    hub:
+      settings.hub === null
+        ? null
+        : { origin: new URL(settings.hub.url).origin, ca: settings.hub.ca },
     targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };
 }

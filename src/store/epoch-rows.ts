@@ -13,8 +13,8 @@ export interface Epoch {
   readonly end: number | null;
 }
 
-/** A new epoch: 8 hexadecimal digits. */
-const NEW_EPOCH = "lower(hex(randomblob(4)))";
+/** SQL for a new epoch: 8 hexadecimal digits. */
+export const NEW_EPOCH = "lower(hex(randomblob(4)))";
 
 export class EpochRows {
   readonly #database: Database;
@@ -30,7 +30,10 @@ export class EpochRows {
     const isOver = (index: number) => (rows[index + 1]?.first ?? Infinity) <= oldest;
     if (rows.length === 0) {
       this.#database.write("now", () =>
-        this.#database.run(`INSERT INTO $.epochs (first_seq, epoch) VALUES (?, ${NEW_EPOCH})`, oldest),
+        this.#database.run(
+          `INSERT INTO $.epochs (first_seq, epoch) VALUES (?, ${NEW_EPOCH})`,
+          oldest,
+        ),
       );
       return this.all();
     }

@@ -73,13 +73,12 @@ export class UplinkRows {
     );
   }
 
-  /** The number of stored events after this sequence number, and the time of the first; null: there is none. */
-  waiting(after: number): { readonly count: number; readonly oldestAtMs: number | null } {
-    return this.#database.get<{ count: number; oldestAtMs: number | null }>(
-      `SELECT count(*) AS count, (SELECT at_ms FROM $.events WHERE seq > ?1 ORDER BY seq LIMIT 1) AS oldestAtMs
-       FROM $.events WHERE seq > ?1`,
+  /** The first event after this sequence number; null: there is none. */
+  next(after: number): { readonly seq: number; readonly atMs: number } | null {
+    return this.#database.get(
+      "SELECT seq, at_ms AS atMs FROM $.events WHERE seq > ? ORDER BY seq LIMIT 1",
       after,
-    )!;
+    );
   }
 
   /** The last sequence number that was used before `end`; null: none since the store began. */
