@@ -7,7 +7,7 @@ import type { Database } from "./database.ts";
 
 export interface Epoch {
   readonly epoch: string;
-  /** The first sequence number. */
+  /** The first sequence number; that of the oldest event, if retention has deleted earlier ones. */
   readonly first: number;
   /** The first number of the next epoch; null: this is the last epoch. */
   readonly end: number | null;
@@ -37,15 +37,19 @@ export class EpochRows {
       );
       return this.all();
     }
-    return rows.flatMap(({ epoch, first }, index) =>
-      isOver(index) ? [] : [{ epoch, first, end: rows[index + 1]?.first ?? null }],
-    );
+    return rows.flatMap(({ epoch, first }, index) => {
+      const end = rows[index + 1]?.first ?? null;
+      return isOver(index) ? [] : [{ epoch, first: Math.max(first, oldest), end }];
+    });
   }
 
   /** Replaces each epoch by a new one, because another store has used the present ones for other events. */
   renew(): void {
     this.#database.write("now", () => {
-      this.#database.run("DELETE FROM $.epochs WHERE first_seq < ?", this.all()[0]!.first);
+      this.#database.run(
+        "DELETE FROM $.epochs WHERE first_seq < (SELECT max(first_seq) FROM $.epochs WHERE first_seq <= ?)",
+        this.#oldestSeq(),
+      );
       this.#database.run(`UPDATE $.epochs SET epoch = ${NEW_EPOCH}`);
     });
   }

@@ -64,6 +64,8 @@ interface Entry {
   readonly peer: Peer;
 }
 
+const UNSURE = -1n;
+
 type Removed = StateMessage["removed"][number];
 
 /** What the message in flight changes at the hub. */
@@ -75,7 +77,7 @@ interface Pending {
 
 export class StateReport {
   readonly #source: StateSource;
-  /** What the hub has: a hash of the report of each peer. */
+  /** What the hub has: a hash of the report of each peer; UNSURE: it may have the peer. */
   readonly #known = new Map<string, bigint>();
   /** Peers that may differ from what the hub has. */
   readonly #changed = new Map<string, Entry>();
@@ -124,24 +126,24 @@ export class StateReport {
     this.#mustCompare = true;
   }
 
-  /** The hub asks for all peers. Returns whether it must be sent a list that is not being sent already. */
-  wantAll(): boolean {
-    if (this.#rest !== null) return false;
+  /** The hub asks for all peers: the next message begins a complete list. */
+  wantAll(): void {
+    this.#rest = null;
     this.#mustSendAll = true;
-    return true;
   }
 
   /** The next message. Call `answered` or `failed` before the next call. */
   next({ isProbe, ...head }: Head): StateMessage {
     const { monotonicMs } = this.#source.now();
     const devices = this.#source.devices();
-    if (this.#mustSendAll && !isProbe) {
+    if (isProbe) this.#restart();
+    else if (this.#mustSendAll) {
       this.#mustSendAll = false;
       this.#comparedMs = monotonicMs;
-      this.#known.clear();
+      this.#mustCompare = false;
+      for (const [name] of this.#countsByDevice(devices)) this.#readAll(name, devices);
+      this.#rest = [...this.#changed.values()];
       this.#changed.clear();
-      this.#removed.clear();
-      this.#rest = devices.flatMap(({ name }) => this.#entriesOf(name) ?? []);
     }
     const isComplete = this.#rest !== null && !isProbe;
     if (!isComplete && !isProbe) this.#compare(devices, monotonicMs);
@@ -216,11 +218,13 @@ export class StateReport {
     if (this.#pending === null) return;
     const { message, sent } = this.#pending;
     this.#pending = null;
-    for (const key of sent.keys()) this.#known.delete(key);
-    if (message.isComplete) {
-      this.#rest = null;
-      this.#mustSendAll = true;
-    }
+    for (const key of sent.keys()) this.#known.set(key, UNSURE);
+    if (message.isComplete) this.wantAll();
+  }
+
+  /** A complete list that was interrupted begins again. */
+  #restart(): void {
+    if (this.#rest !== null) this.wantAll();
   }
 
   #add(entry: Entry): void {
@@ -238,32 +242,41 @@ export class StateReport {
   /** Reads all peers of the devices whose number of peers is not the one that the hub has, or of all devices. */
   #compare(devices: readonly Device[], monotonicMs: number): void {
     const isDue = this.#mustCompare || monotonicMs - this.#comparedMs >= COMPARE_MS;
-    const known = new Map<string, number>();
-    for (const key of new Set([...this.#known.keys(), ...this.#changed.keys()])) {
-      const { device } = entryOf(key);
-      known.set(device, (known.get(device) ?? 0) + 1);
+    if (isDue) {
+      this.#mustCompare = false;
+      this.#comparedMs = monotonicMs;
     }
-    let areRead = true;
-    const names = devices.map(({ name }) => name);
-    for (const name of new Set([...names, ...known.keys()])) {
-      const count = names.includes(name) ? this.#source.count(name) : 0;
-      if (!isDue && count === (known.get(name) ?? 0)) continue;
-      const entries = names.includes(name) ? this.#entriesOf(name) : [];
-      if (entries === null) areRead = false;
-      else this.#replace(name, entries);
+    for (const [name, known] of this.#countsByDevice(devices)) {
+      const exists = devices.some((device) => device.name === name);
+      const count = exists ? this.#source.count(name) : 0;
+      if (isDue || count !== known) this.#readAll(name, devices);
     }
-    if (!isDue) return;
-    this.#mustCompare = !areRead;
-    this.#comparedMs = monotonicMs;
   }
 
-  #replace(device: string, entries: readonly Entry[]): void {
-    const present = new Set(entries.map(({ peer }) => peer.publicKey as string));
+  /** How many peers of each device the hub has, with those that it will be sent. */
+  #countsByDevice(devices: readonly Device[]): Map<string, number> {
+    const counts = new Map(devices.map(({ name }) => [name, 0]));
+    for (const key of new Set([...this.#known.keys(), ...this.#changed.keys()])) {
+      const { device } = entryOf(key);
+      counts.set(device, (counts.get(device) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** Compares all peers of a device with those that the hub has. */
+  #readAll(device: string, devices: readonly Device[]): void {
+    const exists = devices.some(({ name }) => name === device);
+    const entries = exists ? this.#entriesOf(device) : [];
+    // The hub keeps the peers of a device that cannot be read, or forgets them with a complete list.
+    const present = new Set(entries?.map(({ peer }) => peer.publicKey as string));
     for (const key of [...this.#known.keys(), ...this.#changed.keys()]) {
       const entry = entryOf(key);
-      if (entry.device === device && !present.has(entry.publicKey)) this.#remove(entry);
+      if (entry.device !== device || present.has(entry.publicKey)) continue;
+      if (entries !== null) this.#remove(entry);
+      else if (this.#known.has(key)) this.#known.set(key, UNSURE);
     }
-    for (const entry of entries) this.#add(entry);
+    if (entries === null) this.#mustCompare = true;
+    for (const entry of entries ?? []) this.#add(entry);
   }
 
   /** null: the device cannot be read; its scan reports why. */

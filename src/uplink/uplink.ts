@@ -88,6 +88,7 @@ export class Uplink {
   #isStarted = false;
   #isStopping = false;
   #hasSaidGoodbye = false;
+  #wasAnswered = false;
   #isClosed = false;
   #isStopped = false;
   #failures = 0;
@@ -196,6 +197,10 @@ export class Uplink {
       });
     });
     this.close();
+    const { count } = this.#cursor.waiting();
+    if (count === 0) return;
+    const outcome = this.#options.store.isInMemory ? "not delivered" : "kept for the next start";
+    this.#options.log.warn(`${this.#name}: stopping, ${counted(count, "event")} ${outcome}`);
   }
 
   /** Ends without a word to the hub. */
@@ -346,7 +351,10 @@ export class Uplink {
       this.#needsState = false;
       if (report.answered()) this.#stateDueMs = 0;
     }
-    if (answer.wantsAllPeers && report.wantAll()) this.#stateDueMs = 0;
+    if (answer.wantsAllPeers) {
+      report.wantAll();
+      this.#stateDueMs = 0;
+    }
     const { epoch } = request.place;
     // Another epoch began while the request was in flight, because the file of the store failed or works again.
     const { epoch: now, position } = this.#cursor.place();
@@ -407,6 +415,8 @@ export class Uplink {
   #succeeded(): void {
     const { log } = this.#options;
     this.#retries = 0;
+    if (!this.#wasAnswered) log.info(`${this.#name}: connected`);
+    this.#wasAnswered = true;
     if (this.#failures === 0) return;
     log.info(`${this.#name}: works again after ${counted(this.#failures, "failed attempt")}`);
     this.#failures = 0;

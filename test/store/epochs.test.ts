@@ -1,8 +1,6 @@
 /** The numbers of events, and the epochs in which they are unique: with failures of the file, retention, restarts. */
 
-import { Database as Sqlite } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 
 import fc from "fast-check";
 
@@ -12,6 +10,7 @@ import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
+import { failStore } from "../support/fail-store.ts";
 import { useStoreFolders } from "../support/store-folders.ts";
 
 const RETRY_MS = 60_000;
@@ -36,20 +35,6 @@ function record(store: Store, clock: HandClock): { readonly seq: number; readonl
   return { seq: seq!, event };
 }
 
-/** Makes writes fail until the returned function is called; with `isRead`, the rows cannot be copied to memory either. */
-function fail(directory: string, isRead: boolean): () => void {
-  using other = new Sqlite(join(directory, "wgmon.db"));
-  other.run(
-    "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'disk is full'); END",
-  );
-  if (isRead) other.run("ALTER TABLE devices ADD COLUMN more TEXT");
-  return () => {
-    using again = new Sqlite(join(directory, "wgmon.db"));
-    again.run("DROP TRIGGER full");
-    if (isRead) again.run("ALTER TABLE devices DROP COLUMN more");
-  };
-}
-
 describe("the numbers of events", () => {
   test("numbers continue after those of events that retention deleted, when the file fails", async () => {
     const clock = new HandClock();
@@ -59,7 +44,7 @@ describe("the numbers of events", () => {
     clock.advance(2 * HOUR_MS);
     while (store.trim({ keepMs: HOUR_MS, maxBytes: 1e9 }, clock.now().wallMs));
     expect(store.events.sequenceRange()).toEqual({ first: null, last: 5 });
-    const end = fail(directory, false);
+    const end = failStore(directory, false);
     expect(record(store, clock).seq).toBe(6);
     expect(store.isInMemory).toBe(true);
     clock.advance(2 * HOUR_MS);
@@ -99,7 +84,7 @@ describe("the numbers of events", () => {
     const before = store.epochs.all();
     const { epoch } = before[0]!;
     store.uplinks.save("hub", { epoch, sent: 1, confirmed: 1, streamSeq: null });
-    const end = fail(directory, false);
+    const end = failStore(directory, false);
     record(store, clock);
     expect(store.uplinks.events(1, null, 9).map(({ seq }) => seq)).toEqual([2]);
     store.uplinks.save("hub", { epoch, sent: 2, confirmed: 2, streamSeq: 7 });
@@ -116,7 +101,7 @@ describe("the numbers of events", () => {
     const store = await open(directory, clock);
     record(store, clock);
     const [before] = store.epochs.all();
-    const end = fail(directory, true);
+    const end = failStore(directory, true);
     const { seq } = record(store, clock);
     const [inMemory, ...others] = store.epochs.all();
     expect([inMemory!.first, others]).toEqual([seq, []]);
@@ -136,7 +121,7 @@ describe("the numbers of events", () => {
     const directory = folder();
     const store = await open(directory, clock);
     record(store, clock);
-    const end = fail(directory, true);
+    const end = failStore(directory, true);
     const { seq } = record(store, clock);
     end();
     clock.advance(RETRY_MS + 2 * HOUR_MS);
@@ -194,7 +179,8 @@ test("whatever happens to the store, no number of an epoch is used twice, and on
             break;
           case "fail":
           case "fail-read":
-            if (mend === null && !store.isInMemory) mend = fail(directory, step === "fail-read");
+            if (mend === null && !store.isInMemory)
+              mend = failStore(directory, step === "fail-read");
             break;
           case "mend":
             mended();

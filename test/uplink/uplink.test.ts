@@ -1,6 +1,6 @@
 /** The uplink with a hand clock and a fake hub: what is sent, and that nothing is lost whatever fails. */
 
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
@@ -11,14 +11,13 @@ import { Store } from "../../src/store/store.ts";
 import { StateReport, type StateSource } from "../../src/uplink/state-report.ts";
 import { Uplink } from "../../src/uplink/uplink.ts";
 import { HandClock } from "../support/clock.ts";
+import { failStore } from "../support/fail-store.ts";
 import { FakeHub } from "../support/fake-hub.ts";
 import { FakeTransport, type Fate } from "../support/fake-transport.ts";
+import { useStoreFolders } from "../support/store-folders.ts";
 
 const HOUR_MS = 3_600_000;
-const stores: Store[] = [];
-afterEach(() => {
-  for (const store of stores.splice(0)) store[Symbol.dispose]();
-});
+const { folder, opened, close } = useStoreFolders();
 
 const noPeers = (clock: HandClock): StateSource => ({
   program: "0.1.0",
@@ -53,8 +52,9 @@ class Gateway {
     isStream = false,
     clock = new HandClock(),
     hub = new FakeHub(() => clock.now().wallMs),
+    directory = null as string | null,
   } = {}): Promise<Gateway> {
-    const store = await newStore(clock);
+    const store = await newStore(clock, directory);
     return new Gateway(clock, store, new FakeTransport(hub, { nextFate, isStream }));
   }
 
@@ -111,11 +111,9 @@ class Gateway {
   }
 }
 
-async function newStore(clock: HandClock): Promise<Store> {
+async function newStore(clock: HandClock, directory: string | null): Promise<Store> {
   const log = createLog({ format: "text", level: "error", write: () => {} });
-  const store = await Store.open({ directory: null, clock, log });
-  stores.push(store);
-  return store;
+  return opened(await Store.open({ directory, clock, log }));
 }
 
 /** Lets all requests and answers arrive. */
@@ -435,9 +433,59 @@ test("whatever is lost, killed or forgotten, the hub ends with exactly the gatew
         expect(new Set(gateway.hub.ids)).toEqual(new Set(gateway.ids));
         expect(gateway.uplink!.state).toMatchObject({ waiting: 0, failures: 0 });
         gateway.uplink!.close();
-        stores.pop()![Symbol.dispose]();
+        close(gateway.store);
       },
     ),
     { numRuns: Number(process.env["FLEET_RUNS"] ?? 100) },
+  );
+}, 120_000);
+
+test("whatever happens to the file of the store, the hub ends with all events, in order", async () => {
+  type Act =
+    "record" | "fail" | "fail-read" | "mend" | "restart" | "hub-away" | "hub-back" | "advance";
+  const act = fc.constantFrom<Act>(
+    ...(["record", "record", "fail", "fail-read", "mend", "restart"] as const),
+    ...(["hub-away", "hub-back", "advance"] as const),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(act, { maxLength: 25 }), async (acts) => {
+      const directory = folder();
+      let isAway = false;
+      const nextFate = (): Fate => (isAway ? "lost" : "ok");
+      const gateway = await Gateway.make({ directory, nextFate });
+      gateway.start();
+      let mend: (() => void) | null = null;
+      const mended = async () => {
+        mend?.();
+        mend = null;
+        await gateway.advance(60_000);
+      };
+      for (const each of acts) {
+        if (each === "record") gateway.record(3);
+        else if (each === "mend") await mended();
+        else if (each === "advance") await gateway.advance(20_000);
+        else if (each === "hub-away") isAway = true;
+        else if (each === "hub-back") isAway = false;
+        else if (each === "restart") {
+          mend?.();
+          mend = null;
+          gateway.uplink!.close();
+          close(gateway.store);
+          gateway.store = await newStore(gateway.clock, directory);
+          gateway.start(new FakeTransport(gateway.hub, { nextFate }));
+        } else if (mend === null && !gateway.store.isInMemory) {
+          mend = failStore(directory, each === "fail-read");
+        }
+      }
+      isAway = false;
+      await mended();
+      await gateway.advance(5 * 60_000);
+      expect(gateway.store.isInMemory).toBe(false);
+      expect(gateway.idsAtHub).toEqual(gateway.ids);
+      expect(gateway.hub.ids.toSorted()).toEqual(gateway.ids.toSorted());
+      gateway.uplink!.close();
+      close(gateway.store);
+    }),
+    { numRuns: Number(process.env["FLEET_RUNS"] ?? 40) },
   );
 }, 120_000);
