@@ -22,6 +22,8 @@ const TIMEOUT_MS = 20_000;
 /** The longest answer that is read. */
 const ANSWER_BYTES_MAX = 64 * 1024;
 const DETAIL_MAX = 200;
+/** How much the time of the hub, as known from its answers, varies at most. */
+const VARIATION_SECONDS = 30;
 
 interface Options {
   /** `https://hub.example.net`, perhaps with a path, and without user name and password. */
@@ -43,10 +45,12 @@ interface Answer {
   readonly content: Content;
 }
 
-interface Signed {
-  readonly id: string;
+interface HubRequest {
+  readonly kind: "events" | "state";
+  /** The timestamp. */
   readonly seconds: number;
   readonly body: Uint8Array<ArrayBuffer>;
+  readonly signal: AbortSignal;
 }
 
 export class HttpsTransport implements HubTransport {
@@ -58,6 +62,8 @@ export class HttpsTransport implements HubTransport {
   #hubAheadMs: number | null = null;
   /** That of the last accepted message, because the hub refuses earlier ones. */
   #acceptedSeconds = 0;
+  /** Whether the last answer may have left a connection open. */
+  #mayReuse = false;
 
   constructor(options: Options) {
     this.#options = options;
@@ -83,26 +89,34 @@ export class HttpsTransport implements HubTransport {
     const { timeoutMs = TIMEOUT_MS } = this.#options;
     const body = new TextEncoder().encode(JSON.stringify(message));
     using deadline = new Deadline(signal, timeoutMs);
-    const id = newId("msg");
-    const post = async (seconds: number): Promise<Answer> => {
-      const response = await this.#fetch(kind, { id, seconds, body, signal: deadline.signal });
-      const text = await readText(response.body);
-      const content = text === null ? null : objectOf(text);
-      this.#readTime(content);
-      if (response.ok) this.#acceptedSeconds = Math.max(this.#acceptedSeconds, seconds);
-      return { response, content };
-    };
+    const request = { kind, body, signal: deadline.signal };
     try {
       const seconds = this.#hubSeconds();
-      let answer = await post(seconds);
+      let answer = await this.#send({ ...request, seconds });
       // The hub may have refused the timestamp, and the answer contained its time.
       if (answer.response.status === 401 && this.#hubSeconds() !== seconds) {
-        answer = await post(this.#hubSeconds());
+        answer = await this.#send({ ...request, seconds: this.#hubSeconds() });
       }
       return this.#resultOf(answer);
     } catch (error) {
       return { type: "retry", reason: networkReason(error, proxyFor(this.#url)), afterMs: null };
     }
+  }
+
+  async #send(request: HubRequest): Promise<Answer> {
+    const mayReuse = this.#mayReuse;
+    this.#mayReuse = false;
+    const response = await this.#fetch(request, true).catch((error: unknown) => {
+      // The hub closed the idle connection while the request was on its way, which is not a failure.
+      if (!mayReuse || networkReason(error, null) !== "ECONNRESET") throw error;
+      return this.#fetch(request, false);
+    });
+    const text = await readText(response.body);
+    const content = text === null ? null : objectOf(text);
+    this.#readTime(content);
+    this.#mayReuse = true;
+    if (response.ok) this.#acceptedSeconds = Math.max(this.#acceptedSeconds, request.seconds);
+    return { response, content };
   }
 
   #resultOf({ response, content }: Answer): HubResult {
@@ -120,14 +134,16 @@ export class HttpsTransport implements HubTransport {
   #hubSeconds(): number {
     const { wallMs, monotonicMs } = this.#options.clock.now();
     const hubMs = this.#hubAheadMs === null ? wallMs : monotonicMs + this.#hubAheadMs;
-    return Math.max(this.#acceptedSeconds, Math.floor(hubMs / 1000));
+    const seconds = Math.floor(hubMs / 1000);
+    // Answers take different times, so the known time of the hub varies. A larger difference means that its clock was set.
+    const behind = this.#acceptedSeconds - seconds;
+    return behind > 0 && behind < VARIATION_SECONDS ? this.#acceptedSeconds : seconds;
   }
 
-  #fetch(
-    kind: string,
-    { id, seconds, body, signal }: Signed & { readonly signal: AbortSignal },
-  ): Promise<Response> {
+  #fetch({ kind, seconds, body, signal }: HubRequest, keepalive: boolean): Promise<Response> {
     const { gateway, secret, ca, version } = this.#options;
+    // A new one for each request, because the hub refuses an id that it knows.
+    const id = newId("msg");
     const timestamp = String(seconds);
     const init: BunFetchRequestInit = {
       method: "POST",
@@ -143,6 +159,7 @@ export class HttpsTransport implements HubTransport {
       body,
       signal,
       redirect: "manual",
+      keepalive,
       decompress: false,
       ...(ca === null ? {} : { tls: { ca } }),
     };
