@@ -11,6 +11,8 @@ import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { isTerminal, print } from "../platform/standard-streams.ts";
+import type { Store } from "../store/store.ts";
+import { HUB_KEY } from "../uplink/hub-settings.ts";
 import { printError, printLine } from "./print.ts";
 import type { QueryCommand } from "./query-commands.ts";
 
@@ -79,24 +81,40 @@ async function testWebhook(settings: Settings, word: string | null): Promise<boo
   // The keys are not used, because nothing is stored.
   const keyOf = () => "";
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
-  const chosen = word === null ? null : targetAt(settings.targets, word);
-  return await testTargets(chosen === null ? targets : [targets[chosen]!], {
-    clock: systemClock,
-    host: settings.host,
-    print: printLine,
-  });
+  const { hub } = settings;
+  const isHub = word === HUB_KEY && hub !== null;
+  const chosen = word === null || isHub ? null : targetAt(settings.targets, word);
+  const hasTargets = !isHub && (targets.length > 0 || hub === null);
+  const areDelivered =
+    !hasTargets ||
+    (await testTargets(chosen === null ? targets : [targets[chosen]!], {
+      clock: systemClock,
+      host: settings.host,
+      print: printLine,
+    }));
+  if (hub === null || chosen !== null) return areDelivered;
+  const { testHub } = await import("./test-hub.ts");
+  const openStore = () => openStoreOf(settings);
+  const isAccepted = await testHub(hub, { clock: systemClock, openStore, print: printLine });
+  return areDelivered && isAccepted;
+}
+
+/** The store of the daemon. @throws SystemError */
+async function openStoreOf(settings: Settings): Promise<Store> {
+  const { Store } = await import("../store/store.ts");
+  const log = createLog({ format: "text", level: "warn" });
+  const directory = await stateDirOf(settings);
+  return await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
 }
 
 async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<void> {
   const { settings, target } = command;
   const { runOutbox } = await import("./outbox.ts");
-  const { Store } = await import("../store/store.ts");
   const { targetKeyOf } = await import("./find-peers.ts");
-  const log = createLog({ format: "text", level: "warn" });
-  const directory = await stateDirOf(settings);
-  using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
+  using store = await openStoreOf(settings);
   const key = target === null ? null : targetKeyOf(target, settings, store);
-  runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
+  const hub = settings.hub === null || (key !== null && key !== HUB_KEY) ? null : settings.hub;
+  runOutbox(store, command, { target: key, hub, nowMs: Date.now(), print: printLine });
 }
 
 /** The state directory of the settings; if it is the default, that of the running daemon. */

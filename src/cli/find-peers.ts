@@ -20,6 +20,7 @@ import type {
 } from "../http/schemas.ts";
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
+import { HUB_KEY } from "../uplink/hub-settings.ts";
 import type { ApiReader } from "./client.ts";
 import { listPeers, type Page, PAGE_SIZE, pagesOf } from "./history-query.ts";
 
@@ -179,9 +180,10 @@ async function isPastDevice(api: ApiReader, device: string): Promise<boolean> {
  */
 export function targetKeyOf(
   word: string,
-  { targets }: Pick<Settings, "targets">,
+  { targets, hub }: Pick<Settings, "targets" | "hub">,
   store: Pick<Store, "targetKey"> & { readonly outbox: Pick<OutboxRows, "queues" | "deadCounts"> },
 ): string {
+  if (word === HUB_KEY && hub !== null) return HUB_KEY;
   const index = targetAt(targets, word);
   if (index !== null) return targetKeysOf(targets, (address) => store.targetKey(address))[index]!;
   const stored = [...store.outbox.queues(), ...store.outbox.deadCounts()].map(

@@ -164,12 +164,16 @@ export const commands = {
       "webhook-file",
       "webhook-format",
       "webhook-secret-file",
+      "hub",
+      "hub-file",
+      "hub-ca",
       "host",
     ],
     flags: {
       target: {
         ...target,
-        description: "only to this target: its name, or its number in the log's list of targets",
+        description:
+          "only to this target: its name, or its number in the log's list of targets, or hub",
         defaultNote: "all",
       },
     },

@@ -8,6 +8,7 @@ import { ConfigError } from "../base/errors.ts";
 import { noSuch } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import { HUB_KEY, type HubSettings } from "../uplink/hub-settings.ts";
 import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
@@ -44,6 +45,7 @@ import {
 import { COMMAND_NAMES, type CommandName, commandOf, commands } from "./commands-table.ts";
 import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
+import { readHub } from "./hub.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { namesOf, stateDirOf } from "./setting-paths.ts";
@@ -65,6 +67,8 @@ export interface Settings extends ListenSettings {
   /** Empty: all devices. */
   readonly devices: readonly string[];
   readonly targets: readonly TargetSettings[];
+  /** null: this gateway reports to no hub. */
+  readonly hub: HubSettings | null;
   readonly idleTimeoutMs: number;
   readonly tickMs: number;
   /** 0: off. */
@@ -252,7 +256,8 @@ function configure(
     places: [...base.places, ...(besides?.places ?? [])],
     reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
   });
-  return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
+  const hub = readHub(context, { host: base.host, targets: targets.map(({ name }) => name) });
+  return { settings: { ...base, ...listen, targets, hub, alerts, stateDir, names }, warnings };
 }
 
 /** The path of the settings file; null: the given path is invalid. */
@@ -267,7 +272,7 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<Settings, "targets" | "hub" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),
@@ -314,9 +319,11 @@ function helpCommand(line: ParsedArgs): Command {
 function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {
   const word = commandFlag(line, "target", commands["test-webhook"].flags.target, errors);
   // If the settings have an error, the target may be missing because of it.
-  const isKnown = word === null || targetAt(settings.targets, word) !== null;
+  const isHub = word === HUB_KEY && settings.hub !== null;
+  const isKnown = word === null || isHub || targetAt(settings.targets, word) !== null;
   if (isKnown || errors.length > 0) return word;
-  errors.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
+  const words = [...targetWords(settings.targets), ...(settings.hub === null ? [] : [HUB_KEY])];
+  errors.push(noSuch({ flag: "target", what: "target", word }, words));
   return word;
 }
 

@@ -9,7 +9,7 @@ import type { Settings } from "./config.ts";
 import type { ListenSettings } from "./listen.ts";
 
 export function describe(settings: Settings): Record<string, unknown> {
-  const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
+  const { monitor, group, captureInterface, filter, devices, targets, hub, peers, file } = settings;
   return {
     file: file === null ? null : redact(file),
     host: redact(settings.host),
@@ -20,6 +20,7 @@ export function describe(settings: Settings): Record<string, unknown> {
     filter: filter === null ? "default" : redact(filter),
     devices: devices.length === 0 ? "all" : devices,
     targets: targets.map(describeTarget),
+    hub: hub === null ? "none" : `${redactUrl(hub.url)} as ${hub.gateway}`,
     idleTimeout: formatDuration(settings.idleTimeoutMs),
     tick: formatDuration(settings.tickMs),
     reconcile: settings.reconcileMs === 0 ? "off" : formatDuration(settings.reconcileMs),

@@ -177,7 +177,7 @@ export interface NamedFile {
  * for other credentials; null: there is neither.
  */
 export function fileOrCredential(
-  name: "webhook-file" | "webhook-secret-file" | "listen-token-file",
+  name: "webhook-file" | "webhook-secret-file" | "listen-token-file" | "hub-file",
   credential: string,
   {
     resolved,

@@ -444,6 +444,41 @@ export function webhookUrl(): ValueType<Webhook> {
   };
 }
 
+/** The URL of a hub, with the name and the secret of this gateway. */
+export interface HubUrl {
+  /** Without user name and password. */
+  readonly url: string;
+  readonly gateway: string;
+  /** `whsec_...`, not checked. */
+  readonly secret: string;
+}
+
+export function hubUrl(): ValueType<HubUrl> {
+  return {
+    placeholder: "URL",
+    example: "https://berlin:whsec_...@hub.example.net",
+    tomlTypes: ["string"],
+    secret: true,
+    parse(text) {
+      // By hand, because base64 may contain a slash, which would end the password of a URL.
+      const [, scheme, user, password, rest] =
+        /^(https?):\/\/([^\s:@/]+):([^\s@]+)@([^\s@?#]+)$/.exec(text) ?? [];
+      const url = rest === undefined ? null : URL.parse(`${scheme}://${rest}`);
+      if (url === null || user === undefined || password === undefined) {
+        return { problem: "is not the URL that wgmon hub enroll prints" };
+      }
+      // The secret may be in base64 or base64url, and with escapes.
+      const secret = password.replaceAll("%2B", "+").replaceAll("%2F", "/").replaceAll("%3D", "=");
+      const key = secret
+        .replace(/^whsec_/, "")
+        .replaceAll("-", "+")
+        .replaceAll("_", "/");
+      const value = { url: url.href.replace(/\/$/, ""), gateway: user, secret: `whsec_${key}` };
+      return { value };
+    },
+  };
+}
+
 /** The absolute path of a program. An invalid one is not shown: it may be a whole command line with secrets. */
 export function executablePath(): ValueType<string> {
   return {

@@ -37,6 +37,7 @@ export interface Stages {
   };
   readonly wakeUpWatch: Pick<WakeUpState, "problem">;
   readonly outbox: { readonly states: readonly TargetState[] };
+  readonly hub: { readonly states: readonly TargetState[] };
   readonly names: { nameOf(publicKey: PublicKey, device: string): string | null };
   readonly endpointNames: { nameOf(endpoint: Endpoint): string | null };
   readonly reporter: {
@@ -160,7 +161,8 @@ export class DaemonReadModel implements ReadModel {
   }
 
   targets(): readonly TargetState[] {
-    return this.#stages.outbox.states;
+    const { hub, outbox } = this.#stages;
+    return [...outbox.states, ...hub.states];
   }
 
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void {

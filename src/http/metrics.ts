@@ -199,6 +199,7 @@ function* ownMetrics(source: ReadModel, head: Head): Generator<string> {
   );
   yield `wgmon_store_in_memory ${store.isInMemory ? 1 : 0}\n`;
   yield* outboxMetrics(source, head);
+  yield* hubMetrics(source, head);
 }
 
 function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
@@ -207,6 +208,9 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   const oldest = new Map(
     store.outbox.queues().map(({ target, oldestAtMs }) => [target, oldestAtMs]),
   );
+  for (const { key, hub } of states) {
+    if (hub !== undefined) oldest.set(key, hub.oldestAtMs ?? clock.now().wallMs);
+  }
   const nowMs = clock.now().wallMs;
   yield head("wgmon_outbox_depth", "gauge", "Events that wait for a target.");
   for (const { key, waiting } of states)
@@ -243,6 +247,15 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   );
   for (const { target, count } of store.outbox.deadCounts()) {
     yield `wgmon_dead_letters{target="${escaped(target)}"} ${count}\n`;
+  }
+}
+
+function* hubMetrics(source: ReadModel, head: Head): Generator<string> {
+  const hubs = source.targets().flatMap(({ hub }) => hub ?? []);
+  if (hubs.length === 0) return;
+  yield head("wgmon_hub_unconfirmed_events", "gauge", "Events that the hub has not confirmed.");
+  for (const { last, confirmed } of hubs) {
+    yield `wgmon_hub_unconfirmed_events ${Math.max(0, last - confirmed)}\n`;
   }
 }
 

@@ -41,6 +41,23 @@ export interface TargetState {
   readonly failures: number;
   /** Why the latest attempt failed; empty if it succeeded or there was no attempt. */
   readonly reason: string;
+  /** How far the hub has the events; omitted: the target is not the hub. */
+  readonly hub?: HubProgress;
+}
+
+/** Sequence numbers of one epoch: see fleet/messages.ts. */
+interface HubProgress {
+  readonly epoch: string;
+  /** The last number that the store has used. */
+  readonly last: number;
+  readonly sent: number;
+  readonly confirmed: number;
+  /** The time of the oldest event that was not sent; null: all were sent. */
+  readonly oldestAtMs: number | null;
+  /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
+  readonly unconfirmedAtMs: number | null;
+  /** When a pause after a failure ends; 0: there is none. */
+  readonly nextAtMs: number;
 }
 
 /** What wakes the running program. */

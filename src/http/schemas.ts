@@ -282,6 +282,22 @@ export const TargetSchema = T.Object(
       minimum: 0,
       description: "dead letters: events that were refused or waited for too long",
     }),
+    hub: orNull(
+      T.Object(
+        {
+          epoch: T.String(),
+          last: T.Integer({ minimum: 0, description: "the last number of the epoch in use" }),
+          sent: T.Integer({ minimum: 0 }),
+          confirmed: T.Integer({ minimum: 0 }),
+          unconfirmedSince: orNull(
+            Timestamp,
+            "when the oldest event happened that the hub has not confirmed; null: it has confirmed all",
+          ),
+        },
+        closed,
+      ),
+      "sequence numbers of the events that the hub has; null: the target is not the hub",
+    ),
   },
   { $id: "Target", ...closed },
 );

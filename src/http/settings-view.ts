@@ -42,6 +42,8 @@ export interface SettingsView extends Pick<Settings, (typeof COPIED)[number]> {
   /** All tags that peers have. */
   readonly tags: readonly string[];
   readonly targets: readonly TargetPlace[];
+  /** Where the hub is, and the certificate of its authority in PEM; null: there is no hub. */
+  readonly hub: { readonly origin: string; readonly ca: string | null } | null;
   /** The rules, with what they select. */
   readonly alerts: readonly Pick<
     Settings["alerts"][number],
@@ -63,6 +65,10 @@ export function viewSettings(settings: Settings, labels: readonly string[]): Set
       peers,
       tags,
     })),
+    hub:
+      settings.hub === null
+        ? null
+        : { origin: new URL(settings.hub.url).origin, ca: settings.hub.ca },
     targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };
 }

@@ -197,16 +197,21 @@ export function viewTargets(source: ReadModel): TargetView[] {
     failures: 0,
     reason: "",
   }));
-  return [...configured, ...removed].map(({ key, label, waiting, isStopped, failures, reason }) => {
+  return [...configured, ...removed].map((target) => {
+    const { key, label, waiting, isStopped, failures, reason, hub } = target;
     const queue = queues.get(key);
     const deadCount = dead.get(key)?.count ?? 0;
-    const nextAtMs = failures > 0 && waiting > 0 ? (queue?.nextAtMs ?? 0) : 0;
-    // Without a waiting event or a dead letter, for example after the user deleted them, no event is affected.
+    const pauseEndMs = hub === undefined ? (queue?.nextAtMs ?? 0) : hub.nextAtMs;
+    const nextAtMs = failures > 0 && (waiting > 0 || hub !== undefined) ? pauseEndMs : 0;
+    const oldestAtMs = hub === undefined ? (queue?.oldestAtMs ?? null) : hub.oldestAtMs;
+    // Without a waiting event or a dead letter, for example after the user deleted them, no event is affected. The hub
+    // is sent the state, too.
+    const isAffected = waiting > 0 || deadCount > 0 || hub !== undefined;
     const state = !configuredKeys.has(key)
       ? "gone"
       : isStopped
         ? "stopped"
-        : failures > 0 && (waiting > 0 || deadCount > 0)
+        : failures > 0 && isAffected
           ? "failing"
           : "ok";
     return {
@@ -214,13 +219,25 @@ export function viewTargets(source: ReadModel): TargetView[] {
       label,
       state,
       waiting,
-      oldestAt: queue === undefined || waiting === 0 ? null : iso(queue.oldestAtMs),
+      oldestAt: oldestAtMs === null || waiting === 0 ? null : iso(oldestAtMs),
       failures,
       reason: reason === "" ? null : reason,
       nextAttemptAt: nextAtMs === 0 ? null : iso(nextAtMs),
       dead: deadCount,
+      hub: hub === undefined ? null : viewHub(hub),
     };
   });
+}
+
+function viewHub({
+  epoch,
+  last,
+  sent,
+  confirmed,
+  unconfirmedAtMs,
+}: NonNullable<TargetState["hub"]>): TargetView["hub"] {
+  const unconfirmedSince = unconfirmedAtMs === null ? null : iso(unconfirmedAtMs);
+  return { epoch, last, sent, confirmed, unconfirmedSince };
 }
 
 /** The last 24 hours. */

@@ -10,6 +10,7 @@ import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
 import { type AlertRecord, AlertRows, type NewNotice, type StateChanges } from "./alert-rows.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
+import { EpochRows } from "./epoch-rows.ts";
 import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
 import { type Retention, Trimmer } from "./retention.ts";
@@ -17,6 +18,7 @@ import { StoredEvents } from "./stored-events.ts";
 import { type EndedSession, StoredSessions } from "./stored-sessions.ts";
 import { targetKey } from "./target-key.ts";
 import { TrafficRows } from "./traffic-rows.ts";
+import { UplinkRows } from "./uplink-rows.ts";
 
 /** The changes found by one scan. */
 export interface ScanWrite {
@@ -55,6 +57,8 @@ export class Store implements Disposable {
   readonly traffic: TrafficRows;
   readonly totals: GatewayRows;
   readonly alerts: AlertRows;
+  readonly epochs: EpochRows;
+  readonly uplinks: UplinkRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
 
@@ -70,6 +74,8 @@ export class Store implements Disposable {
     this.traffic = new TrafficRows(database);
     this.totals = new GatewayRows(database);
     this.alerts = new AlertRows(database);
+    this.epochs = new EpochRows(database);
+    this.uplinks = new UplinkRows(database);
     const { traffic, totals, alerts } = this;
     this.#trimmer = new Trimmer(database, { traffic, totals, alerts });
   }

@@ -57,7 +57,7 @@ function run(
 ): string[] {
   const lines: string[] = [];
   const whole = { action, target, id: null, dead: false, json: false, ...request };
-  runOutbox(store, whole, { target, nowMs: NOW_MS, print: (line) => lines.push(line) });
+  runOutbox(store, whole, { target, hub: null, nowMs: NOW_MS, print: (line) => lines.push(line) });
   return lines;
 }
 

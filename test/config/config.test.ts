@@ -33,6 +33,7 @@ const DEFAULTS: Settings = {
   filter: null,
   devices: [],
   targets: [],
+  hub: null,
   listen: null,
   listenTokens: [],
   listenTls: null,

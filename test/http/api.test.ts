@@ -407,6 +407,7 @@ describe("the API", () => {
         reason: "503",
         nextAttemptAt: "2026-01-01T00:00:05.000Z",
         dead: 1,
+        hub: null,
       },
       expect.objectContaining({ key: "old", state: "gone", waiting: 1, dead: 0 }),
     ]);

@@ -39,7 +39,7 @@ import {
 } from "./machine.ts";
 import { checkNames, checkPlaces, judgeSettings } from "./settings.ts";
 import { checkStore } from "./store.ts";
-import { checkTargets } from "./targets.ts";
+import { checkHub, checkTargets } from "./targets.ts";
 
 export interface DoctorCommand extends DoctorRequest {
   readonly settings: Settings;
@@ -151,6 +151,9 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     events: [
       ["store", () => checkStore(settings)],
       ["targets", () => checkTargets(settings.targets, { network })],
+      ...(settings.hub === null
+        ? []
+        : [["hub", () => checkHub(settings.hub!, { network })] as const]),
     ],
     daemon: [
       [
