@@ -7,6 +7,7 @@ import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts
 
 export const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
   connected: "green",
+  unknown: "yellow",
   disconnected: null,
   never: "dim",
 };

@@ -51,9 +51,11 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
     const status = await api.get<GivenStatus>("/v1/status");
     const { host, version, startedAt, store, wakeUp, alerts } = status;
     print(`${shortName(host)}: wgmon ${shortName(version)}, up ${since(startedAt, nowMs)}\n`);
-    const wakeUpLine = visible(describeWakeUp(wakeUp));
-    print(`${maxWidth === null ? wakeUpLine : cutTo(wakeUpLine, maxWidth)}\n`);
-    if (wakeUp.problem !== null) print(`${paint("red", sanitize(wakeUp.problem))}\n`);
+    if (wakeUp !== null) {
+      const line = visible(describeWakeUp(wakeUp));
+      print(`${maxWidth === null ? line : cutTo(line, maxWidth)}\n`);
+      if (wakeUp.problem !== null) print(`${paint("red", sanitize(wakeUp.problem))}\n`);
+    }
     if (store.problem !== null)
       print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
     if (alerts !== undefined && alerts.firing > 0) {
@@ -113,7 +115,12 @@ function deviceText(
 }
 
 /** `woken by bpf on all interfaces (no firewall rule logs to NFLOG group 1)` */
-function describeWakeUp({ monitor, group, interface: name, reason }: StatusView["wakeUp"]): string {
+function describeWakeUp({
+  monitor,
+  group,
+  interface: name,
+  reason,
+}: NonNullable<StatusView["wakeUp"]>): string {
   const where = name === "any" ? "all interfaces" : name;
   const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${where}` : "";
   return `woken by ${monitor}${source}${reason === null ? "" : ` (${sanitize(reason)})`}`;
