@@ -1,8 +1,8 @@
 /**
- * What the gateways reported last: their devices, peers and sessions. On a hub it takes the place of the kernel. It is in
- * memory; after a start of the hub, each gateway is asked for all of its peers, and until then the sessions of the
- * previous run are kept. A gateway's device is named `GATEWAY/DEVICE`. All times are in the hub's clock, except those of
- * `storedSessions`. No I/O, no clock of its own.
+ * What the gateways reported last: their devices, peers and sessions; one file, because all of it shares the same maps.
+ * On a hub it takes the place of the kernel. It is in memory; after a start of the hub, each gateway is asked for all of
+ * its peers, and until then the sessions of the previous run are kept. A gateway's device is named `GATEWAY/DEVICE`. All
+ * times are in the hub's clock, except those of `storedSessions`. No I/O, no clock of its own.
  */
 
 import { areEqual } from "../base/text.ts";
@@ -10,13 +10,10 @@ import { type ClockStep, moved } from "../base/wall-clock.ts";
 import {
   type Device,
   type DeviceScan,
-  type Endpoint,
   type Instant,
-  parseEndpoint,
   type Peer,
   type PeerChange,
   type PublicKey,
-  sameEndpoint,
 } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import { fleetDevice, splitDevice } from "../fleet/gateway-name.ts";
@@ -30,6 +27,7 @@ import {
   type SavedSession,
   type Session,
 } from "../sessions/session.ts";
+import { isOther, peerOfEvent, peerOfReport } from "./reported-peer.ts";
 
 /**
  * `up`: reports. `lost`: did not report for a minute. `stopped`: said that it stops. `waiting`: has not reported since the
@@ -310,39 +308,32 @@ export class FleetState {
     if (gateway === undefined || gateway.last === null) return;
     const timestampMs = Date.parse(event.timestamp);
     if (timestampMs <= gateway.last.nowMs) return;
-    switch (event.type) {
-      case "peer.connected":
-      case "peer.roamed": {
-        const { device, peer, session } = event.data;
-        const atMs = Math.min(timestampMs - appliedOffset(gateway), now.wallMs);
-        const startedAtMs = Date.parse(session.startedAt) - appliedOffset(gateway);
-        const fullName = fleetDevice(name, device);
-        const publicKey = peer.publicKey as PublicKey;
-        const endpoint = peer.endpoint === null ? null : parseEndpoint(peer.endpoint);
-        const before = this.#deviceOf(fullName)?.peers.get(publicKey)?.peer;
-        this.#sessions.put({
-          device: fullName,
-          peer: before === undefined ? peerOfEvent(peer) : { ...before, endpoint },
-          startedAtMs,
-          startedMonotonicMs: pastInstant(startedAtMs, now).monotonicMs,
-          endpoint,
-          handshakeAt: pastInstant(atMs, now),
-          lastActivity: pastInstant(atMs, now),
-          rxBytes: session.rxBytes,
-          txBytes: session.txBytes,
-          roams: session.roams,
-          ending: null,
-        });
-        return;
-      }
-      case "peer.disconnected": {
-        const { device, peer } = event.data;
-        this.#sessions.delete(sessionKey(fleetDevice(name, device), peer.publicKey as PublicKey));
-        return;
-      }
-      default:
-        return;
+    if (event.type === "peer.disconnected") {
+      const { device, peer } = event.data;
+      this.#sessions.delete(sessionKey(fleetDevice(name, device), peer.publicKey as PublicKey));
+      return;
     }
+    if (event.type !== "peer.connected" && event.type !== "peer.roamed") return;
+    const { session } = event.data;
+    const offsetMs = appliedOffset(gateway);
+    const atMs = Math.min(timestampMs - offsetMs, now.wallMs);
+    const startedAtMs = Date.parse(session.startedAt) - offsetMs;
+    const device = fleetDevice(name, event.data.device);
+    const reported = peerOfEvent(event.data.peer);
+    const known = this.#deviceOf(device)?.peers.get(reported.publicKey)?.peer;
+    this.#sessions.put({
+      device,
+      peer: known === undefined ? reported : { ...known, endpoint: reported.endpoint },
+      startedAtMs,
+      startedMonotonicMs: pastInstant(startedAtMs, now).monotonicMs,
+      endpoint: reported.endpoint,
+      handshakeAt: pastInstant(atMs, now),
+      lastActivity: pastInstant(atMs, now),
+      rxBytes: session.rxBytes,
+      txBytes: session.txBytes,
+      roams: session.roams,
+      ending: null,
+    });
   }
 
   /** The sessions in the gateways' clocks, as in the events. By these, rows in the store are identified. */
@@ -441,7 +432,7 @@ export class FleetState {
       appliedOffsetMs,
     };
     if (appliedOffsetMs === before) return;
-    for (const session of [...this.#sessions.values()]) {
+    for (const session of this.#sessions.values()) {
       if (splitDevice(session.device).gateway !== gateway.name) continue;
       this.#sessions.put(shifted(session, before - appliedOffsetMs));
     }
@@ -576,7 +567,7 @@ export class FleetState {
       }
     }
     // Sessions of the previous run may be of peers, or of devices, that do not exist any more.
-    for (const session of [...this.#sessions.values()]) {
+    for (const session of this.#sessions.values()) {
       const { gateway: name, device } = splitDevice(session.device);
       if (name !== gateway.name || listed.has(`${device} ${session.peer.publicKey}`)) continue;
       this.#end(session.device, session.peer.publicKey, ended);
@@ -593,47 +584,4 @@ function shifted(session: Session, ms: number): Session {
   if (ms === 0) return session;
   const everything = { ms, fromMs: -Infinity, toMs: Infinity, unsureFromMs: null };
   return movedSession(session, everything);
-}
-
-function peerOfReport(report: PeerReport, offsetMs: number): Peer {
-  const { publicKey, allowedIps, lastHandshakeMs, rxBytes, txBytes } = report;
-  return {
-    publicKey: publicKey as PublicKey,
-    endpoint: report.endpoint === null ? null : parseEndpoint(report.endpoint),
-    allowedIps,
-    lastHandshakeMs: lastHandshakeMs === null ? null : lastHandshakeMs - offsetMs,
-    rxBytes,
-    txBytes,
-    persistentKeepaliveSeconds: report.persistentKeepaliveSeconds,
-  };
-}
-
-/** A peer that only an event has reported. */
-export function peerOfEvent(peer: {
-  readonly publicKey: string;
-  readonly allowedIps: readonly string[];
-  readonly endpoint: string | null;
-}): Peer {
-  const endpoint: Endpoint | null = peer.endpoint === null ? null : parseEndpoint(peer.endpoint);
-  return {
-    publicKey: peer.publicKey as PublicKey,
-    endpoint,
-    allowedIps: peer.allowedIps,
-    lastHandshakeMs: null,
-    rxBytes: 0,
-    txBytes: 0,
-    persistentKeepaliveSeconds: 0,
-  };
-}
-
-function isOther(before: Peer | null, peer: Peer): boolean {
-  return (
-    before === null ||
-    before.lastHandshakeMs !== peer.lastHandshakeMs ||
-    before.rxBytes !== peer.rxBytes ||
-    before.txBytes !== peer.txBytes ||
-    before.persistentKeepaliveSeconds !== peer.persistentKeepaliveSeconds ||
-    !sameEndpoint(before.endpoint, peer.endpoint) ||
-    !areEqual(before.allowedIps, peer.allowedIps)
-  );
 }
