@@ -157,7 +157,7 @@ export function helpHint(command: CommandName): string {
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   switch (line.command) {
     case "run":
-      return { type: "run", ...configure(line.found, sources, errors) };
+      return { type: "run", ...ofGateway(configure(line.found, sources, errors), errors) };
     case "test-webhook": {
       const configured = configure(line.found, sources, errors);
       return {
@@ -253,6 +253,14 @@ function configure(
     reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
   });
   return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
+}
+
+/** A gateway watches its own devices; a name such as `berlin/wg0` selects what a hub has. */
+function ofGateway(configured: Configured, errors: string[]): Configured {
+  for (const device of configured.settings.devices.filter((each) => each.includes("/"))) {
+    errors.push(`--device: ${device} is a device on a hub, not a network interface`);
+  }
+  return configured;
 }
 
 /** The path of the settings file; null: the given path is invalid. */

@@ -3,10 +3,10 @@
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { describeShort } from "../channels/formats/message-text.ts";
 import type { AlertEvent, Event } from "../events/event-schema.ts";
 import { isAlert, signalOf } from "../events/event.ts";
 import { deviceOnHub, eventPlace } from "../http/fleet-model.ts";
+import { describeOnHub } from "../http/hub-event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
@@ -176,18 +176,6 @@ interface SentenceProps {
   /** On a hub: the event's gateway. */
   readonly gateway: string | undefined;
   readonly view: View;
-}
-
-/** The event in words. On a hub, with the gateway before the device: `alice (berlin/wg0) connected`. */
-function describeOnHub(event: Event, gateway: string | undefined): string {
-  const text = describeShort(event);
-  if (gateway === undefined || !("device" in event.data) || event.data.device === null) return text;
-  const { device } = event.data;
-  const full = deviceOnHub(device, gateway);
-  if (full === device) return text;
-  const [short, long] = [shortName(device), shortName(full)];
-  if (text.startsWith(`${short} `)) return long + text.slice(short.length);
-  return text.replaceAll(`(${short})`, () => `(${long})`);
 }
 
 /** The event as the log describes it, with the peer's name as a link to the peer's page. */

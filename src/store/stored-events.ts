@@ -186,9 +186,9 @@ export class StoredEvents {
     return [...found, ...this.#select(own, query, false)].map((row) => ({ ...row, gateway }));
   }
 
-  /** Whether this is the store of a hub: it knows gateways. */
+  /** Whether this is the store of a hub: it has events of gateways. */
   #isOfHub(): boolean {
-    return this.#database.get("SELECT 1 FROM $.fleet_gateways LIMIT 1") !== null;
+    return this.#database.get("SELECT 1 FROM $.fleet_epochs LIMIT 1") !== null;
   }
 
   /** Whether there are so many events of a type that reading them takes longer than reading those of a gateway. */
