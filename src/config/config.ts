@@ -51,6 +51,7 @@ import { warningsOf } from "./setting-warnings.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
 import { SETTING_NAMES } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
+import { deviceName } from "./value-types.ts";
 
 export interface Settings extends ListenSettings {
   /** Other exporters under whose metric names /metrics also exports the peers. */
@@ -255,10 +256,11 @@ function configure(
   return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
 }
 
-/** A gateway watches its own devices; a name such as `berlin/wg0` selects what a hub has. */
+/** A gateway watches its own devices: a name such as `berlin/wg0` selects a device that a hub has. */
 function ofGateway(configured: Configured, errors: string[]): Configured {
   for (const device of configured.settings.devices.filter((each) => each.includes("/"))) {
-    errors.push(`--device: ${device} is a device on a hub, not a network interface`);
+    const parsed = deviceName("wg0").parse(device);
+    if ("problem" in parsed) errors.push(`--device: "${device}" ${parsed.problem}`);
   }
   return configured;
 }

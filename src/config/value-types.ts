@@ -9,7 +9,7 @@ import { formatSize, parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
-import { isGatewayName } from "../fleet/gateway-name.ts";
+import { isGatewayName, splitDevice } from "../fleet/gateway-name.ts";
 
 export interface ValueType<Value> {
   /** Stands for the value in the help text; null: a switch, which needs no value. */
@@ -242,10 +242,10 @@ export function deviceOfFleet(example: string): ValueType<string> {
   return {
     ...own,
     parse(text) {
-      const [gateway = "", name, ...rest] = text.split("/");
-      const isOnHub = name !== undefined && rest.length === 0 && isGatewayName(gateway);
-      const parsed = own.parse(isOnHub ? name : text);
-      return isOnHub && "value" in parsed ? { value: text } : parsed;
+      const { gateway, device } = splitDevice(text);
+      if (gateway === null || !isGatewayName(gateway)) return own.parse(text);
+      const parsed = own.parse(device);
+      return "value" in parsed ? { value: text } : parsed;
     },
   };
 }

@@ -21,6 +21,7 @@ export function describeOnHub(event: Event, gateway: string | undefined): string
   const full = deviceOnHub(device, gateway);
   if (full === device) return text;
   const [short, long] = [shortName(device), shortName(full)];
-  if (text.startsWith(`${short} `)) return long + text.slice(short.length);
+  if (text.startsWith(`${short} `) || text.startsWith(`${short}: `))
+    return long + text.slice(short.length);
   return text.replaceAll(`(${short})`, () => `(${long})`);
 }

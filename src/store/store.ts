@@ -10,6 +10,7 @@ import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
 import { type AlertRecord, AlertRows, type NewNotice, type StateChanges } from "./alert-rows.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
+import { FleetRows } from "./fleet-rows.ts";
 import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
 import { type Retention, Trimmer } from "./retention.ts";
@@ -55,6 +56,7 @@ export class Store implements Disposable {
   readonly traffic: TrafficRows;
   readonly totals: GatewayRows;
   readonly alerts: AlertRows;
+  readonly fleet: FleetRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
 
@@ -70,6 +72,7 @@ export class Store implements Disposable {
     this.traffic = new TrafficRows(database);
     this.totals = new GatewayRows(database);
     this.alerts = new AlertRows(database);
+    this.fleet = new FleetRows(database);
     const { traffic, totals, alerts } = this;
     this.#trimmer = new Trimmer(database, { traffic, totals, alerts });
   }
@@ -96,9 +99,14 @@ export class Store implements Disposable {
   /**
    * Writes the changes of a scan in one transaction. Once this returns they survive a power failure.
    *
+   * @param also writes more in the same transaction; it gets the sequence numbers of the events.
    * @returns the sequence numbers of the events, and of those about alerts.
    */
-  record({ events, sessions, ended, devices, alerts = null }: ScanWrite, nowMs: number): number[] {
+  record(
+    { events, sessions, ended, devices, alerts = null }: ScanWrite,
+    nowMs: number,
+    also: (seqs: readonly number[]) => void = () => {},
+  ): number[] {
     return this.#database.write("now", () => {
       for (const session of sessions) this.sessions.put(session);
       for (const session of ended) this.sessions.end(session);
@@ -109,6 +117,7 @@ export class Store implements Disposable {
         return seq;
       });
       if (alerts !== null) this.#putAlerts(alerts, seqs.slice(events.length));
+      also(seqs);
       return seqs;
     });
   }

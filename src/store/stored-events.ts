@@ -37,7 +37,7 @@ export interface PastPeer {
 /** Most times whose bounds are kept, for each side: as many as lists and downloads that are in use at once. */
 const BOUNDS_MAX = 16;
 
-/** From this number on, the events of a type are not read to find those of a gateway among them. */
+/** From this number on, the events of a type or device are not read to find those of a gateway among them. */
 const MANY = 10_000;
 
 /** In a condition, stands for the column with the sequence number. */
@@ -91,16 +91,17 @@ export class StoredEvents {
   }
 
   query(query: EventQuery): StoredEvent[] {
-    const { publicKey, type, gateway = null, order, limit } = query;
-    const conditions = this.#conditions(query);
+    const { publicKey, gateway = null, order, limit } = query;
+    const isByGateway = gateway !== null && publicKey === null && !this.#areFew(query);
+    const conditions = this.#conditions(query, isByGateway);
     if (conditions === null) return [];
-    const isOfHub = this.#isOfHub();
-    const rows =
-      gateway === null
-        ? this.#select(conditions, query, isOfHub)
-        : publicKey !== null || (type !== null && !this.#hasMany(type))
-          ? this.#select([...conditions, [`${GATEWAY_OF} = ?`, gateway]], query, isOfHub)
-          : this.#ofGateway(gateway, conditions, query);
+    const rows = isByGateway
+      ? this.#ofGateway(gateway, conditions, query)
+      : this.#select(
+          gateway === null ? conditions : [...conditions, [`${GATEWAY_OF} = ?`, gateway]],
+          query,
+          this.#isOfHub(),
+        );
     const sign = order === "oldest" ? 1 : -1;
     return rows
       .toSorted((a, b) => sign * (a.seq - b.seq))
@@ -111,21 +112,25 @@ export class StoredEvents {
       });
   }
 
-  /** The conditions of a query, without that of the gateway; null: no event matches. */
-  #conditions(query: EventQuery): Condition[] | null {
+  /**
+   * The conditions of a query, without that of the gateway; null: no event matches.
+   *
+   * @param isByGateway whether the events are found by the index of the gateway.
+   */
+  #conditions(query: EventQuery, isByGateway: boolean): Condition[] | null {
     const { order, from, type, publicKey, device = null, gateway = null } = query;
     const { sinceMs, untilMs = null } = query;
     const conditions: Condition[] = [];
     const where = (...condition: Condition): void => void conditions.push(condition);
     // A + keeps SQLite from using the index of a column: one index is enough, and that of the peer selects the fewest
-    // events. The events of a gateway are found by an index of their own.
+    // events.
     const isOfPeer = publicKey !== null;
-    const plus = isOfPeer ? "+" : "";
+    const plus = isOfPeer || isByGateway ? "+" : "";
     if (isOfPeer) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
     if (type !== null) where(`${plus}type = ?`, type);
     if (device !== null && gateway !== null) {
       // The hub's own events have its name of the device.
-      where(`+(${DEVICE}) IN (?, ?)`, device, `${gateway}/${device}`);
+      where(`${plus}(${DEVICE}) IN (?, ?)`, device, `${gateway}/${device}`);
     } else if (device !== null) where(`${plus}(${DEVICE}) = ?`, device);
     if (from !== null) where(`${SEQ} ${order === "oldest" ? ">" : "<"} ?`, from);
     // The clock may have been set, so a later event may have an earlier time: the times only bound the search.
@@ -180,6 +185,7 @@ export class StoredEvents {
     );
     const own: Condition[] = [
       [`${ABOUT_GATEWAY} = ?`, gateway],
+      ["type < 'handshake'"],
       ["NOT EXISTS (SELECT 1 FROM $.fleet_events AS place WHERE place.event = events.seq)"],
       ...conditions,
     ];
@@ -191,14 +197,16 @@ export class StoredEvents {
     return this.#database.get("SELECT 1 FROM $.fleet_epochs LIMIT 1") !== null;
   }
 
-  /** Whether there are so many events of a type that reading them takes longer than reading those of a gateway. */
-  #hasMany(type: string): boolean {
-    const { count } = this.#database.get<{ count: number }>(
-      "SELECT count(*) AS count FROM (SELECT 1 FROM $.events WHERE type = ? LIMIT ?)",
-      type,
-      MANY,
-    )!;
-    return count === MANY;
+  /** Whether there are so few events of the type, or of the device, that reading those of the gateway takes longer. */
+  #areFew({ type, device = null, gateway = null }: EventQuery): boolean {
+    const isBelow = (condition: string, ...values: string[]) => {
+      const sql = `SELECT count(*) AS count FROM (SELECT 1 FROM $.events WHERE ${condition} LIMIT ?)`;
+      return this.#database.get<{ count: number }>(sql, ...values, MANY)!.count < MANY;
+    };
+    return (
+      (type !== null && isBelow("type = ?", type)) ||
+      (device !== null && isBelow(`(${DEVICE}) IN (?, ?)`, device, `${gateway}/${device}`))
+    );
   }
 
   /** The number of events of each type since a time. */
