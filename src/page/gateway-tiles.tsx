@@ -26,7 +26,9 @@ interface GatewayTilesProps {
 export function GatewayTiles({ fleet, counts, snapshot, max }: GatewayTilesProps) {
   const all = fleet.gateways().toSorted((a, b) => rankOf(a) - rankOf(b));
   const shown = max === null ? all : all.slice(0, max);
-  const items = shown.map((each) => tileOf(each, counts.get(each.name) ?? null, snapshot));
+  const items = shown.map((each) =>
+    tileOf(each, { counts: counts.get(each.name) ?? null, snapshot, isAlone: max === null }),
+  );
   const more = all.length - shown.length;
   return (
     <section class="gateways" aria-labelledby="gateways-title">
@@ -53,15 +55,23 @@ function rankOf({ condition }: GatewayState): number {
   return order.indexOf(condition);
 }
 
-function tileOf(gateway: GatewayState, counts: PeerCounts | null, snapshot: PageSnapshot): Item {
+interface TileData {
+  readonly counts: PeerCounts | null;
+  readonly snapshot: PageSnapshot;
+  /** Whether the tiles are all that the page has: then no heading is above theirs. */
+  readonly isAlone: boolean;
+}
+
+function tileOf(gateway: GatewayState, { counts, snapshot, isAlone }: TileData): Item {
   const { name, condition, sinceMs } = gateway;
   const id = idOf("g", name);
+  const link = (
+    <a href={gatewayAddress(name)}>
+      <Name text={name} />
+    </a>
+  );
   return item(id, <li id={id} class={`tile card ${condition}`}></li>, [
-    <h3>
-      <a href={gatewayAddress(name)}>
-        <Name text={name} />
-      </a>
-    </h3>,
+    isAlone ? <h2>{link}</h2> : <h3>{link}</h3>,
     <p class="sub">
       <Condition condition={condition} />{" "}
       {condition === "waiting" ? null : <Age ms={sinceMs} snapshot={snapshot} as="for" />}
@@ -74,7 +84,7 @@ function tileOf(gateway: GatewayState, counts: PeerCounts | null, snapshot: Page
 
 /** How many of its peers are connected, as far as it is known. */
 function ConnectedOf({
-  gateway: { condition, peers },
+  gateway: { condition, peers, seenMs },
   counts,
 }: {
   gateway: GatewayState;
@@ -82,8 +92,8 @@ function ConnectedOf({
 }) {
   if (counts === null || condition !== "up") {
     return (
-      <p>
-        <strong>unknown</strong> <small class="sub">of {counted(peers, "peer")}</small>
+      <p class="sub">
+        {seenMs === null ? "It has not reported yet." : `${counted(peers, "peer")}, state unknown`}
       </p>
     );
   }

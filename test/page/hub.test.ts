@@ -58,8 +58,8 @@ describe("a hub", () => {
       "oslo",
     ]);
     const [lyon, nairobi, , berlin, oslo] = await texts("/", "#gateways li");
-    expect(lyon).toStartWith("lyonlost 3munknown of 4 peers");
-    expect(nairobi).toBe("nairobiwaiting unknown of 0 peers");
+    expect(lyon).toStartWith("lyonlost 3m4 peers, state unknown");
+    expect(nairobi).toBe("nairobiwaiting It has not reported yet.");
     expect(berlin).toStartWith("berlinup 1h 35m8 of 12 peers");
     expect(berlin).toEndWith("/s to peers");
     expect(oslo).toContain("120 events behind, clock 3s ahead");
