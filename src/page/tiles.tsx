@@ -154,4 +154,10 @@ const kindText: Readonly<Record<EventType, (number: number) => string>> = {
   "device.removed": (number) => `${counted(number, "device")} removed`,
   "alert.firing": (number) => counted(number, "alert"),
   "alert.resolved": (number) => `${count(number)} resolved`,
+  "gateway.lost": (number) => `${counted(number, "gateway")} lost`,
+  "gateway.back": (number) => `${counted(number, "gateway")} back`,
+  "gateway.stopped": (number) => `${counted(number, "gateway")} stopped`,
+  "fleet.partition": (number) => counted(number, "partition"),
+  "fleet.gap": (number) => counted(number, "gap"),
+  "fleet.duplicate-name": (number) => counted(number, "duplicate name"),
 };
