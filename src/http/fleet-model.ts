@@ -41,6 +41,8 @@ export interface FleetModel {
   gateway(name: string): GatewayState | null;
   /** Whether the gateway of a device reports now. If not, the state of its peers is unknown. */
   isObserved(device: string): boolean;
+  /** Converts a time of a gateway's clock, such as that of a session in the store, to the hub's. */
+  hubTime(name: string, ms: number): number;
 }
 
 /** How many events of the gateway the hub does not have yet; null: it is not known. */
@@ -51,6 +53,11 @@ export function lagOf({ lastSeq, confirmedSeq }: GatewayState): number | null {
 /** Whether the state of the device's peers is known: always on a gateway. */
 export function isObserved({ fleet }: Pick<ReadModel, "fleet">, device: string): boolean {
   return fleet === null || fleet.isObserved(device);
+}
+
+/** A time in the store of a device's sessions, in the clock of this machine. */
+export function timeOfDevice({ fleet }: Pick<ReadModel, "fleet">, device: string, ms: number) {
+  return fleet === null ? ms : fleet.hubTime(splitDevice(device).gateway ?? "", ms);
 }
 
 /** The field `host` of what has a device: the gateway's name on a hub, no field on a gateway. */

@@ -8,7 +8,7 @@ import type { Rates } from "../stats/rates.ts";
 import { type Range, ranges, SLOT_MS } from "../store/ranges.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
-import { type GatewayState, hostField, isObserved, lagOf } from "./fleet-model.ts";
+import { type GatewayState, hostField, isObserved, lagOf, timeOfDevice } from "./fleet-model.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
 import type {
   DeviceView,
@@ -233,10 +233,12 @@ export function readablePeers(source: ReadModel, device: string): Iterable<Peer>
 
 /** A session in the store; an open session with the endpoint and counters of the last scan. */
 export function viewSession(source: ReadModel, row: SessionRow): Omit<SessionView, "allowedIps"> {
-  const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
+  const { device, publicKey, reason } = row;
+  const startedAtMs = timeOfDevice(source, device, row.startedAtMs);
+  const endedAtMs = row.endedAtMs === null ? null : timeOfDevice(source, device, row.endedAtMs);
   const current = endedAtMs === null ? source.session(device, publicKey) : null;
   // The store has rounded times.
-  const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
+  const isSame = current !== null && Math.round(current.startedAtMs) === Math.round(startedAtMs);
   const open = isSame ? current : null;
   const untilMs = endedAtMs ?? observedUntilMs(source, device);
   const durationMs = row.durationMs ?? untilMs - startedAtMs;

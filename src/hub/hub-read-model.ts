@@ -15,7 +15,7 @@ import type { StoredEvent } from "../store/stored-events.ts";
 import type { FleetState } from "./fleet-state.ts";
 
 /** The parts of the hub that the HTTP API and the page read. */
-export interface HubStages {
+interface Stages {
   readonly clock: Clock;
   readonly clockSteps: { readonly startedAtMs: number; read(): void };
   readonly store: Store;
@@ -39,11 +39,11 @@ export class HubReadModel implements ReadModel {
   readonly counters: Metrics;
   readonly alerts: AlertModel;
   readonly fleet: FleetState;
-  readonly #stages: HubStages;
+  readonly #stages: Stages;
   /** Connected peers by device, until the code that asks for them has ended: it may ask for a thousand devices. */
   #connected: ReadonlyMap<string, number> | null = null;
 
-  constructor(version: string, stages: HubStages) {
+  constructor(version: string, stages: Stages) {
     this.version = version;
     this.clock = stages.clock;
     this.store = stages.store;

@@ -128,6 +128,14 @@ describe("a hub", () => {
     expect(fieldsOf([...page.items, ...rest.items], "host")).toEqual(["berlin"]);
   });
 
+  test("the times of sessions are the hub's, also if the clock of the gateway is a day ahead", async () => {
+    const before = (await get("/v1/sessions?host=oslo")).items[0];
+    source.fleet!.offsets.set("oslo", 86_400_000);
+    const after = (await get("/v1/sessions?host=oslo")).items[0];
+    expect(Date.parse(before.startedAt) - Date.parse(after.startedAt)).toBe(86_400_000);
+    expect((await get("/v1/sessions?host=berlin")).items[0].startedAt).toBe(before.startedAt);
+  });
+
   test("events are selected by gateway, with the hub's own about it, and stay as the gateway sent them", async () => {
     const { items } = await get("/v1/events?host=oslo");
     expect(items).toHaveLength(3);

@@ -197,6 +197,8 @@ export class FakeSource implements ReadModel {
 /** Gateways that a test sets. */
 export class FakeFleet implements FleetModel {
   readonly all: GatewayState[] = [];
+  /** How far the clocks of gateways are ahead of the hub's. */
+  readonly offsets = new Map<string, number>();
 
   gateways(): readonly GatewayState[] {
     return this.all.toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -208,6 +210,10 @@ export class FakeFleet implements FleetModel {
 
   isObserved(device: string): boolean {
     return this.gateway(splitDevice(device).gateway ?? "")?.condition === "up";
+  }
+
+  hubTime(name: string, ms: number): number {
+    return ms - (this.offsets.get(name) ?? 0);
   }
 }
 
