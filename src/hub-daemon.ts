@@ -2,6 +2,7 @@
 
 import { version } from "../package.json";
 import { systemClock } from "./base/clock.ts";
+import { makeTargets } from "./channels/create-targets.ts";
 import type { Command } from "./config/config.ts";
 import {
   handleSignals,
@@ -13,15 +14,14 @@ import {
   type Source,
   warnOfSecrets,
 } from "./daemon.ts";
+import { makePageActions } from "./http/page-actions.ts";
+import { HttpServer } from "./http/server.ts";
 import { makeFleetHandler } from "./hub/fleet-handler.ts";
 import { HubReadModel } from "./hub/hub-read-model.ts";
 import { Hub } from "./hub/hub.ts";
-import { HttpServer } from "./http/server.ts";
-import { makePageActions } from "./http/page-actions.ts";
 import { needsEngine } from "./live-alerts/live-alerts.ts";
 import { loadEngine } from "./live-alerts/load-engine.ts";
 import { readPlaces } from "./names/places.ts";
-import { makeTargets } from "./channels/create-targets.ts";
 import { loadPage } from "./page/load-page.ts";
 import { thisMachine } from "./platform/clocks.ts";
 import { lockInstance } from "./platform/instance-lock.ts";

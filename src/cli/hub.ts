@@ -1,10 +1,11 @@
 /** The commands of `wgmon hub` that administer the gateways: through the running hub, or its store if it does not run. */
 
-import { AlreadyRunning, NotFound, SystemError } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
-import { duration } from "../events/event.ts";
+import { AlreadyRunning, NotFound, SystemError } from "../base/errors.ts";
+import { counted } from "../base/text.ts";
 import type { HubRequest } from "../config/command-requests.ts";
 import type { Settings } from "../config/config.ts";
+import { duration } from "../events/event.ts";
 import { EnrolledGateways } from "../hub/enrolled.ts";
 import type { FleetViews } from "../hub/fleet-handler.ts";
 import type { GatewayView } from "../hub/fleet-state.ts";
@@ -66,11 +67,13 @@ export async function runHubCommand(
         client.send<FleetViews["rebuilding"]>("POST", `/v1/fleet/rebuild${query}`, null),
       );
       if (response === null) throw unknown(gateway ?? "");
-      print(`${response.gateways} gateways are asked for all their events again`);
+      const { gateways } = response;
+      const verb = gateways === 1 ? "is" : "are";
+      print(`${counted(gateways, "gateway")} ${verb} asked for all events again`);
       return;
     }
     case "init":
-      print(initText(settings));
+      for (const line of initText(settings).split("\n")) print(line);
   }
 }
 
@@ -157,9 +160,9 @@ function initText(settings: Settings): string {
 
      host = "${host}"
      listen = "${address}"
-     listen-tls-cert = "/etc/wgmon/hub.crt"
-     listen-tls-key = "/etc/wgmon/hub.key"
-     listen-token-file = "/etc/wgmon/hub.token"
+     listen_tls_cert = "/etc/wgmon/hub.crt"
+     listen_tls_key = "/etc/wgmon/hub.key"
+     listen_token_file = "/etc/wgmon/hub.token"
 
    The store is in ${stateDir}. A proxy with TLS in front of a loopback address works as well; it must pass
    POST /v1/fleet/events and POST /v1/fleet/state.
@@ -170,7 +173,7 @@ function initText(settings: Settings): string {
 
      wgmon hub enroll NAME
 
-   and put the line that it prints into the settings of the gateway, or into its file hub-file.
+   and put the line that it prints into the settings of the gateway, or into the file that hub_file names.
 
 4. wgmon hub gateways lists who reports.`;
 }

@@ -2,10 +2,10 @@
 
 import { parseMatcher, SILENCE_LIMITS } from "../alerts/silences.ts";
 import { formatList, quoteSafely } from "../base/redact.ts";
-import { gatewayName, isGatewayName } from "../fleet/gateway-name.ts";
 import { SEARCH_MAX } from "../base/text.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
+import { gatewayName, isGatewayName } from "../fleet/gateway-name.ts";
 import type { ParsedArgs } from "./argv.ts";
 import { commands } from "./commands-table.ts";
 import { parseAll, parseDefault, type Sources } from "./resolve.ts";
@@ -30,7 +30,8 @@ export interface OutboxRequest {
 
 /** `run`: be the hub. `gateway`: its name. */
 export type HubRequest =
-  | { readonly action: "run" | "init" }
+  | { readonly action: "run" }
+  | { readonly action: "init" }
   | { readonly action: "gateways"; readonly json: boolean }
   | { readonly action: "enroll" | "forget"; readonly gateway: string }
   | { readonly action: "rebuild"; readonly gateway: string | null };
@@ -360,6 +361,7 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
       return { action: subcommand, json };
     case "init":
       return { action: subcommand };
+    case null:
     default:
       return { action: "run" };
   }

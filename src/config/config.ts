@@ -53,6 +53,7 @@ import { warningsOf } from "./setting-warnings.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
 import { SETTING_NAMES, type SettingName } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
+import { deviceName } from "./value-types.ts";
 
 export interface Settings extends ListenSettings {
   /** Other exporters under whose metric names /metrics also exports the peers. */
@@ -160,7 +161,7 @@ export function helpHint(command: CommandName): string {
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   switch (line.command) {
     case "run":
-      return { type: "run", ...configure(line.found, sources, errors) };
+      return { type: "run", ...ofGateway(configure(line.found, sources, errors), errors) };
     case "test-webhook": {
       const configured = configure(line.found, sources, errors);
       return {
@@ -286,7 +287,8 @@ function configure(
   );
   for (const name of defaults.without) {
     const where = resolved.given(name)?.where;
-    if (where !== undefined) errors.push(`${where}: is a setting of gateways; a hub has no devices`);
+    if (where !== undefined)
+      errors.push(`${where}: is a setting of gateways; a hub has no devices`);
   }
   warnings.push(...warningsOf(resolved));
   const targets = readTargets({ sources, resolved, file, errors, warnings });
@@ -301,6 +303,15 @@ function configure(
     reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
   });
   return { settings: { ...base, ...listen, targets, alerts, stateDir, names }, warnings };
+}
+
+/** A gateway watches its own devices: a name such as `berlin/wg0` selects a device that a hub has. */
+function ofGateway(configured: Configured, errors: string[]): Configured {
+  for (const device of configured.settings.devices.filter((each) => each.includes("/"))) {
+    const parsed = deviceName("wg0").parse(device);
+    if ("problem" in parsed) errors.push(`--device: "${device}" ${parsed.problem}`);
+  }
+  return configured;
 }
 
 /** The path of the settings file; null: the given path is invalid. */

@@ -60,6 +60,7 @@ export class DaemonReadModel implements ReadModel {
   readonly store: Store;
   readonly counters: Metrics;
   readonly alerts: AlertModel;
+  readonly fleet = null;
   readonly #stages: Stages;
   readonly #peerLists = new Map<string, readonly Peer[]>();
 

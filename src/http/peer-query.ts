@@ -5,7 +5,9 @@
 
 import { shortName } from "../base/text.ts";
 import type { Peer } from "../base/wireguard.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import type { Session } from "../sessions/session.ts";
+import { isObserved } from "./fleet-model.ts";
 import type { ReadModel } from "./read-model.ts";
 import { type PeerView, stateNames } from "./schemas.ts";
 import { endpointOf, ratesOf, stateOf } from "./view.ts";
@@ -29,6 +31,8 @@ export type Sort = (typeof sorts)[number];
 
 /** The filters and the order of a request; a filter that is null matches every peer. */
 export interface PeerQuery {
+  /** On a hub: the name of a gateway. Omitted: as null. */
+  readonly gateway?: string | null;
   readonly device: string | null;
   readonly state: PeerView["state"] | null;
   /** Part of a peer's name, tags, key, endpoint or allowed IPs, regardless of case. */
@@ -64,15 +68,17 @@ export function findPeers(
   query: PeerQuery,
   peersOf = (device: string) => source.peers(device),
 ): FoundPeer[] {
-  const { search, sort, isDescending } = query;
+  const { gateway = null, search, sort, isDescending } = query;
   // Unlike toLowerCase, the flags iu equate all forms of a letter, such as σ and ς.
   const pattern = search === null ? null : new RegExp(RegExp.escape(search), "iu");
   const found = [];
   for (const { name: device } of source.devices()) {
     if (query.device !== null && device !== query.device) continue;
+    if (gateway !== null && splitDevice(device).gateway !== gateway) continue;
+    const isKnown = isObserved(source, device);
     for (const peer of peersOf(device)) {
       const session = source.session(device, peer.publicKey);
-      const state = stateOf(peer, session);
+      const state = stateOf(peer, session, isKnown);
       if (query.state !== null && state !== query.state) continue;
       const row = { device, peer, session, state, name: source.nameOf(peer.publicKey, device) };
       if (pattern !== null && !matches(source, row, pattern)) continue;
@@ -103,7 +109,7 @@ function matches(source: ReadModel, row: FoundPeer, pattern: RegExp): boolean {
   const fits = (text: string) => pattern.test(text);
   if (name !== null && fits(name)) return true;
   if (fits(peer.publicKey) || peer.allowedIps.some(fits)) return true;
-  if (source.tagsOf(peer.publicKey).some(fits)) return true;
+  if (source.tagsOf(peer.publicKey, row.device).some(fits)) return true;
   const endpoint = endpointOf(peer, session);
   if (endpoint !== null && fits(endpoint)) return true;
   // The name as the page and the commands show it. Checked last, because sanitizing it takes the longest.

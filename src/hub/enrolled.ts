@@ -83,7 +83,9 @@ export class EnrolledGateways {
 /** Makes the secret of a gateway, as Standard Webhooks writes it. */
 export function newSecret(): string {
   for (;;) {
-    const text = crypto.getRandomValues(new Uint8Array(SECRET_BYTES)).toBase64({ omitPadding: true });
+    const text = crypto
+      .getRandomValues(new Uint8Array(SECRET_BYTES))
+      .toBase64({ omitPadding: true });
     // In the URL of a gateway's settings, these characters would have to be escaped.
     if (!/[+/]/.test(text)) return `whsec_${text}`;
   }

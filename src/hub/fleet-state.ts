@@ -139,15 +139,25 @@ export class FleetState {
 
   /** The enrolled gateways, by name. */
   gateways(): readonly GatewayView[] {
+    const connected = new Map<string | null, number>();
+    for (const { device } of this.#sessions.values()) {
+      const { gateway } = splitDevice(device);
+      connected.set(gateway, (connected.get(gateway) ?? 0) + 1);
+    }
     return [...this.#gateways.values()]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
-      .map((gateway) => this.#view(gateway));
+      .map((gateway) => this.#view(gateway, connected.get(gateway.name) ?? 0));
   }
 
   /** null: not enrolled. */
   gateway(name: string): GatewayView | null {
     const gateway = this.#gateways.get(name);
-    return gateway === undefined ? null : this.#view(gateway);
+    if (gateway === undefined) return null;
+    let connected = 0;
+    for (const { device } of this.#sessions.values()) {
+      if (splitDevice(device).gateway === name) connected++;
+    }
+    return this.#view(gateway, connected);
   }
 
   /** The devices of all gateways, by gateway and name; their index is 0. */
@@ -397,14 +407,10 @@ export class FleetState {
 
   // ----
 
-  #view(gateway: Gateway): GatewayView {
+  #view(gateway: Gateway, connected: number): GatewayView {
     const { name, condition, sinceMs, saved, epoch, lastSeq, confirmedSeq, devices } = gateway;
     let peers = 0;
     for (const device of devices.values()) peers += device.peers.size;
-    let connected = 0;
-    for (const { device } of this.#sessions.values()) {
-      if (splitDevice(device).gateway === name) connected++;
-    }
     return {
       name,
       host: saved?.host ?? null,

@@ -187,7 +187,7 @@ export class Intake {
       return { type: "duplicate-name" };
     }
     this.#checkStore();
-    const id = store.fleet.newEpoch(gateway, epoch, first);
+    const id = store.fleet.addEpoch(gateway, epoch, first);
     this.#checkStore();
     const row = { id, epoch, firstSeq: first, confirmedSeq: first - 1 };
     epochs.rows.push(row);

@@ -4,6 +4,8 @@
  */
 
 import type { EventType } from "../base/event-types.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
+import { isObserved } from "../http/fleet-model.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { GatewayChart } from "../store/gateway-rows.ts";
 import { DAY_MS, type Range, SLOT_MS } from "../store/ranges.ts";
@@ -21,16 +23,51 @@ export interface PeerCounts {
   readonly connected: number;
   readonly disconnected: number;
   readonly never: number;
+  /** On a hub: peers of gateways that do not report. */
+  readonly unknown: number;
   /** Bytes per second of all peers; null until they are known. */
   readonly rates: { readonly rx: number; readonly tx: number } | null;
 }
 
-/** Counts the peers by state, and adds up their rates. */
-export function countPeers(source: ReadModel): PeerCounts {
-  const counts = { connected: 0, disconnected: 0, never: 0 };
+/** The same for each gateway of a hub, by name; empty on a gateway. */
+export function countByGateway(source: ReadModel): Map<string, PeerCounts> {
+  const devices = Map.groupBy(source.devices(), ({ name }) => splitDevice(name).gateway ?? "");
+  return new Map(
+    (source.fleet?.gateways() ?? []).map(({ name }) => [
+      name,
+      countPeers(source, devices.get(name) ?? []),
+    ]),
+  );
+}
+
+/** The sum over all gateways of a hub. */
+export function sumOf(all: Iterable<PeerCounts>): PeerCounts {
+  const sum = { connected: 0, disconnected: 0, never: 0, unknown: 0 };
   const rates = { rx: 0, tx: 0 };
   let areKnown = false;
-  for (const { name } of source.devices()) {
+  for (const { rates: each, ...counts } of all) {
+    sum.connected += counts.connected;
+    sum.disconnected += counts.disconnected;
+    sum.never += counts.never;
+    sum.unknown += counts.unknown;
+    if (each === null) continue;
+    areKnown = true;
+    rates.rx += each.rx;
+    rates.tx += each.tx;
+  }
+  return { ...sum, rates: areKnown || sum.connected === 0 ? rates : null };
+}
+
+/** Counts the peers by state, and adds up their rates. */
+export function countPeers(source: ReadModel, devices = source.devices()): PeerCounts {
+  const counts = { connected: 0, disconnected: 0, never: 0, unknown: 0 };
+  const rates = { rx: 0, tx: 0 };
+  let areKnown = false;
+  for (const { name } of devices) {
+    if (!isObserved(source, name)) {
+      counts.unknown += source.counts(name).peers;
+      continue;
+    }
     for (const peer of source.peers(name)) {
       if (source.session(name, peer.publicKey) === null) {
         counts[peer.lastHandshakeMs === null ? "never" : "disconnected"]++;

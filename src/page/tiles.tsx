@@ -15,8 +15,14 @@ import { isInTrouble } from "./targets.tsx";
 /** Length of the labels of the targets in trouble. */
 const LABELS_MAX = 80;
 
-export function totalOf({ connected, disconnected, never }: PeerCounts): number {
-  return connected + disconnected + never;
+export function totalOf({ connected, disconnected, never, unknown }: PeerCounts): number {
+  return connected + disconnected + never + unknown;
+}
+
+/** `3 disconnected, 1 never`; on a hub also the peers in an unknown state. */
+export function othersOf({ disconnected, never, unknown }: PeerCounts): string {
+  const others = `${count(disconnected)} disconnected, ${count(never)} never`;
+  return unknown === 0 ? others : `${others}, ${count(unknown)} unknown`;
 }
 
 export function Tiles({
@@ -30,7 +36,7 @@ export function Tiles({
   targets: readonly TargetView[];
   alerts: AlertsByState;
 }) {
-  const { connected, disconnected, never, rates } = counts;
+  const { connected, rates } = counts;
   const total = totalOf(counts);
   const eventCount = [...today.events.values()].reduce((sum, each) => sum + each, 0);
   const kinds = EVENT_TYPES.flatMap((type) => {
@@ -50,9 +56,7 @@ export function Tiles({
         <dd>
           <ProportionBar parts={[{ hue: "on", value: connected }]} of={total} />
         </dd>
-        <dd class="sub">
-          {count(disconnected)} disconnected, {count(never)} never
-        </dd>
+        <dd class="sub">{othersOf(counts)}</dd>
       </div>
       <div class="tile card">
         <dt>Traffic now</dt>

@@ -91,7 +91,7 @@ export class FleetRows {
   }
 
   /** Adds an epoch of a gateway, of which there are no events yet. Returns its id. */
-  newEpoch(gateway: string, epoch: string, firstSeq: number): number {
+  addEpoch(gateway: string, epoch: string, firstSeq: number): number {
     return this.#database.write(
       "now",
       () =>

@@ -226,8 +226,8 @@ describe("filters and digest of targets", () => {
       '--webhook-events (2 of 2): "*" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, gateway.lost, gateway.back, gateway.stopped, fleet.partition, fleet.gap, fleet.duplicate-name, peer.*, device.*, alert.*, gateway.* or fleet.*',
     ],
     [
-      ["--webhook-devices=a/b"],
-      '--webhook-devices: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
+      ["--webhook-devices=a/b/c"],
+      '--webhook-devices: "a/b/c" is not the name of a network interface (1 to 15 bytes, no / : or space)',
     ],
     [["--webhook-peers=,"], "--webhook-peers: the value is empty; an example is alice"],
     [["--webhook-digest=2h"], '--webhook-digest: "2h" is too long; the maximum is 1h'],

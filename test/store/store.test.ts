@@ -360,7 +360,7 @@ describe("a file of the store that cannot be used", () => {
     close(first);
     // Overwrites the pages of the events' indexes and of the older events.
     const bytes = readFileSync(path);
-    bytes.fill(0xff, 4096 * 40, bytes.length - 4096 * 12);
+    bytes.fill(0xff, 4096 * 48, bytes.length - 4096 * 12);
     writeFileSync(path, bytes);
     const { store, lines, clock } = await open(directory);
     record(store, 5000, ["a"]);
@@ -382,7 +382,7 @@ test("the store continues in memory if its corrupt file is noticed by a read", a
   for (let n = 0; n < 200; n++) record(first, n, ["a"]);
   close(first);
   const bytes = readFileSync(path);
-  bytes.fill(0xff, 4096 * 40);
+  bytes.fill(0xff, 4096 * 48);
   writeFileSync(path, bytes);
   const { store, lines } = await open(directory);
   expect(() => store.outbox.waiting("a", 0, 256)).not.toThrow();
