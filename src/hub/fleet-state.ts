@@ -398,9 +398,9 @@ export class FleetState {
       gateway.saved = {
         ...gateway.saved,
         seenMs: moved(step, seenMs),
-        // The next message measures it again. Until then the times stay as the gateway reported them.
+        // The next message measures it again. Until then `storedSessions` has the same times as before.
         clockOffsetMs: clockOffsetMs - step.ms,
-        appliedOffsetMs: appliedOffsetMs === 0 ? 0 : appliedOffsetMs - step.ms,
+        appliedOffsetMs: appliedOffsetMs - step.ms,
       };
     }
   }

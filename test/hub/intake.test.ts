@@ -413,6 +413,28 @@ describe("sessions, targets and history", () => {
   });
 });
 
+test("after the hub's clock was set, stored events and sessions keep the times of their gateways", async () => {
+  const running = await hubWith("berlin");
+  const { clock, hub, store } = running;
+  const berlin = new TestGateway("berlin", clock);
+  berlin.report(running, { peers: [aliceReport()] });
+  clock.advance(1000);
+  const startedAtMs = berlin.nowMs;
+  berlin.connect();
+  berlin.sendAll(running);
+  clock.jump(3_600_000);
+  berlin.offsetMs = -3_600_000;
+  hub.stages.clockSteps.read();
+  clock.advance(70_000);
+  const query = { device: null, publicKey: ALICE, sinceMs: null, from: null, limit: 9 };
+  const rows = () => store.sessions.query({ ...query, isOpen: null });
+  expect(rows()).toMatchObject([{ startedAtMs, endedAtMs: null }]);
+  berlin.disconnect({ startedAtMs });
+  berlin.sendAll(running);
+  expect(rows()).toMatchObject([{ startedAtMs, endedAtMs: startedAtMs + 70_000 }]);
+  expect(hub.stages.fleet.session("berlin/wg0", ALICE)).toBeNull();
+});
+
 test("a gateway that is lost, back and stopped is three events of the hub, and its peers are unknown meanwhile", async () => {
   const running = await hubWith("berlin");
   const { clock, hub } = running;
