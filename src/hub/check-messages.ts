@@ -33,7 +33,7 @@ export function checkEvents(value: unknown): Checked<CheckedEvents> {
       return { problem: text };
     }
   }
-  return { message: value as CheckedEvents };
+  return { message: value as unknown as CheckedEvents };
 }
 
 export function checkState(value: unknown): Checked<StateMessage> {

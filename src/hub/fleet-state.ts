@@ -80,6 +80,8 @@ export interface AppliedState {
   readonly scan: ScanResult | null;
   /** Whether devices were added or removed, or have another port or key. */
   readonly haveDevicesChanged: boolean;
+  /** Whether all peers of the gateway are known since this message. */
+  readonly isListed: boolean;
   /** Sessions that were known and that the gateway does not have any more; an event may still report their end. */
   readonly ended: readonly Session[];
 }
@@ -117,6 +119,8 @@ interface Gateway {
   listing: Set<string> | null;
   /** By the name on the gateway. */
   readonly devices: Map<string, KnownDevice>;
+  /** When sessions ended by an event, in the gateway's clock: a state message may be older than the event. */
+  readonly endedAtMs: Map<string, number>;
 }
 
 /**
@@ -243,6 +247,7 @@ export class FleetState {
       wasAsked: false,
       listing: null,
       devices: new Map(),
+      endedAtMs: new Map(),
     });
   }
 
@@ -285,7 +290,8 @@ export class FleetState {
     const { startedAtMs, order, nowMs } = message;
     const isSameRun = gateway.last?.startedAtMs === startedAtMs;
     if (isSameRun && order <= gateway.last!.order) {
-      return { wantsAllPeers: false, scan: null, haveDevicesChanged: false, ended: [] };
+      const none = { scan: null, haveDevicesChanged: false, isListed: false, ended: [] };
+      return { wantsAllPeers: false, ...none };
     }
     if (!isSameRun) {
       gateway.listing = null;
@@ -305,7 +311,9 @@ export class FleetState {
     const ended: Session[] = [];
     for (const device of removed) ended.push(...this.#endAll((each) => each === device.name));
     const scans = this.#applyPeers(gateway, message, now, ended);
+    let isListed = false;
     if (gateway.listing !== null && !message.hasMore) {
+      isListed = true;
       this.#removeUnlisted(gateway, gateway.listing, scans, ended);
       gateway.listing = null;
       gateway.isComplete = true;
@@ -322,6 +330,7 @@ export class FleetState {
         failed: failed.map((each) => fleetDevice(name, each.name)),
       },
       haveDevicesChanged,
+      isListed,
       ended,
     };
   }
@@ -338,7 +347,9 @@ export class FleetState {
     this.#changed(name);
     if (event.type === "peer.disconnected") {
       const { device, peer } = event.data;
-      this.#sessions.delete(sessionKey(fleetDevice(name, device), peer.publicKey as PublicKey));
+      const key = sessionKey(fleetDevice(name, device), peer.publicKey as PublicKey);
+      this.#sessions.delete(key);
+      gateway.endedAtMs.set(key, timestampMs);
       return;
     }
     if (event.type !== "peer.connected" && event.type !== "peer.roamed") return;
@@ -367,9 +378,20 @@ export class FleetState {
   /** The sessions in the gateways' clocks, as in the events. By these, rows in the store are identified. */
   *storedSessions(): Iterable<Session> {
     for (const session of this.#sessions.values()) {
-      const gateway = this.#gateways.get(splitDevice(session.device).gateway ?? "");
-      yield gateway === undefined ? session : shifted(session, appliedOffset(gateway));
+      yield this.inGatewayTime(splitDevice(session.device).gateway ?? "", session);
     }
+  }
+
+  /** A session as in `storedSessions`; null: there is none. */
+  storedSession(device: string, publicKey: PublicKey): Session | null {
+    const session = this.session(device, publicKey);
+    return session && this.inGatewayTime(splitDevice(device).gateway ?? "", session);
+  }
+
+  /** Converts the times of a session to the gateway's clock. */
+  inGatewayTime(name: string, session: Session): Session {
+    const gateway = this.#gateways.get(name);
+    return gateway === undefined ? session : shifted(session, appliedOffset(gateway));
   }
 
   /** Converts a time of a gateway's clock to the hub's. */
@@ -554,6 +576,9 @@ export class FleetState {
       this.#end(name, peer.publicKey, ended);
       return;
     }
+    const key = sessionKey(name, peer.publicKey);
+    if ((gateway.endedAtMs.get(key) ?? -Infinity) >= (gateway.last?.nowMs ?? 0)) return;
+    gateway.endedAtMs.delete(key);
     const offsetMs = appliedOffset(gateway);
     // Whole milliseconds, as in events.
     const startedAtMs = Math.floor(session.startedAtMs) - offsetMs;

@@ -4,12 +4,13 @@
  */
 
 import type { Instant } from "../base/wireguard.ts";
+import { STATE_INTERVAL_MS } from "../fleet/messages.ts";
 import type { GatewayCondition } from "./fleet-state.ts";
 
-/** A gateway reports every 15 s. After this long without a message it is lost. */
-const LOST_MS = 60_000;
+/** A gateway that has missed four reports is lost: a minute. */
+const LOST_MS = 4 * STATE_INTERVAL_MS;
 /** A gateway without a message for this long has missed a report. */
-const OVERDUE_MS = 30_000;
+const OVERDUE_MS = 2 * STATE_INTERVAL_MS;
 /** After the hub started, was suspended or reconnected, no gateway is lost for this long: they must reconnect first. */
 const QUIET_MS = 90_000;
 /** Calls of `tick` are not further apart than this, or else the hub itself did not run. */

@@ -56,10 +56,17 @@ export class FleetRows {
     );
   }
 
+  /** Saves the states of gateways. They survive the end of the process. */
   saveStates(states: ReadonlyMap<string, string>): void {
     if (states.size === 0) return;
     this.#database.write("soon", () => {
-      for (const [gateway, state] of states) this.putState(gateway, state);
+      for (const [gateway, state] of states) {
+        this.#database.run(
+          "UPDATE $.fleet_gateways SET state = ? WHERE gateway = ?",
+          state,
+          gateway,
+        );
+      }
     });
   }
 
@@ -83,6 +90,22 @@ export class FleetRows {
     );
   }
 
+  /** Adds an epoch of a gateway, of which there are no events yet. Returns its id. */
+  addEpoch(gateway: string, epoch: string, firstSeq: number): number {
+    return this.#database.write(
+      "now",
+      () =>
+        this.#database.get<{ id: number }>(
+          `INSERT INTO $.fleet_epochs (gateway, epoch, first_seq, confirmed_seq)
+           VALUES (?, ?, ?, ?) RETURNING id`,
+          gateway,
+          epoch,
+          firstSeq,
+          firstSeq - 1,
+        )!.id,
+    );
+  }
+
   /** The ids of the events at these places, by place; places without an event are missing. */
   idsAt(source: number, fromSeq: number, toSeq: number): ReadonlyMap<number, string> {
     const rows = this.#database.all<{ seq: number; id: string }>(
@@ -103,22 +126,6 @@ export class FleetRows {
   }
 
   // ---- In the caller's transaction ----
-
-  putState(gateway: string, state: string): void {
-    this.#database.run("UPDATE $.fleet_gateways SET state = ? WHERE gateway = ?", state, gateway);
-  }
-
-  /** Returns the id of the new epoch. */
-  addEpoch(gateway: string, epoch: string, firstSeq: number): number {
-    return this.#database.get<{ id: number }>(
-      `INSERT INTO $.fleet_epochs (gateway, epoch, first_seq, confirmed_seq) VALUES (?, ?, ?, ?)
-       RETURNING id`,
-      gateway,
-      epoch,
-      firstSeq,
-      firstSeq - 1,
-    )!.id;
-  }
 
   confirm(source: number, seq: number): void {
     this.#database.run("UPDATE $.fleet_epochs SET confirmed_seq = ? WHERE id = ?", seq, source);

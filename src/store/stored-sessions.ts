@@ -138,6 +138,19 @@ export class StoredSessions {
     });
   }
 
+  /** On a hub: the open sessions of a gateway's devices. */
+  openOf(gateway: string): SavedSession[] {
+    return this.#database
+      .all<{ state: string }>(
+        `SELECT state FROM $.sessions
+         WHERE device > ? || '/' AND device < ? || '0' AND ended_at_ms IS NULL`,
+        gateway,
+        // The character after the slash.
+        gateway,
+      )
+      .map(({ state }) => JSON.parse(state) as SavedSession);
+  }
+
   query(query: SessionQuery): SessionRow[] {
     const { device, gateway = null, publicKey, sinceMs, limit } = query;
     if (gateway !== null) {
