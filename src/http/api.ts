@@ -51,7 +51,7 @@ import {
   SessionFilter,
   sessionFilter,
 } from "./parameters.ts";
-import { findPeers, sorts } from "./peer-query.ts";
+import { matchPeers, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
@@ -244,7 +244,7 @@ function makeRoutes(
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
         const place = placeOf(source, query);
-        const found = findPeers(source, { ...place, state, search, sort, isDescending });
+        const found = matchPeers(source, { ...place, state, search, sort, isDescending });
         return {
           items: found
             .slice(offset, offset + limit)

@@ -140,6 +140,10 @@ export class DaemonReadModel implements ReadModel {
     return peers;
   }
 
+  peersVersion(): null {
+    return null;
+  }
+
   session(device: string, publicKey: PublicKey): Session | null {
     return this.#stages.tracker.session(device, publicKey);
   }

@@ -92,6 +92,11 @@ export interface ReadModel {
    * @throws SystemError, ParseError if the device cannot be read: see `isUnreadable` in errors.ts.
    */
   peers(device: string): Iterable<Peer>;
+  /**
+   * Changes when anything about the device's peers may have changed: their list, sessions, names, tags and rates. null:
+   * the program does not know, so the peers must be read each time.
+   */
+  peersVersion(device: string): string | null;
   /** null if the peer is not connected, or if its state is unknown: see `isObserved` in fleet-model.ts. */
   session(device: string, publicKey: PublicKey): Session | null;
   /** Transfer rates of a connected peer; null until they are known. */

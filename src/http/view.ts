@@ -260,7 +260,7 @@ export function viewSession(source: ReadModel, row: SessionRow): Omit<SessionVie
 }
 
 /** Until when the state of a device's peers is known: now, or the last message of a gateway that does not report. */
-function observedUntilMs(source: ReadModel, device: string): number {
+export function observedUntilMs(source: ReadModel, device: string): number {
   const nowMs = source.clock.now().wallMs;
   if (isObserved(source, device)) return nowMs;
   return source.fleet?.gateway(splitDevice(device).gateway ?? "")?.seenMs ?? nowMs;

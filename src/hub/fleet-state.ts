@@ -134,15 +134,21 @@ const MEASUREMENTS = 8;
 export class FleetState {
   readonly #gateways = new Map<string, Gateway>();
   readonly #sessions = new SessionTable();
+  /** By gateway: see `version`. */
+  readonly #versions = new Map<string, number>();
 
   // ---- What the API, the page and the alerts read ----
 
   /** The enrolled gateways, by name. */
   gateways(): readonly GatewayView[] {
-    const connected = new Map<string | null, number>();
+    const ofDevices = new Map<string, number>();
     for (const { device } of this.#sessions.values()) {
+      ofDevices.set(device, (ofDevices.get(device) ?? 0) + 1);
+    }
+    const connected = new Map<string | null, number>();
+    for (const [device, count] of ofDevices) {
       const { gateway } = splitDevice(device);
-      connected.set(gateway, (connected.get(gateway) ?? 0) + 1);
+      connected.set(gateway, (connected.get(gateway) ?? 0) + count);
     }
     return [...this.#gateways.values()]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -173,6 +179,10 @@ export class FleetState {
     return { peers: this.#deviceOf(device)?.peers.size ?? 0, connected };
   }
 
+  peerCount(device: string): number {
+    return this.#deviceOf(device)?.peers.size ?? 0;
+  }
+
   /** Why the gateway could not read the device; null if it could, or if the device is unknown. */
   problem(device: string): string | null {
     return this.#deviceOf(device)?.problem ?? null;
@@ -201,6 +211,11 @@ export class FleetState {
   ): { readonly name: string | null; readonly tags: readonly string[] } {
     const known = this.#deviceOf(device)?.peers.get(publicKey);
     return { name: known?.name ?? null, tags: known?.tags ?? [] };
+  }
+
+  /** Changes when anything about the peers of a gateway may have changed. */
+  version(gateway: string): number {
+    return this.#versions.get(gateway) ?? 0;
   }
 
   /** Whether the gateway reports now. If not, the state of its peers is unknown; they are not disconnected. */
@@ -254,6 +269,7 @@ export class FleetState {
   setCondition(name: string, condition: GatewayCondition, atMs: number): void {
     const gateway = this.#gateways.get(name);
     if (gateway === undefined || gateway.condition === condition) return;
+    this.#changed(name);
     gateway.condition = condition;
     gateway.sinceMs = atMs;
   }
@@ -281,6 +297,7 @@ export class FleetState {
       gateway.listing = null;
       gateway.isComplete = false;
     }
+    this.#changed(name);
     gateway.last = { startedAtMs, order, nowMs };
     this.#measure(gateway, message, now);
     gateway.lastSeq = message.last;
@@ -327,6 +344,7 @@ export class FleetState {
     if (gateway === undefined || gateway.last === null) return;
     const timestampMs = Date.parse(event.timestamp);
     if (timestampMs <= gateway.last.nowMs) return;
+    this.#changed(name);
     if (event.type === "peer.disconnected") {
       const { device, peer } = event.data;
       const key = sessionKey(fleetDevice(name, device), peer.publicKey as PublicKey);
@@ -391,6 +409,7 @@ export class FleetState {
   clockSet(step: ClockStep): void {
     this.#sessions.clockSet(step);
     for (const gateway of this.#gateways.values()) {
+      this.#changed(gateway.name);
       gateway.sinceMs = moved(step, gateway.sinceMs);
       gateway.offsets = [];
       if (gateway.saved === null) continue;
@@ -406,6 +425,10 @@ export class FleetState {
   }
 
   // ----
+
+  #changed(name: string): void {
+    this.#versions.set(name, this.version(name) + 1);
+  }
 
   #view(gateway: Gateway, connected: number): GatewayView {
     const { name, condition, sinceMs, saved, epoch, lastSeq, confirmedSeq, devices } = gateway;

@@ -3,6 +3,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Device, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import type { AlertModel } from "../http/alert-model.ts";
 import type { ReadModel, ScanReport, TargetState } from "../http/read-model.ts";
 import { type SettingsView, viewSettings } from "../http/settings-view.ts";
@@ -40,6 +41,9 @@ export class HubReadModel implements ReadModel {
   readonly alerts: AlertModel;
   readonly fleet: FleetState;
   readonly #stages: Stages;
+  #settings: Settings | null = null;
+  /** Increases when the settings are read again. */
+  #settingsVersion = 0;
   /** Connected peers by device, until the code that asks for them has ended: it may ask for a thousand devices. */
   #connected: ReadonlyMap<string, number> | null = null;
 
@@ -85,11 +89,22 @@ export class HubReadModel implements ReadModel {
   counts(device: string): { readonly peers: number; readonly connected: number } {
     const isObserved = this.fleet.isObserved(device);
     const connected = isObserved ? (this.#connectedByDevice().get(device) ?? 0) : 0;
-    return { peers: this.fleet.peers(device).length, connected };
+    return { peers: this.fleet.peerCount(device), connected };
   }
 
   peers(device: string): readonly Peer[] {
     return this.fleet.peers(device);
+  }
+
+  peersVersion(device: string): string {
+    const settings = this.#stages.settings();
+    // They have names and tags, too.
+    if (settings !== this.#settings) {
+      this.#settings = settings;
+      this.#settingsVersion++;
+    }
+    const { gateway } = splitDevice(device);
+    return `${this.fleet.version(gateway ?? "")} ${this.#settingsVersion}`;
   }
 
   session(device: string, publicKey: PublicKey): Session | null {

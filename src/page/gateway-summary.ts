@@ -5,7 +5,7 @@
 
 import type { EventType } from "../base/event-types.ts";
 import { splitDevice } from "../fleet/gateway-name.ts";
-import { isObserved } from "../http/fleet-model.ts";
+import { countsOf, type PeerCounts } from "../http/peer-lists.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { GatewayChart } from "../store/gateway-rows.ts";
 import { DAY_MS, type Range, SLOT_MS } from "../store/ranges.ts";
@@ -19,17 +19,7 @@ const RECOUNT_MS = 10 * 60_000;
 const NEW_EVENTS_MAX = 100;
 export const TOP_MAX = 5;
 
-export interface PeerCounts {
-  readonly connected: number;
-  readonly disconnected: number;
-  readonly never: number;
-  /** On a hub: peers of gateways that do not report. */
-  readonly unknown: number;
-  /** Bytes per second of all peers; null until they are known. */
-  readonly rates: { readonly rx: number; readonly tx: number } | null;
-}
-
-/** The same for each gateway of a hub, by name; empty on a gateway. */
+/** The peers of each gateway of a hub by state, and their rates, by name; empty on a gateway. */
 export function countByGateway(source: ReadModel): Map<string, PeerCounts> {
   const devices = Map.groupBy(source.devices(), ({ name }) => splitDevice(name).gateway ?? "");
   return new Map(
@@ -40,49 +30,28 @@ export function countByGateway(source: ReadModel): Map<string, PeerCounts> {
   );
 }
 
-/** The sum over all gateways of a hub. */
+/** The sum over devices or gateways. */
 export function sumOf(all: Iterable<PeerCounts>): PeerCounts {
   const sum = { connected: 0, disconnected: 0, never: 0, unknown: 0 };
   const rates = { rx: 0, tx: 0 };
   let areKnown = false;
-  for (const { rates: each, ...counts } of all) {
+  for (const counts of all) {
     sum.connected += counts.connected;
     sum.disconnected += counts.disconnected;
     sum.never += counts.never;
     sum.unknown += counts.unknown;
-    if (each === null) continue;
+    // Without a connection there is no traffic, which does not make that of others known.
+    if (counts.rates === null || counts.connected === 0) continue;
     areKnown = true;
-    rates.rx += each.rx;
-    rates.tx += each.tx;
+    rates.rx += counts.rates.rx;
+    rates.tx += counts.rates.tx;
   }
   return { ...sum, rates: areKnown || sum.connected === 0 ? rates : null };
 }
 
 /** Counts the peers by state, and adds up their rates. */
 export function countPeers(source: ReadModel, devices = source.devices()): PeerCounts {
-  const counts = { connected: 0, disconnected: 0, never: 0, unknown: 0 };
-  const rates = { rx: 0, tx: 0 };
-  let areKnown = false;
-  for (const { name } of devices) {
-    if (!isObserved(source, name)) {
-      counts.unknown += source.counts(name).peers;
-      continue;
-    }
-    for (const peer of source.peers(name)) {
-      if (source.session(name, peer.publicKey) === null) {
-        counts[peer.lastHandshakeMs === null ? "never" : "disconnected"]++;
-        continue;
-      }
-      counts.connected++;
-      const rate = source.rates(name, peer.publicKey);
-      if (rate === null) continue;
-      areKnown = true;
-      rates.rx += rate.rxBytesPerSecond;
-      rates.tx += rate.txBytesPerSecond;
-    }
-  }
-  // Without a connection there is no traffic.
-  return { ...counts, rates: areKnown || counts.connected === 0 ? rates : null };
+  return sumOf(devices.map(({ name }) => countsOf(source, name)));
 }
 
 export interface Today {

@@ -1,10 +1,10 @@
 /** On a hub: the gateways as tiles. Those that need attention come first. */
 
 import { type FleetModel, type GatewayState, lagOf } from "../http/fleet-model.ts";
+import type { PeerCounts } from "../http/peer-lists.ts";
 import { ProportionBar } from "./charts.tsx";
 import { Age, Condition, ListNote, Name } from "./components.tsx";
 import { count, counted, gatewayAddress, idOf, span, speed } from "./format.ts";
-import type { PeerCounts } from "./gateway-summary.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import { othersOf, totalOf } from "./tiles.tsx";
 

@@ -1,7 +1,8 @@
 /** The list of peers: parses the query of its address, makes addresses for links, selects one page of the rows. */
 
 import { SEARCH_MAX } from "../base/text.ts";
-import type { FoundPeer, PeerQuery, Sort } from "../http/peer-query.ts";
+import type { FoundPeer } from "../http/peer-lists.ts";
+import type { PeerMatches, PeerQuery, Sort } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
 import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";
@@ -96,7 +97,7 @@ export function sortedBy(query: ListQuery, sort: ListSort): ListQuery {
 }
 
 /** The rows of one page, or of the last page if the requested one is beyond it. */
-export function pageOf(found: readonly FoundPeer[], requested: number): PeerPage {
+export function pageOf(found: PeerMatches, requested: number): PeerPage {
   const pages = Math.max(1, Math.ceil(found.length / PAGE_SIZE));
   const page = Math.min(requested, pages);
   const start = (page - 1) * PAGE_SIZE;

@@ -1,7 +1,7 @@
 /** The list of peers with its search form: of all gateways or devices on the overview, of one on the page of a gateway. */
 
 import { splitDevice } from "../fleet/gateway-name.ts";
-import { findPeers } from "../http/peer-query.ts";
+import { matchPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, ratesOf } from "../http/view.ts";
 import type { AlertsByState } from "./alerts-by-state.ts";
@@ -23,7 +23,7 @@ export interface PeerListContext {
 export async function peerList(context: PeerListContext, query: ListQuery, alerts: AlertsByState) {
   const { source, history, recentAlerts, snapshot, cost } = context;
   const { gateway, path } = query;
-  const found = pageOf(findPeers(source, query), query.page);
+  const found = pageOf(matchPeers(source, query), query.page);
   const days = await history.daysOf(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
     cost,
@@ -47,14 +47,17 @@ export async function peerList(context: PeerListContext, query: ListQuery, alert
     <section class="card" aria-labelledby="peers-title">
       <div class="head">
         <h2 id="peers-title">Peers</h2>
-        <Search
-          query={query}
-          // Those of all gateways would be too many to choose from.
-          devices={fleet !== null && gateway === undefined ? [] : devices}
-          gateways={
-            fleet === null || path !== undefined ? [] : fleet.gateways().map(({ name }) => name)
-          }
-        />
+        {/* An update does not contain the form. */}
+        {snapshot.nowMs === null ? null : (
+          <Search
+            query={query}
+            // Those of all gateways would be too many to choose from.
+            devices={fleet !== null && gateway === undefined ? [] : devices}
+            gateways={
+              fleet === null || path !== undefined ? [] : fleet.gateways().map(({ name }) => name)
+            }
+          />
+        )}
       </div>
       <PeerTable rows={rows} query={query} hasDevices={devices.length > 1} snapshot={snapshot} />
       {snapshot.part(

@@ -2,7 +2,7 @@
 
 import type { AlertView } from "../alerts/alert.ts";
 import { SEARCH_MAX, shortName } from "../base/text.ts";
-import type { FoundPeer } from "../http/peer-query.ts";
+import type { FoundPeer } from "../http/peer-lists.ts";
 import { stateNames } from "../http/schemas.ts";
 import { endpointOf } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";

@@ -4,11 +4,12 @@ import { SEVERITIES } from "../alerts/rule.ts";
 import { EVENT_TYPES, type EventType } from "../base/event-types.ts";
 import { showBytes } from "../base/size.ts";
 import { sanitize, truncate } from "../base/text.ts";
+import type { PeerCounts } from "../http/peer-lists.ts";
 import type { TargetView } from "../http/schemas.ts";
 import type { AlertsByState } from "./alerts-by-state.ts";
 import { ProportionBar } from "./charts.tsx";
 import { address, count, counted, speed } from "./format.ts";
-import type { PeerCounts, Today } from "./gateway-summary.ts";
+import type { Today } from "./gateway-summary.ts";
 import { ALERTS_PATH } from "./silences.tsx";
 import { isInTrouble } from "./targets.tsx";
 

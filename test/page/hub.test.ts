@@ -127,6 +127,15 @@ describe("a hub", () => {
     ]);
   });
 
+  test("the history of a peer ends where its gateway was last heard", async () => {
+    const lengthOf = async (gateway: string) => {
+      const path = `/peers/${gateway}%2Fwg0/${urlKey(peerKey(gateway, 0))}`;
+      return /connected for (\w+);/.exec(await (await ask(path)).text())?.[1];
+    };
+    expect(await lengthOf("lyon")).toBe("16m");
+    expect(await lengthOf("oslo")).toBe("20m");
+  });
+
   test("an event of a gateway leads to its peer", async () => {
     const markup = await (await ask("/events?host=oslo")).text();
     expect(markup).toContain(`href="/peers/oslo%2Fwg0/${urlKey(peerKey("oslo", 0))}"`);

@@ -101,6 +101,10 @@ export class FakeSource implements ReadModel {
     return this.found.get(device)?.peers ?? [];
   }
 
+  peersVersion(): null {
+    return null;
+  }
+
   session(device: string, publicKey: PublicKey): Session | null {
     if (this.fleet?.isObserved(device) === false) return null;
     return this.#sessions.get(`${device} ${publicKey}`) ?? null;
