@@ -20,7 +20,7 @@ const STDOUT = 1;
 
 /** Returns the exit code; null: the command continues until a signal ends the process. */
 export async function runCommand(
-  command: Exclude<Command, { type: "run" }>,
+  command: Exclude<Command, { type: "run" } | { type: "hub"; action: "run" }>,
   files: FilesRead,
 ): Promise<number | null> {
   switch (command.type) {
@@ -63,6 +63,9 @@ export async function runCommand(
       return await query(command);
     case "alerts":
       return await alerts(command);
+    case "hub":
+      await hub(command);
+      return 0;
     case "help":
       print((await import("./help.ts")).helpText(command.command, command.subcommand));
       return 0;
@@ -195,6 +198,16 @@ async function alerts(command: Extract<Command, { type: "alerts" }>): Promise<nu
     case "explain":
       return await query(command);
   }
+}
+
+async function hub(
+  command: Exclude<Extract<Command, { type: "hub" }>, { action: "run" }>,
+): Promise<void> {
+  const { runHubCommand } = await import("./hub.ts");
+  const { settings } = command;
+  const log = createLog({ format: "text", level: "warn" });
+  const { env } = process;
+  await runHubCommand(command, { settings, env, clock: systemClock, log, print: printLine });
 }
 
 async function testAlerts(

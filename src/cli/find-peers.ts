@@ -11,6 +11,7 @@ import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
 import type { Settings } from "../config/config.ts";
 import { targetAt, targetWords } from "../config/targets.ts";
+import { deviceOf } from "../events/event.ts";
 import type {
   DeviceView,
   PastPeerView,
@@ -166,7 +167,7 @@ async function isPastDevice(api: ApiReader, device: string): Promise<boolean> {
       limit: `${PAGE_SIZE}`,
     });
     for await (const { items: events } of pages) {
-      if (events.some(({ event }) => event.data.device === device)) return true;
+      if (events.some(({ event }) => deviceOf(event) === device)) return true;
     }
   }
   return false;

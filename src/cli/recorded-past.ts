@@ -7,6 +7,7 @@ import { inputOfEvent, type NamedPeer } from "../alerts/input.ts";
 import type { Recorded } from "../alerts/replay.ts";
 import type { Rule, TrafficRule } from "../alerts/rule.ts";
 import type { Event } from "../events/event-schema.ts";
+import { deviceOf } from "../events/event.ts";
 import type { Store } from "../store/store.ts";
 import type { FoundEvent } from "../store/stored-events.ts";
 import type { SessionCursor } from "../store/stored-sessions.ts";
@@ -42,7 +43,8 @@ export function recordedPast(store: PastStore, options: PastOptions): Iterable<R
   const rates = rules.flatMap((rule) => (rule.kind === "traffic" ? (rule.rate ?? []) : []));
   return merged([
     sessionsAndEvents(store, options, (event, atMs) => {
-      if (event.data.device !== null) devices.add(event.data.device);
+      const device = deviceOf(event);
+      if (device !== null) devices.add(device);
       onEvent(atMs);
     }),
     absences(store, untilMs, devices),

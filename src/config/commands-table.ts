@@ -115,6 +115,9 @@ const historyFlags = (items: string, count: number) => ({
   },
 });
 
+const gatewayArgument = (description: string, isOptional: boolean) =>
+  ({ placeholder: "NAME", description, isOptional }) as const;
+
 const silenceFlags = {
   for: {
     ...duration(1000, "366d"),
@@ -180,6 +183,25 @@ export const commands = {
     examples: [
       ["test-webhook", "to all targets of the settings"],
       ["test-webhook --target ops", "to one of them"],
+    ],
+  },
+  hub: {
+    section: "setup",
+    summary: "be the hub of several gateways, until it is stopped; or administer its gateways",
+    subcommands: ["enroll", "forget", "gateways", "init", "rebuild"],
+    operands: {
+      enroll: gatewayArgument("enroll: the gateway's --host, in lower case with hyphens", false),
+      forget: gatewayArgument("forget: the gateway; its events stay", false),
+      rebuild: gatewayArgument("rebuild: only this gateway", true),
+    },
+    takesSettings: true,
+    flags: { json: { ...json("gateway"), description: "gateways: print JSON, a line for each" } },
+    examples: [
+      ["hub --listen 0.0.0.0:9587", "receive the reports of gateways, and serve the page"],
+      ["hub init", "print what to set up, and where"],
+      ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
+      ["hub gateways", "list the gateways, and which are lost"],
+      ["hub rebuild", "ask all gateways for all their events again"],
     ],
   },
   outbox: {

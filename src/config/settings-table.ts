@@ -10,6 +10,7 @@ import {
   captureFilter,
   choice,
   deviceName,
+  deviceOfFleet,
   duration,
   eventPattern,
   FORMAT_CHOICES,
@@ -85,7 +86,7 @@ export const table = {
     section: "wakeUp",
   },
   device: {
-    ...deviceName("wg0"),
+    ...deviceOfFleet("wg0"),
     separator: /[\s,]+/,
     description: "a WireGuard device to watch",
     defaultValue: null,
@@ -133,7 +134,7 @@ export const table = {
     section: "webhooks",
   },
   "webhook-devices": {
-    ...deviceName("wg0"),
+    ...deviceOfFleet("wg0"),
     separator: /[\s,]+/,
     description: "only events of this device",
     defaultValue: null,

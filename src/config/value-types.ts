@@ -9,6 +9,7 @@ import { formatSize, parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
+import { isGatewayName, splitDevice } from "../fleet/gateway-name.ts";
 
 export interface ValueType<Value> {
   /** Stands for the value in the help text; null: a switch, which needs no value. */
@@ -233,6 +234,20 @@ export function size(minBytes: number, maxBytes: number): ValueType<number> {
 function hasControlCharacter(text: string): boolean {
   // oxlint-disable-next-line no-control-regex
   return /[\u0000-\u001f\u007f-\u009f]/.test(text);
+}
+
+/** The name of a WireGuard device; on a hub, with that of its gateway: `berlin/wg0`. */
+export function deviceOfFleet(example: string): ValueType<string> {
+  const own = deviceName(example);
+  return {
+    ...own,
+    parse(text) {
+      const { gateway, device } = splitDevice(text);
+      if (gateway === null || !isGatewayName(gateway)) return own.parse(text);
+      const parsed = own.parse(device);
+      return "value" in parsed ? { value: text } : parsed;
+    },
+  };
 }
 
 /** The names of network interfaces that the kernel accepts: dev_valid_name(), net/core/dev.c. */

@@ -61,6 +61,7 @@ export class DaemonReadModel implements ReadModel {
   readonly store: Store;
   readonly counters: Metrics;
   readonly alerts: AlertModel;
+  readonly fleet = null;
   readonly #stages: Stages;
   readonly #peerLists = new Map<string, readonly Peer[]>();
 
@@ -138,6 +139,10 @@ export class DaemonReadModel implements ReadModel {
     }
     this.clock.after(PEERS_CACHE_MS, () => void this.#peerLists.delete(device));
     return peers;
+  }
+
+  peersVersion(): null {
+    return null;
   }
 
   session(device: string, publicKey: PublicKey): Session | null {

@@ -8,7 +8,7 @@
 
 import type { AlertView, Notice } from "../alerts/alert.ts";
 import type { AlertEngine } from "../alerts/engine.ts";
-import type { Input } from "../alerts/input.ts";
+import { type Input, inputOfEvent } from "../alerts/input.ts";
 import type { Lookup } from "../alerts/kinds/kind.ts";
 import type { Rule } from "../alerts/rule.ts";
 import {
@@ -22,6 +22,7 @@ import { movedSilence, type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import type { Change } from "../sessions/change.ts";
 import type { Session } from "../sessions/session.ts";
@@ -75,6 +76,8 @@ export interface LiveAlertsOptions {
   readonly lookup: Lookup;
   readonly devices: ConfiguredPeersOptions["devices"];
   readonly nameOf: (publicKey: PublicKey, device: string) => string | null;
+  /** Omitted: a peer has the tags of the settings. */
+  readonly tagsOf?: (publicKey: PublicKey, device: string) => readonly string[];
   readonly settings: () => AlertSettings;
   readonly sessions: Iterable<Session>;
   readonly targets: () => readonly QueuedTarget[];
@@ -94,7 +97,10 @@ export class LiveAlerts {
   readonly #peers: ConfiguredPeers;
   readonly #naming: Naming = (publicKey, device) => ({
     name: this.#options.nameOf(publicKey, device),
-    tags: this.#options.settings().peers.get(publicKey)?.tags ?? [],
+    tags:
+      this.#options.tagsOf?.(publicKey, device) ??
+      this.#options.settings().peers.get(publicKey)?.tags ??
+      [],
   });
   #engine: AlertEngine | null = null;
   #targetStates = new TargetStates(new Map());
@@ -202,6 +208,18 @@ export class LiveAlerts {
   /** Judges changes that no scan found. Returns what is to be stored with their events; null: nothing. */
   onChanges(changes: readonly Change[]): AlertWrite | null {
     return this.#advance(inputsOfChanges(changes, this.#naming), { mustStore: true });
+  }
+
+  /** Judges stored events, which others than the tracker made. Returns what is to be stored with them; null: nothing. */
+  onEvents(events: readonly Event[]): AlertWrite | null {
+    if (this.#engine === null || events.length === 0) return null;
+    const inputs = events.flatMap((event) => {
+      if (event.type === "device.added" || event.type === "device.removed") {
+        this.#peers.deviceChanged(event.data.device, event.type === "device.added");
+      }
+      return inputOfEvent(event, Date.parse(event.timestamp)) ?? [];
+    });
+    return this.#advance(inputs, { mustStore: inputs.length > 0 });
   }
 
   /**

@@ -174,7 +174,8 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
 /** The monitor of the running daemon, or the monitor that a daemon started now would try first. */
 async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
-  if (status !== null && typeof status !== "string") return status.wakeUp;
+  const known = status === null || typeof status === "string" ? null : status.wakeUp;
+  if (known !== null) return known;
   try {
     const { logAllPorts, found } = await findLoggingRules(settings);
     return { monitor: logAllPorts ? "nflog" : "bpf", reason: found };
