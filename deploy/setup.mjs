@@ -162,7 +162,10 @@ const takes = {
 
 installPackages();
 installGroups(groupsFor(purpose));
-if (purpose === "test") fetchPromtool();
+if (purpose === "test") {
+  fetchPromtool();
+  fetchNatsServers();
+}
 // For the end of the demo.
 if (purpose === "demo") writeFileSync("node_modules/.installed", installed.join(" "));
 if (installed.length > 0) say(`installed ${installed.length} packages: ${installed.join(" ")}`);
@@ -330,10 +333,7 @@ function installGroups(groups) {
 
 /** What checks alert rules: test/support/promtool.ts looks for it here, too. */
 function fetchPromtool() {
-  const cache = join(
-    process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
-    "wgmon-test-promtool",
-  );
+  const cache = cacheFolder("wgmon-test-promtool");
   const place = join(cache, "promtool");
   if (which("promtool") !== null || existsSync(place)) return;
   const needs = [{ ...promtool, isThere: () => false }];
@@ -353,6 +353,91 @@ function fetchPromtool() {
   if (unpacked.status === 0) renameSync(join(folder, "package/usr/bin/promtool"), place);
   else say(`alert rules will not be checked: ${unpacked.error?.message ?? unpacked.stderr.trim()}`);
   rmSync(folder, { recursive: true });
+}
+
+/**
+ * The NATS servers of Debian 13 and of Debian unstable, from the mirror of this Debian: test/support/nats.ts
+ * looks for them here, too. Nothing of the system changes: the package lists are in a folder of their own.
+ */
+function fetchNatsServers() {
+  const cache = cacheFolder("wgmon-test-nats");
+  const suites = ["trixie", "sid"].filter(
+    (suite) => !existsSync(join(cache, suite, "nats-server")),
+  );
+  if (suites.length === 0 || process.env.NATS_SERVERS) return;
+  const without = "tests with NATS servers will be skipped";
+  const mirror = debianMirror();
+  if (mirror === null) {
+    say(`${without}: they are taken from Debian's packages`);
+    return;
+  }
+  for (const suite of suites) {
+    mkdirSync(cache, { recursive: true });
+    const folder = mkdtempSync(join(cache, "new-"));
+    say(`nats-server of Debian ${suite}, for tests: ${mirror}`);
+    const reason = fetchFromSuite("nats-server", { mirror, suite, folder });
+    if (reason === null) {
+      const program = ["usr/sbin", "usr/bin"]
+        .map((place) => join(folder, "package", place, "nats-server"))
+        .find((path) => existsSync(path));
+      mkdirSync(join(cache, suite), { recursive: true });
+      renameSync(program, join(cache, suite, "nats-server"));
+    } else say(`${without}: ${reason}`);
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Unpacks a package of another suite into `package`. Returns the reason of a failure. */
+function fetchFromSuite(name, { mirror, suite, folder }) {
+  for (const each of ["lists/partial", "cache/archives/partial"]) {
+    mkdirSync(join(folder, "apt", each), { recursive: true });
+  }
+  const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+  const signedBy = existsSync(keyring) ? `[signed-by=${keyring}] ` : "";
+  const sources = join(folder, "apt/sources.list");
+  writeFileSync(sources, `deb ${signedBy}${mirror} ${suite} main\n`);
+  const settings = {
+    "Dir::Etc::sourcelist": sources,
+    "Dir::Etc::sourceparts": "/dev/null",
+    "Dir::State::lists": join(folder, "apt/lists"),
+    "Dir::Cache": join(folder, "apt/cache"),
+    "APT::Sandbox::User": "root",
+  };
+  const apt = [
+    "apt-get",
+    "-qq",
+    ...Object.entries(settings).flatMap(([key, value]) => ["-o", `${key}=${value}`]),
+  ];
+  for (const command of [
+    [...apt, "update"],
+    [...apt, "download", name],
+  ]) {
+    const { status, stderr, error } = attempt(command, { cwd: folder });
+    if (status !== 0) return error?.message ?? stderr.trim();
+  }
+  const archive = readdirSync(folder).find((file) => file.endsWith(".deb"));
+  const { status, stderr, error } = attempt(["dpkg-deb", "-x", archive, "package"], {
+    cwd: folder,
+  });
+  return status === 0 ? null : (error?.message ?? stderr.trim());
+}
+
+/** Where this system gets Debian's own packages; null: it is another distribution. */
+function debianMirror() {
+  if (manager !== "apt-get") return null;
+  const format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
+  const { stdout } = attempt([
+    "apt-get",
+    "indextargets",
+    "--format",
+    format,
+    "Created-By: Packages",
+  ]);
+  return /^Debian\|Debian\|(.+)$/m.exec(stdout ?? "")?.[1] ?? null;
+}
+
+function cacheFolder(name) {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), name);
 }
 
 function whyNoWireguard() {

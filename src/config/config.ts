@@ -8,6 +8,7 @@ import { ConfigError } from "../base/errors.ts";
 import { noSuch } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
+import type { NatsLogin } from "../fleet/nats-url.ts";
 import { HUB_KEY, type HubSettings } from "../uplink/hub-settings.ts";
 import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
@@ -49,6 +50,7 @@ import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
 import { readHub } from "./hub.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
+import { readNats } from "./nats.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { DEFAULT_STATE_DIR, namesOf, stateDirOf } from "./setting-paths.ts";
 import { warningsOf } from "./setting-warnings.ts";
@@ -72,6 +74,8 @@ export interface Settings extends ListenSettings {
   readonly targets: readonly TargetSettings[];
   /** null: this gateway reports to no hub. */
   readonly hub: HubSettings | null;
+  /** On a hub: how it connects to NATS; null: it does not. */
+  readonly nats: NatsLogin | null;
   readonly idleTimeoutMs: number;
   readonly tickMs: number;
   /** 0: off. */
@@ -307,7 +311,11 @@ function configure(
     reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
   });
   const hub = readHub(context, { host: base.host, targets: targets.map(({ name }) => name) });
-  return { settings: { ...base, ...listen, targets, hub, alerts, stateDir, names }, warnings };
+  const nats = readNats(context);
+  return {
+    settings: { ...base, ...listen, targets, hub, nats, alerts, stateDir, names },
+    warnings,
+  };
 }
 
 /** A gateway watches its own devices: a name such as `berlin/wg0` selects a device that a hub has. */
@@ -337,7 +345,10 @@ function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "hub" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<
+  Settings,
+  "targets" | "hub" | "nats" | "alerts" | "stateDir" | "names" | keyof ListenSettings
+> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),

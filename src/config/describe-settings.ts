@@ -7,6 +7,7 @@ import { counted } from "../base/text.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import type { Settings } from "./config.ts";
 import type { ListenSettings } from "./listen.ts";
+import { describeNats } from "./nats.ts";
 
 export function describe(settings: Settings): Record<string, unknown> {
   const { monitor, group, captureInterface, filter, devices, targets, hub, peers, file } = settings;
@@ -34,6 +35,7 @@ export function describe(settings: Settings): Record<string, unknown> {
     alerts: settings.alerts.length,
     metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
     listen: describeListen(settings),
+    nats: describeNats(settings.nats),
     stateDir: redact(settings.stateDir),
     keep: formatDuration(settings.keepMs),
     maxStore: formatSize(settings.maxStoreBytes),

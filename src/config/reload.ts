@@ -15,6 +15,7 @@ const FIXED = [
   ["logFormat", "log-format"],
   ["listen", "listen"],
   ["listenTls", "listen-tls-cert or listen-tls-key"],
+  ["nats", "nats"],
 ] as const;
 
 interface Reloaded {

@@ -18,6 +18,7 @@ import {
   hubUrl,
   integer,
   namesPath,
+  natsServers,
   peerName,
   secretFile,
   size,
@@ -32,6 +33,7 @@ export const SETTING_SECTIONS = {
   webhooks: "Where events go",
   peers: "Names, sessions and intervals",
   http: "HTTP API, metrics and the web page",
+  nats: "NATS, for a hub",
   files: "Files, the store and the log",
 } as const;
 
@@ -280,6 +282,36 @@ export const table = {
       "also export peer metrics under the names of another exporter (mdlayher: wireguard_exporter, mindflavor: prometheus_wireguard_exporter)",
     defaultValue: "mdlayher",
     section: "http",
+  },
+  nats: {
+    ...natsServers(),
+    description:
+      "receive from gateways by NATS: the servers, with the user and password that wgmon hub init prints",
+    defaultValue: null,
+    defaultNote: "by HTTPS only",
+    section: "nats",
+  },
+  "nats-file": {
+    ...secretFile("/etc/wgmon/nats"),
+    description: "a file with the value of nats; unlike a flag, it does not show in process lists",
+    defaultValue: null,
+    defaultNote: "$CREDENTIALS_DIRECTORY/nats, if it exists",
+    section: "nats",
+  },
+  "nats-credentials": {
+    ...secretFile("/etc/wgmon/hub.creds"),
+    description: "a credentials file of NATS; it replaces user and password",
+    defaultValue: null,
+    defaultNote: "user and password",
+    section: "nats",
+  },
+  "nats-ca": {
+    ...absolutePath("FILE", "/etc/wgmon/nats-ca.pem"),
+    description:
+      "the certificate of the authority that signed the certificates of the servers, in PEM",
+    defaultValue: null,
+    defaultNote: "the authorities of the system",
+    section: "nats",
   },
   "state-dir": {
     ...absolutePath("FOLDER", "/var/lib/wgmon"),

@@ -10,6 +10,7 @@ import { didYouMean } from "../base/suggest.ts";
 import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
 import { isGatewayName, splitDevice } from "../fleet/gateway-name.ts";
+import { type NatsAddress, parseNatsUrl } from "../fleet/nats-url.ts";
 
 export interface ValueType<Value> {
   /** Stands for the value in the help text; null: a switch, which needs no value. */
@@ -423,6 +424,22 @@ export function namesPath(): ValueType<string> {
 }
 
 /** A file that may contain secrets. The value is not shown: users may write a secret instead of its file's path. */
+/** The address of NATS servers, which may contain a password. */
+export function natsServers(): ValueType<NatsAddress> {
+  return {
+    placeholder: "URL",
+    example: "nats://wgmon_hub:PASSWORD@nats.example.net",
+    tomlTypes: ["string"],
+    secret: true,
+    parse(text) {
+      const address = parseNatsUrl(text);
+      return "error" in address
+        ? { problem: `is not an address: ${address.error}` }
+        : { value: address };
+    },
+  };
+}
+
 export function secretFile(example: string): ValueType<string> {
   return { ...absolutePath("FILE", example), secret: true };
 }

@@ -272,6 +272,19 @@ test("the help texts of commands are the expected ones", () => {
                                   mindflavor: prometheus_wireguard_exporter); may be
                                   repeated (default: mdlayher)
 
+    NATS, for a hub:
+      --nats URL                  receive from gateways by NATS: the servers, with
+                                  the user and password that wgmon hub init prints
+                                  (default: by HTTPS only)
+      --nats-file FILE            a file with the value of nats; unlike a flag, it
+                                  does not show in process lists (default:
+                                  $CREDENTIALS_DIRECTORY/nats, if it exists)
+      --nats-credentials FILE     a credentials file of NATS; it replaces user and
+                                  password (default: user and password)
+      --nats-ca FILE              the certificate of the authority that signed the
+                                  certificates of the servers, in PEM (default: the
+                                  authorities of the system)
+
     Files, the store and the log:
       --state-dir FOLDER          the directory of the store: events, sessions and
                                   undelivered messages (default: $STATE_DIRECTORY of
