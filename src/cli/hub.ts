@@ -144,13 +144,18 @@ function printGateways(gateways: readonly GatewayView[], { print, clock }: Optio
     { title: "GATEWAY", cell: ({ name }) => name, priority: 0 },
     { title: "STATE", cell: ({ condition }) => condition, priority: 0 },
     { title: "SEEN", cell: ({ seenMs }) => ago(seenMs), priority: 1 },
-    { title: "PEERS", cell: ({ connected, peers }) => `${connected}/${peers}`, priority: 2 },
+    { title: "PEERS", cell: peersOf, priority: 2 },
     { title: "MISSING", cell: lag, isNumber: true, priority: 3 },
     { title: "VERSION", cell: ({ program }) => program ?? "", priority: 4 },
   ];
   const table = tableOf(columns, gateways, { maxWidth: null, paint: plain });
   print(table.header);
   for (const gateway of gateways) print(table.line(gateway));
+}
+
+/** `8/12`: of 12 peers, 8 are connected. While the gateway does not report, that is unknown. */
+function peersOf({ condition, connected, peers }: GatewayView): string {
+  return `${condition === "up" ? connected : "?"}/${peers}`;
 }
 
 function initText(settings: Settings): string {

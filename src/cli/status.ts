@@ -47,8 +47,10 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
     }
     return;
   }
+  let isHub = false;
   if (isRunning) {
     const status = await api.get<GivenStatus>("/v1/status");
+    isHub = status.gateways !== undefined;
     const { host, version, startedAt, store, wakeUp, alerts, gateways } = status;
     print(`${shortName(host)}: wgmon ${shortName(version)}, up ${since(startedAt, nowMs)}\n`);
     if (wakeUp !== null) {
@@ -64,7 +66,9 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
       print(`${paint("red", `${count}; wgmon alerts lists them`)}\n`);
     }
   }
-  if (items.length === 0) print("there is no WireGuard device\n");
+  if (items.length === 0) {
+    print(isHub ? "no gateway has reported a device yet\n" : "there is no WireGuard device\n");
+  }
   for (const name of wanted.filter((each) => !items.some((item) => item.name === each))) {
     print(`there is no device ${shortName(name)} at present\n`);
   }

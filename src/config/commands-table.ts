@@ -63,7 +63,7 @@ export interface Argument {
   /** Several of them may follow. */
   readonly isRepeated?: true;
   /** The candidates of shell completion. */
-  readonly suggests?: "file" | "alert" | "silence";
+  readonly suggests?: "file" | "alert" | "silence" | "gateway";
 }
 
 const target = { ...targetName(), defaultValue: null };
@@ -116,7 +116,7 @@ const historyFlags = (items: string, count: number) => ({
 });
 
 const gatewayArgument = (description: string, isOptional: boolean) =>
-  ({ placeholder: "NAME", description, isOptional }) as const;
+  ({ placeholder: "NAME", description, isOptional, suggests: "gateway" }) as const;
 
 const silenceFlags = {
   for: {
@@ -190,7 +190,11 @@ export const commands = {
     summary: "be the hub of several gateways, until it is stopped; or administer its gateways",
     subcommands: ["enroll", "forget", "gateways", "init", "rebuild"],
     operands: {
-      enroll: gatewayArgument("enroll: the gateway's --host, in lower case with hyphens", false),
+      enroll: {
+        placeholder: "NAME",
+        description: "enroll: the gateway's --host, in lower case with hyphens",
+        isOptional: false,
+      },
       forget: gatewayArgument("forget: the gateway; its events stay", false),
       rebuild: gatewayArgument("rebuild: only this gateway", true),
     },

@@ -19,7 +19,7 @@ import type { Event } from "../events/event-schema.ts";
 import { fleetDevice, splitDevice } from "../fleet/gateway-name.ts";
 import type { PeerReport, StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
-import { sessionKey, SessionTable } from "../sessions/session-table.ts";
+import { sessionKey } from "../sessions/session-table.ts";
 import {
   movedSession,
   pastInstant,
@@ -27,6 +27,7 @@ import {
   type SavedSession,
   type Session,
 } from "../sessions/session.ts";
+import { FleetSessions } from "./fleet-sessions.ts";
 import { isOther, peerOfEvent, peerOfReport } from "./reported-peer.ts";
 
 /**
@@ -133,7 +134,7 @@ const MEASUREMENTS = 8;
 
 export class FleetState {
   readonly #gateways = new Map<string, Gateway>();
-  readonly #sessions = new SessionTable();
+  readonly #sessions = new FleetSessions();
   /** By gateway: see `version`. */
   readonly #versions = new Map<string, number>();
 
@@ -141,29 +142,15 @@ export class FleetState {
 
   /** The enrolled gateways, by name. */
   gateways(): readonly GatewayView[] {
-    const ofDevices = new Map<string, number>();
-    for (const { device } of this.#sessions.values()) {
-      ofDevices.set(device, (ofDevices.get(device) ?? 0) + 1);
-    }
-    const connected = new Map<string | null, number>();
-    for (const [device, count] of ofDevices) {
-      const { gateway } = splitDevice(device);
-      connected.set(gateway, (connected.get(gateway) ?? 0) + count);
-    }
     return [...this.#gateways.values()]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
-      .map((gateway) => this.#view(gateway, connected.get(gateway.name) ?? 0));
+      .map((gateway) => this.#view(gateway));
   }
 
   /** null: not enrolled. */
   gateway(name: string): GatewayView | null {
     const gateway = this.#gateways.get(name);
-    if (gateway === undefined) return null;
-    let connected = 0;
-    for (const { device } of this.#sessions.values()) {
-      if (splitDevice(device).gateway === name) connected++;
-    }
-    return this.#view(gateway, connected);
+    return gateway === undefined ? null : this.#view(gateway);
   }
 
   /** The devices of all gateways, by gateway and name; their index is 0. */
@@ -175,7 +162,9 @@ export class FleetState {
 
   counts(device: string): { readonly peers: number; readonly connected: number } {
     let connected = 0;
-    for (const session of this.#sessions.values()) if (session.device === device) connected++;
+    for (const session of this.#sessions.of(splitDevice(device).gateway ?? "")) {
+      if (session.device === device) connected++;
+    }
     return { peers: this.#deviceOf(device)?.peers.size ?? 0, connected };
   }
 
@@ -254,7 +243,7 @@ export class FleetState {
   /** Removes a gateway. Returns its sessions, which the caller ends. */
   remove(name: string): Session[] {
     this.#gateways.delete(name);
-    return this.#endAll((device) => splitDevice(device).gateway === name);
+    return this.#endAll(this.#sessions.of(name));
   }
 
   /** Sessions of the previous run of the hub, in the gateways' clocks. Those of gateways that are not enrolled are left out. */
@@ -309,7 +298,10 @@ export class FleetState {
 
     const { removed, haveDevicesChanged } = this.#applyDevices(gateway, message);
     const ended: Session[] = [];
-    for (const device of removed) ended.push(...this.#endAll((each) => each === device.name));
+    for (const device of removed) {
+      const known = this.#sessions.of(name).filter((session) => session.device === device.name);
+      ended.push(...this.#endAll(known));
+    }
     const scans = this.#applyPeers(gateway, message, now, ended);
     let isListed = false;
     if (gateway.listing !== null && !message.hasMore) {
@@ -430,7 +422,7 @@ export class FleetState {
     this.#versions.set(name, this.version(name) + 1);
   }
 
-  #view(gateway: Gateway, connected: number): GatewayView {
+  #view(gateway: Gateway): GatewayView {
     const { name, condition, sinceMs, saved, epoch, lastSeq, confirmedSeq, devices } = gateway;
     let peers = 0;
     for (const device of devices.values()) peers += device.peers.size;
@@ -448,7 +440,7 @@ export class FleetState {
       confirmedSeq,
       devices: devices.size,
       peers,
-      connected,
+      connected: this.#sessions.countOf(name),
     };
   }
 
@@ -457,8 +449,7 @@ export class FleetState {
     return this.#gateways.get(gateway ?? "")?.devices.get(device);
   }
 
-  #endAll(isOf: (device: string) => boolean): Session[] {
-    const ended = [...this.#sessions.values()].filter(({ device }) => isOf(device));
+  #endAll(ended: Session[]): Session[] {
     for (const { device, peer } of ended) this.#sessions.delete(sessionKey(device, peer.publicKey));
     return ended;
   }
@@ -483,8 +474,7 @@ export class FleetState {
       appliedOffsetMs,
     };
     if (appliedOffsetMs === before) return;
-    for (const session of this.#sessions.values()) {
-      if (splitDevice(session.device).gateway !== gateway.name) continue;
+    for (const session of this.#sessions.of(gateway.name)) {
       this.#sessions.put(shifted(session, before - appliedOffsetMs));
     }
   }
@@ -621,9 +611,9 @@ export class FleetState {
       }
     }
     // Sessions of the previous run may be of peers, or of devices, that do not exist any more.
-    for (const session of this.#sessions.values()) {
-      const { gateway: name, device } = splitDevice(session.device);
-      if (name !== gateway.name || listed.has(`${device} ${session.peer.publicKey}`)) continue;
+    for (const session of this.#sessions.of(gateway.name)) {
+      const { device } = splitDevice(session.device);
+      if (listed.has(`${device} ${session.peer.publicKey}`)) continue;
       this.#end(session.device, session.peer.publicKey, ended);
     }
   }

@@ -27,11 +27,8 @@ const PATHS = {
   gateways: "/gateways",
   berlin: "/gateways/berlin",
   lyon: "/gateways/lyon",
-  nairobi: "/gateways/nairobi",
   peer: `/peers/lyon%2Fwg0/${urlKey(peerKey("lyon", 0))}`,
   events: "/events?host=oslo",
-  sessions: "/sessions?host=lyon",
-  alerts: "/alerts?host=lyon",
 } as const;
 const SIZES = [
   [390, 844],
