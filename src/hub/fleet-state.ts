@@ -374,7 +374,7 @@ export class FleetState {
     }
   }
 
-  /** A session as in `storedSessions`; null: there is none. */
+  /** A session as in `storedSessions`; null as for `session`. */
   storedSession(device: string, publicKey: PublicKey): Session | null {
     const session = this.session(device, publicKey);
     return session && this.inGatewayTime(splitDevice(device).gateway ?? "", session);

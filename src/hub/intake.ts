@@ -46,7 +46,7 @@ interface Epochs {
   /** The last message of the current epoch. Monotonic. */
   heardMs: number;
   /** The `confirmed` of the last answer; null: none since the hub started. */
-  told: number | null;
+  answered: number | null;
   /** The `confirmedSeq` at the last report, if the gateway had more events; null: it had none. */
   missingAfter: number | null;
   duplicateMs: number;
@@ -73,7 +73,12 @@ export class Intake {
     const known = store.fleet.epochs(gateway);
     const rows = new Map(known.map((row) => [row.epoch, row]));
     const current = known.at(-1) ?? null;
-    const unheard = { heardMs: -Infinity, told: null, missingAfter: null, duplicateMs: -Infinity };
+    const unheard = {
+      heardMs: -Infinity,
+      answered: null,
+      missingAfter: null,
+      duplicateMs: -Infinity,
+    };
     this.#epochs.set(gateway, { rows, current: current?.epoch ?? null, ...unheard });
     if (current !== null) state.setProgress(gateway, current.epoch, current.confirmedSeq);
   }
@@ -100,7 +105,7 @@ export class Intake {
         epochs.rows.set(epoch, { ...row, confirmedSeq: row.firstSeq - 1 });
       }
       const current = currentOf(epochs);
-      epochs.told = null;
+      epochs.answered = null;
       epochs.missingAfter = current?.confirmedSeq ?? null;
       if (current !== null) state.setProgress(name, current.epoch, current.confirmedSeq);
     }
@@ -125,7 +130,7 @@ export class Intake {
     const idOfAfter = message.after === null ? undefined : ids.get(message.after.seq);
     const plan = planCommit(message, {
       ...row,
-      isTold: epochs.told === row.confirmedSeq,
+      isAnswered: epochs.answered === row.confirmedSeq,
       idAt: (seq) => ids.get(seq) ?? (seq === message.after?.seq ? (idOfAfter ?? null) : null),
     });
     if (plan.type === "diverged") return this.#answer(gateway, "diverged");
@@ -192,7 +197,7 @@ export class Intake {
     if (isSignOfLife) epochs.heardMs = monotonicMs;
     if (epochs.current !== epoch && (isSignOfLife || !isHeard)) {
       epochs.current = epoch;
-      epochs.told = null;
+      epochs.answered = null;
       epochs.missingAfter = null;
       this.#options.state.setProgress(gateway, epoch, row.confirmedSeq);
     }
@@ -333,7 +338,7 @@ export class Intake {
   #answer(gateway: string, problem: HubAnswer["problem"]): HubAnswer {
     const epochs = this.#epochs.get(gateway)!;
     const confirmed = problem === null ? (currentOf(epochs)?.confirmedSeq ?? null) : null;
-    if (problem === null) epochs.told = confirmed;
+    if (problem === null) epochs.answered = confirmed;
     return {
       version: FLEET_VERSION,
       nowMs: this.#options.clock.now().wallMs,
