@@ -18,7 +18,7 @@ const LETTERS_MAX = 50;
 interface Options {
   /** The target's key in the store; null: all targets. */
   readonly target: string | null;
-  /** The hub, if it is one of the targets; null: it is not, or there is none. */
+  /** The hub, if it is one of the targets; null: there is no hub, or another target was selected. */
   readonly hub: Pick<HubSettings, "url"> | null;
   readonly nowMs: number;
   readonly print: (line: string) => void;

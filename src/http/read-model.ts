@@ -57,7 +57,7 @@ interface HubProgress {
   readonly oldestAtMs: number | null;
   /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
   readonly unconfirmedAtMs: number | null;
-  /** When a pause after a failure ends; 0: there is none. */
+  /** When a pause after a failure ends; 0: no pause is running. */
   readonly nextAtMs: number;
 }
 

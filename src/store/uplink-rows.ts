@@ -73,7 +73,7 @@ export class UplinkRows {
     );
   }
 
-  /** The first event after this sequence number; null: there is none. */
+  /** The first event after this sequence number; null: no event follows. */
   next(after: number): { readonly seq: number; readonly atMs: number } | null {
     return this.#database.get(
       "SELECT seq, at_ms AS atMs FROM $.events WHERE seq > ? ORDER BY seq LIMIT 1",

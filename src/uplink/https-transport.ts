@@ -37,7 +37,7 @@ interface Options {
   readonly timeoutMs?: number;
 }
 
-/** The JSON object in the body of a response; null: there is none. */
+/** The JSON object in the body of a response; null: the body has another form. */
 type Content = Readonly<Record<string, unknown>> | null;
 
 interface Answer {

@@ -99,7 +99,7 @@ export class UplinkCursor {
     };
   }
 
-  /** The time of the oldest event that the hub has not confirmed; null: there is none. */
+  /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
   unconfirmedAtMs(): number | null {
     return this.#store.uplinks.next(this.place().position.confirmed)?.atMs ?? null;
   }

@@ -19,7 +19,7 @@ import { UplinkCursor, type UplinkPlace } from "./uplink-cursor.ts";
 
 /** A change of connected peers is reported after this, with others that happen meanwhile. */
 const CHANGE_MS = 1000;
-/** The longest pause after a failure, unless the hub asks for a longer one. A hub is told of a gateway every 15 s. */
+/** The longest pause after a failure, unless the hub asks for a longer one. The hub expects a message every 15 s. */
 const PAUSE_RETRIES_MAX = 5;
 /** The pause after the hub said that another gateway has this name: that of a gateway that is lost. */
 const DUPLICATE_PAUSE_MS = 60_000;
@@ -53,7 +53,7 @@ export interface UplinkProgress {
   readonly oldestAtMs: number | null;
   /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
   readonly unconfirmedAtMs: number | null;
-  /** When a pause after a failure ends; 0: there is none. */
+  /** When a pause after a failure ends; 0: no pause is running. */
   readonly nextAtMs: number;
 }
 
@@ -73,7 +73,7 @@ export class Uplink {
   readonly #abort = new AbortController();
   /** When the next state is due, by the monotonic clock. */
   #stateDueMs = 0;
-  /** Whether a state must be answered before events are sent: the answer says where to go on. */
+  /** Whether a state must be answered before events are sent: the answer says where to continue. */
   #needsState = true;
   #wasEvents = false;
   /** The hub asked for the events after this one, up to the ones that were sent, again; null: it did not. */
@@ -179,11 +179,11 @@ export class Uplink {
     const tested = new Promise<DeliveryResult>((resolve) => void this.#testers.push(resolve));
     this.#needsState = true;
     this.retry();
-    if (this.#isClosed) this.#tellTesters();
+    if (this.#isClosed) this.#reportTest();
     return tested;
   }
 
-  /** Sends what is left, and says that the gateway stops. Gives up after the first failure, and after `withinMs`. */
+  /** Sends what is left, and says that the gateway stops. Stops after the first failure, and after `withinMs`. */
   async stop(withinMs: number): Promise<void> {
     this.#isStopping = true;
     this.#isPausing = false;
@@ -209,16 +209,16 @@ export class Uplink {
     this.#cancelTimer();
     this.#abort.abort();
     this.#options.transport.close();
-    this.#tellTesters();
+    this.#reportTest();
   }
 
   /** After a state was answered, or when none will be. */
-  #tellTesters(): void {
+  #reportTest(): void {
     const result: DeliveryResult =
       this.#failures === 0 && !this.#isClosed
         ? { type: "delivered" }
         : { type: "retry", reason: this.#lastReason || "stopping", afterMs: null };
-    for (const tell of this.#testers.splice(0)) tell(result);
+    for (const report of this.#testers.splice(0)) report(result);
   }
 
   #reportBy(delayMs: number): void {
@@ -240,7 +240,7 @@ export class Uplink {
       const result = await this.#attempt(request);
       if (this.#isClosed) break;
       const mayContinue = this.#handleResult(request, result);
-      if (request.type === "state") this.#tellTesters();
+      if (request.type === "state") this.#reportTest();
       if (!mayContinue) break;
     }
     // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.

@@ -114,9 +114,9 @@ describe("each setting", () => {
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 
-  test("each setting is in this table, except those of targets, listen, NATS and the file, which have their own tests", () => {
+  test("each setting is in this table, except those of targets, the hub, listen, NATS and the file, which have their own tests", () => {
     const others = Object.keys(table).filter((name) =>
-      /^webhook-|^listen-|^nats|^config$/.test(name),
+      /^webhook-|^listen-|^hub|^nats|^config$/.test(name),
     );
     const names = [...rows.map(([name]) => name), ...others];
     expect(names.toSorted()).toEqual(Object.keys(table).toSorted());
