@@ -125,6 +125,7 @@ const FILES = [
   ],
   ["/etc/credstore/wgmon.webhook-secret", "for the service: secrets to sign with"],
   ["/etc/credstore/wgmon.listen-token", "for the service: accepted bearer tokens"],
+  ["/etc/credstore/wgmon.hub", "for the service: the URL of the hub, with its secret"],
   ["/etc/wireguard/*.conf", "comments in them name the peers, if wgmon can read them"],
   ["/var/lib/wgmon/wgmon.db", "the store: events, sessions and undelivered messages"],
   ["/run/wgmon/wgmon.sock", "the socket on which the commands query the running wgmon"],

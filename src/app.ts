@@ -49,12 +49,13 @@ export class App {
 
   /** Processes the first scan, then the packets and link changes that arrived since. */
   start(): void {
-    const { inputs, intake, maintenance, recorder, scanLoop, tracker } = this.stages;
+    const { hub, inputs, intake, maintenance, recorder, scanLoop, tracker } = this.stages;
     scanLoop.start(inputs.firstScan);
     recorder.saveAll(tracker);
     inputs.start(intake);
     intake.openSample();
     maintenance.start();
+    hub.start();
     this.#prepareTargets();
   }
 
@@ -87,10 +88,11 @@ export class App {
   }
 
   #applySettings(): void {
-    const { endpointNames, names, outbox } = this.stages;
+    const { endpointNames, hub, names, outbox } = this.stages;
     names.setSources(this.#settings);
     endpointNames.setEnabled(this.#settings.resolveEndpoints);
     outbox.setTargets(this.#options.makeTargets(this.#settings));
+    hub.set(this.#settings.hub);
   }
 
   /** Prepares the targets for the first event, and warns of filters and peers that match nothing now. */
@@ -105,6 +107,7 @@ export class App {
   async stop(): Promise<void> {
     const { alerts, clockSteps, endpointNames, inputs, intake, maintenance, names } = this.stages;
     const {
+      hub,
       outbox,
       recorder,
       scanLoop,
@@ -120,7 +123,11 @@ export class App {
     names[Symbol.dispose]();
     endpointNames[Symbol.dispose]();
     inputs.close();
-    await Promise.all([outbox.drain(DRAIN_MS), this.#options.firewall?.close()]);
+    await Promise.all([
+      outbox.drain(DRAIN_MS),
+      hub.stop(DRAIN_MS),
+      this.#options.firewall?.close(),
+    ]);
     recorder.saveAll(tracker);
     traffic.flush(tracker.sessions);
     alerts.stop();
@@ -130,7 +137,7 @@ export class App {
 
   /** Processes a scan: updates the sessions and reports the changes. Returns the number of changes. */
   #onScan(scan: ScanResult, reason: ScanReason): number {
-    const { alerts, clock, clockSteps, inputs, names, rates, reporter } = this.stages;
+    const { alerts, clock, clockSteps, hub, inputs, names, rates, reporter } = this.stages;
     const { setPorts, tracker, traffic, unknown, wakeUpWatch } = this.stages;
     clockSteps.read();
     const now = clock.now();
@@ -143,6 +150,7 @@ export class App {
     const judged = alerts.onScan(scan, changes, reason);
     if (changes.length > 0 || isStart || judged !== null)
       reporter.report(changes, haveDevicesChanged ? devices : null, judged);
+    hub.onScan(scan, changes);
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
       // No packet woke wgmon for this handshake.

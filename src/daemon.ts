@@ -29,14 +29,14 @@ const STDERR = 2;
 type RunCommand = Extract<Command, { type: "run" }>;
 
 /** Where the settings come from, now and at each reload. */
-interface Source {
+export interface Source {
   readonly files: FilesRead;
   readonly readCommand: () => { readonly command: Command; readonly files: FilesRead };
 }
 
 /** The parts that a signal stops or reloads; null: not started yet. */
-interface Parts {
-  app: App | null;
+export interface Parts {
+  app: { stop(): Promise<void> } | null;
   http: HttpServer | null;
   notifier: Notifier | null;
   /** null: there is no app yet. */
@@ -83,7 +83,7 @@ export async function runDaemon(
   parts.http = await startHttp(app, { runtimeDir, refusal: locks.socket, log, reloader });
 }
 
-function openLog(settings: Settings): LeveledLog {
+export function openLog(settings: Settings): LeveledLog {
   const { env } = process;
   const format = chooseFormat(settings.logFormat, { env, isTerminal: isTerminal(STDERR) });
   const log = createLog({ format, level: settings.logLevel });
@@ -92,7 +92,7 @@ function openLog(settings: Settings): LeveledLog {
 }
 
 /** SIGTERM and SIGINT stop the daemon; SIGHUP reloads the settings. */
-function handleSignals(parts: Parts, log: LeveledLog): void {
+export function handleSignals(parts: Parts, log: LeveledLog): void {
   let isStopping = false;
   const stop = async (signal: NodeJS.Signals) => {
     if (isStopping) return;
@@ -114,8 +114,8 @@ function handleSignals(parts: Parts, log: LeveledLog): void {
   });
 }
 
-async function reloaderOf(
-  app: App,
+export async function reloaderOf(
+  app: ConstructorParameters<typeof Reloader>[0]["app"],
   options: { readCommand: Source["readCommand"]; log: LeveledLog; notifier: Notifier | null },
 ): Promise<Reloader> {
   // Loaded after "ready", because nothing depends on it.
@@ -126,7 +126,7 @@ async function reloaderOf(
 }
 
 /** Reads the settings again. Mistakes in them are logged, and the current ones stay in effect. */
-function reload(reloader: Reloader): void {
+export function reload(reloader: Reloader): void {
   reloader.reload().catch((error: unknown) => {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
   });
@@ -220,7 +220,7 @@ function logReady(settings: Settings, inputs: Inputs, log: Log): void {
 }
 
 /** Returns null if $NOTIFY_SOCKET is not set, i.e. not started by systemd or similar. */
-async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | null> {
+export async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | null> {
   if (!env["NOTIFY_SOCKET"]) return null;
   const { Notifier } = await import("./platform/systemd-notify.ts");
   return new Notifier({ env, clock: systemClock, log });
@@ -237,7 +237,7 @@ function publishStatus(notifier: Notifier, { stages: { inputs, tracker, reporter
 }
 
 /** Warns of files with secrets that other users can read. */
-async function warnOfSecrets(files: FilesRead, settings: Settings, log: Log): Promise<void> {
+export async function warnOfSecrets(files: FilesRead, settings: Settings, log: Log): Promise<void> {
   const { checkSecrets } = await import("./config/secret-files.ts");
   for (const { verdict, found, fix } of checkSecrets(files, settings)) {
     if (verdict !== "ok") log.warn(`${found}; ${fix}`);

@@ -61,6 +61,9 @@ try {
   const { command, files } = readCommand();
   if (command.type === "run") {
     await runDaemon(command, { files, readCommand });
+  } else if (command.type === "hub" && command.action === "run") {
+    const { runHub } = await import("./hub-daemon.ts");
+    await runHub(command, { files, readCommand });
   } else {
     const { runCommand } = await import("./cli/commands.ts");
     const exitCode = await runCommand(command, files);

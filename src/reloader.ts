@@ -49,7 +49,7 @@ export class Reloader {
     notifier?.reloading();
     try {
       const { command, files } = readCommand();
-      if (command.type !== "run") return { changed: [], needRestart: [], warnings: [] };
+      if (!("settings" in command)) return { changed: [], needRestart: [], warnings: [] };
       const before = app.settings;
       const { needRestart } = mergeReloaded(before, command.settings);
       log.setLevel(command.settings.logLevel);

@@ -1,8 +1,9 @@
 /** Builds the stages, and connects each to those before and after it. app.ts runs them. */
 
+import { version } from "../package.json";
 import type { Lookup } from "./alerts/kinds/kind.ts";
 import type { Clock } from "./base/clock.ts";
-import { type Machine, WallClock } from "./base/wall-clock.ts";
+import { inCurrentClock, type Machine, WallClock } from "./base/wall-clock.ts";
 import type { Device } from "./base/wireguard.ts";
 import type { Settings } from "./config/config.ts";
 import { Outbox } from "./delivery/outbox.ts";
@@ -30,6 +31,7 @@ import { Maintenance } from "./store/maintenance.ts";
 import { StateRecorder } from "./store/state-recorder.ts";
 import type { Store } from "./store/store.ts";
 import { TrafficRecorder } from "./store/traffic-recorder.ts";
+import { HubLink } from "./uplink/hub-link.ts";
 import { WakeUpWatch } from "./wakeup/wake-up-watch.ts";
 
 export interface AppOptions {
@@ -87,6 +89,28 @@ export function buildStages(options: AppOptions, { settings, onScan, lookup }: H
     attempted: (target, result) => metrics.attempts.add([target, result]),
   });
   const reporter = new Reporter({ log, metrics, recorder, tracker, outbox, settings, nameOf });
+  const hub = new HubLink({
+    clock,
+    log,
+    store,
+    attempted: (target, result) => metrics.attempts.add([target, result]),
+    source: {
+      program: version,
+      get startedAtMs() {
+        return clockSteps.startedAtMs;
+      },
+      now: () => clock.now(),
+      host: () => settings().host,
+      devices: () => devices.lastScanned,
+      count: (device) => devices.count(device),
+      peers: (device) => devices.peers(device),
+      inCurrentClock: (peer) => inCurrentClock(peer, clock),
+      session: (device, publicKey) => tracker.session(device, publicKey),
+      nameOf,
+      tagsOf: (publicKey) => settings().peers.get(publicKey)?.tags ?? [],
+    },
+  });
+  reporter.subscribe(() => hub.eventsAdded());
   const alerts = new LiveAlerts({
     clock,
     bootMs: () => options.machine.bootMs(),
@@ -98,7 +122,7 @@ export function buildStages(options: AppOptions, { settings, onScan, lookup }: H
     nameOf,
     settings,
     sessions: tracker.sessions,
-    targets: () => outbox.targets,
+    targets: () => [...outbox.targets, ...hub.targets],
     isTicking: () => scanLoop.isTicking,
     report: (write) => reporter.report([], null, write),
   });
@@ -146,6 +170,7 @@ export function buildStages(options: AppOptions, { settings, onScan, lookup }: H
     saveDue() {
       clockSteps.read();
       outbox.refresh();
+      hub.refresh();
       // Together, because a restart takes the saved counters of a session for those whose traffic was written.
       const isMinute = traffic.flushIfDue(tracker.sessions);
       if (isMinute) recorder.saveChanged(tracker);
@@ -167,12 +192,13 @@ export function buildStages(options: AppOptions, { settings, onScan, lookup }: H
     firewall?.setPorts(ports);
     wakeUpWatch.setPorts(ports);
   };
-  clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch, alerts);
+  clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch, alerts, hub);
   return {
     alerts,
     clock,
     clockSteps,
     endpointNames: new EndpointNames({ clock, lookUp: options.reverseLookup }),
+    hub,
     inputs,
     intake,
     maintenance,

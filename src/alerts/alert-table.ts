@@ -5,14 +5,14 @@ import { type Alert, alertKey, deviceOf, subjectKey } from "./alert.ts";
 /** The keys of an alert, which never change. */
 interface AlertKeys {
   readonly key: string;
-  readonly bySubject: string;
+  readonly subject: string;
   readonly group: string;
 }
 
 export class AlertTable {
   readonly #alerts = new Map<string, Alert>();
-  /** By rule and subject. */
-  readonly #bySubject = new Map<string, Alert[]>();
+  /** By subject and rule: a key made of both would be made for each verdict. */
+  readonly #bySubject = new Map<string, Map<string, readonly Alert[]>>();
   readonly #byGroup = new Map<string, Set<Alert>>();
   /** Of these, the alerts that are resolved, or that fire and are not sent. */
   readonly #undecided = new Map<string, Set<Alert>>();
@@ -31,7 +31,7 @@ export class AlertTable {
   }
 
   about(rule: string, subject: string): readonly Alert[] {
-    return this.#bySubject.get(`${rule}\n${subject}`) ?? [];
+    return this.#bySubject.get(subject)?.get(rule) ?? [];
   }
 
   /** All alerts of a group, in the order of their subjects. */
@@ -53,9 +53,11 @@ export class AlertTable {
   }
 
   add(alert: Alert): void {
-    const { key, bySubject, group } = this.#keysOf(alert);
+    const { key, subject, group } = this.#keysOf(alert);
     this.#alerts.set(key, alert);
-    this.#bySubject.set(bySubject, [...(this.#bySubject.get(bySubject) ?? []), alert]);
+    const byRule = this.#bySubject.get(subject) ?? new Map<string, readonly Alert[]>();
+    byRule.set(alert.rule, [...(byRule.get(alert.rule) ?? []), alert]);
+    this.#bySubject.set(subject, byRule);
     const members = this.#byGroup.get(group) ?? new Set();
     this.#byGroup.set(group, members.add(alert));
     this.changed(alert);
@@ -63,11 +65,13 @@ export class AlertTable {
 
   /** Returns whether the alert existed. */
   delete(alert: Alert): boolean {
-    const { key, bySubject, group } = this.#keysOf(alert);
+    const { key, subject, group } = this.#keysOf(alert);
     if (!this.#alerts.delete(key)) return false;
-    const rest = this.#bySubject.get(bySubject)!.filter((each) => each !== alert);
-    if (rest.length === 0) this.#bySubject.delete(bySubject);
-    else this.#bySubject.set(bySubject, rest);
+    const byRule = this.#bySubject.get(subject)!;
+    const rest = byRule.get(alert.rule)!.filter((each) => each !== alert);
+    if (rest.length > 0) byRule.set(alert.rule, rest);
+    else byRule.delete(alert.rule);
+    if (byRule.size === 0) this.#bySubject.delete(subject);
     this.#undecided.get(group)?.delete(alert);
     const members = this.#byGroup.get(group)!;
     members.delete(alert);
@@ -102,11 +106,10 @@ export class AlertTable {
   #keysOf(alert: Alert): AlertKeys {
     const known = this.#keys.get(alert);
     if (known !== undefined) return known;
-    const { rule, subject } = alert;
-    const subjectText = subjectKey(subject);
+    const subject = subjectKey(alert.subject);
     const keys = {
-      key: alertKey(alert, subjectText),
-      bySubject: `${rule}\n${subjectText}`,
+      key: alertKey(alert, subject),
+      subject,
       group: groupKeyOf(alert),
     };
     this.#keys.set(alert, keys);

@@ -14,7 +14,14 @@
  */
 
 import { moved as movedByStep } from "../base/wall-clock.ts";
-import type { Alert, AlertView, Notice, Subject } from "./alert.ts";
+import {
+  type Alert,
+  type AlertView,
+  deviceOf,
+  type Notice,
+  type Subject,
+  subjectKey,
+} from "./alert.ts";
 import type { DeviceFacts, TargetFacts } from "./facts.ts";
 import { Groups } from "./grouping.ts";
 import type { Input } from "./input.ts";
@@ -155,7 +162,17 @@ export class AlertEngine {
     this.#views = null;
     const notices = this.#notices;
     this.#notices = [];
-    return notices;
+    return notices.filter((notice) => notice.type !== "reminder" || !this.#isOutdated(notice));
+  }
+
+  /** Whether all alerts of a reminder were over when it was due, which the inputs after it have shown. */
+  #isOutdated({ atMs, alerts }: Notice): boolean {
+    return alerts.every(({ id, rule, kind, subject }) => {
+      const known = this.#state.alerts.about(rule, subjectKey(subject));
+      if (known.some((alert) => alert.id === id && alert.state !== "resolved")) return false;
+      const connectedAtMs = this.#entryOf(subject)?.peer.connectedAtMs ?? Infinity;
+      return atMs === this.#state.nowMs || (kind === "down" && connectedAtMs <= atMs);
+    });
   }
 
   /** Processes the deadlines that are due before the input. */
@@ -245,6 +262,8 @@ export class AlertEngine {
         return this.#away(input.fromMs, nowMs);
       case "clock":
         return this.#clockSet(input.step, nowMs);
+      case "watched-devices":
+        return this.#watchOnly(input.devices);
       case "silence":
         this.#state.silences.set(input.silence.id, input.silence);
         this.#state.markSilence(input.silence.id);
@@ -279,6 +298,22 @@ export class AlertEngine {
     else {
       const who = labelOf(alert, this.#entryOf(alert.subject));
       this.#lifecycle.end(alert, `rule ${alert.rule} no longer applies to ${who}`);
+    }
+  }
+
+  /** Ends the alerts of other devices. These are never scanned again, so no new ones fire. */
+  #watchOnly(devices: readonly string[]): void {
+    for (const alert of this.#state.alerts.values()) {
+      const device = deviceOf(alert.subject);
+      if (device === null || devices.includes(device)) continue;
+      if (alert.isMoment) this.#state.deleteAlert(alert);
+      else {
+        const who = labelOf(alert, this.#entryOf(alert.subject));
+        this.#lifecycle.end(
+          alert,
+          `wgmon no longer watches ${who}: its settings do not name ${device}`,
+        );
+      }
     }
   }
 

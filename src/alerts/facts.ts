@@ -25,6 +25,13 @@ export interface KnownPlace {
   seenAtMs: number;
 }
 
+/** An endpoint that moved while no received data was counted; see endpoint-moves.ts. */
+export interface UnexplainedMove {
+  readonly from: Endpoint;
+  readonly movedAtMs: number;
+  readonly wasAway: boolean;
+}
+
 /** The facts about one peer that change rarely. */
 export interface PeerFacts {
   /** Peers are judged in the order in which they were added. */
@@ -56,6 +63,8 @@ export interface PeerFacts {
   places: KnownPlace[];
   /** The latest place that was reported as not allowed; null: none since the peer was seen elsewhere. */
   refusedPlace: KnownPlace | null;
+  /** null: received data explains where its endpoint is. */
+  unexplainedMove: UnexplainedMove | null;
 }
 
 /** The traffic of one period. */
@@ -107,7 +116,15 @@ export interface PeerSample {
   /** Scans in a row that showed data sent and data received, and how much was received, on average. */
   answered: number;
   answerBytes: number;
-  /** The longest time without an answer that ended. */
+  /** The last scan that showed an answer to data; null: none in this session. */
+  answeredAtMs: number | null;
+  /** For how long each tick has shown data in both directions, and the usual bytes per second that were sent. */
+  steadyMs: number;
+  usualSentRate: number;
+  /** How long nothing was received although data was sent, by the latest scan; and the longest such time that ended. */
+  silentMs: number;
+  longestSilentMs: number;
+  /** The longest time from such a scan to one with an answer, which may have come earlier. */
   longestUnansweredMs: number;
   deaf: Deafness | null;
   /** By period, see `periodKey`. */
@@ -174,6 +191,7 @@ export function newPeer(
     visits: [],
     places: [],
     refusedPlace: null,
+    unexplainedMove: null,
   };
 }
 
@@ -193,6 +211,11 @@ export function newSample(): PeerSample {
     unansweredBytes: 0,
     answered: 0,
     answerBytes: 0,
+    answeredAtMs: null,
+    steadyMs: 0,
+    usualSentRate: 0,
+    silentMs: 0,
+    longestSilentMs: 0,
     longestUnansweredMs: 0,
     deaf: null,
     usage: {},

@@ -12,7 +12,7 @@
 import type { ClockStep } from "../base/wall-clock.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
-import { isAlert } from "../events/event.ts";
+import { isAlert, isFleetEvent } from "../events/event.ts";
 import type { Change, DisconnectReason } from "../sessions/change.ts";
 import type { Mac1 } from "../sessions/unknown-handshakes.ts";
 import type { Silence } from "./silences.ts";
@@ -112,6 +112,8 @@ export type Input =
     }
   /** The wall clock was set. The time that is passed with this input is one of the new clock. */
   | { readonly type: "clock"; readonly step: ClockStep }
+  /** wgmon was started with these devices only: the alerts of others end. Pass it after `away`. */
+  | { readonly type: "watched-devices"; readonly devices: readonly string[] }
   /** Adds or replaces a silence. */
   | { readonly type: "silence"; readonly silence: Silence }
   | { readonly type: "silence-expired"; readonly id: string }
@@ -152,12 +154,12 @@ export function inputOfChange(change: Change, named: Pick<NamedPeer, "name" | "t
 
 /**
  * Converts a stored event, which has fewer details than the change that it was made from. Returns null for an event about
- * an alert, because the engine itself caused it.
+ * an alert, because the engine itself caused it, and for one about a gateway.
  *
  * @param atMs the time of the event.
  */
 export function inputOfEvent(event: Event, atMs: number): Input | null {
-  if (isAlert(event)) return null;
+  if (isAlert(event) || isFleetEvent(event)) return null;
   const { device } = event.data;
   // There may be a million events, and parsing times and copying objects take most of the time.
   const parse = (time: string) => (time === event.timestamp ? atMs : Date.parse(time));

@@ -4,9 +4,10 @@
  */
 
 import { areEqual } from "../base/text.ts";
-import { formatEndpoint, growth, sameEndpoint } from "../base/wireguard.ts";
+import { growth, sameEndpoint } from "../base/wireguard.ts";
 import { exchanged, forgetQuestions, isOnlyInitiations } from "./answers.ts";
 import { forgetCadence, heard, silentAtMs } from "./cadence.ts";
+import { explained, moved, takeSet } from "./endpoint-moves.ts";
 import type { DeviceFacts } from "./facts.ts";
 import type { ConfiguredPeer, Input, NamedPeer, SampledPeer } from "./input.ts";
 import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
@@ -120,6 +121,7 @@ export class Observer {
         sample.endpoint = null;
         this.#state.markSample(entry);
       }
+      if (present) explained(this.#state, entry);
       this.#observed.touched(entry, "presence", "answers");
     }
   }
@@ -151,6 +153,11 @@ export class Observer {
     const sinceMs = nowMs - (device.scannedAtMs ?? nowMs);
     device.scannedAtMs = nowMs;
     for (const sampled of peers) this.#sampled(name, sampled, sinceMs);
+    if (this.#state.unexplainedMoves.size > 0) {
+      for (const { entry, moment } of takeSet(this.#state, device)) {
+        this.#observed.settingsChanged(entry, moment);
+      }
+    }
     this.#state.markDevice(device);
     if (device.blind !== null) this.#seen(device);
   }
@@ -260,6 +267,7 @@ export class Observer {
     entry.peer.isPresent = false;
     entry.peer.connectedAtMs = null;
     entry.sample.deaf = null;
+    explained(this.#state, entry);
     // The counters of the peer start at zero if it is added again.
     if (entry.sample.rxBytes !== null) {
       entry.sample.rxBytes = 0;
@@ -281,17 +289,9 @@ export class Observer {
     const isFirst = sample.rxBytes === null;
     const rx = isFirst ? 0 : growth(sample.rxBytes!, rxBytes);
     const tx = isFirst ? 0 : growth(sample.txBytes, txBytes);
-    const isSet =
-      !isFirst &&
-      rx === 0 &&
-      sample.endpoint !== null &&
-      endpoint !== null &&
-      !sameEndpoint(sample.endpoint, endpoint);
-    if (isSet) {
-      // An endpoint that moves without received data was set: only authenticated data moves it.
-      const details = `${formatEndpoint(sample.endpoint!)} -> ${formatEndpoint(endpoint)}`;
-      const wasAway = entry.device.blind !== null;
-      this.#observed.settingsChanged(entry, { change: "endpoint", details, wasAway });
+    if (rx > 0) explained(this.#state, entry);
+    else if (!isFirst && sample.endpoint !== null && endpoint !== null) {
+      if (!sameEndpoint(sample.endpoint, endpoint)) moved(this.#state, entry, sample.endpoint);
     }
     sample.rxBytes = rxBytes;
     sample.txBytes = txBytes;

@@ -5,10 +5,9 @@
  * traffic of the store beside the events. Pure.
  */
 
-import type { Event } from "../events/event-schema.ts";
 import type { Notice } from "./alert.ts";
 import { AlertEngine } from "./engine.ts";
-import { type Input, inputOfEvent } from "./input.ts";
+import type { Input } from "./input.ts";
 import type { Lookup } from "./kinds/kind.ts";
 import type { Rule } from "./rule.ts";
 
@@ -35,31 +34,22 @@ export function* replay(
     // There are no ticks while wgmon is away.
     const untilAtMs = input.type === "away" ? input.fromMs : atMs;
     // Most inputs cause nothing, so the loops are entered only if they have something to do.
-    if (isDue(engine, untilAtMs)) yield* tickUntil(engine, untilAtMs);
+    if (isDue(engine, untilAtMs)) yield* tickBefore(engine, untilAtMs);
     const notices = engine.advance(input, atMs);
     if (notices.length > 0) yield* notices;
   }
-  yield* tickUntil(engine, untilMs);
-}
-
-/** Stored events, oldest first, as inputs. */
-export function* recordedEvents(events: Iterable<Event>): Iterable<Recorded> {
-  for (const event of events) {
-    const atMs = Date.parse(event.timestamp);
-    const input = inputOfEvent(event, atMs);
-    if (input !== null) yield { atMs, input };
-  }
+  yield* tickBefore(engine, untilMs + 1);
 }
 
 function isDue({ nextDeadlineMs }: AlertEngine, untilMs: number): boolean {
-  return nextDeadlineMs !== null && nextDeadlineMs <= untilMs;
+  return nextDeadlineMs !== null && nextDeadlineMs < untilMs;
 }
 
-/** Lets the time pass, deadline by deadline. */
-function* tickUntil(engine: AlertEngine, untilMs: number): Iterable<Notice> {
+/** Lets the time pass, deadline by deadline. Those at the time of the next input are part of its step. */
+function* tickBefore(engine: AlertEngine, untilMs: number): Iterable<Notice> {
   for (;;) {
     const dueMs = engine.nextDeadlineMs;
-    if (dueMs === null || dueMs > untilMs) return;
+    if (dueMs === null || dueMs >= untilMs) return;
     yield* engine.advance({ type: "tick" }, dueMs);
   }
 }

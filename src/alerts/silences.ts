@@ -1,7 +1,9 @@
 /** Silences hold back the messages of the alerts that they match, and end at a time that the user chose. Pure. */
 
+import { parseDuration } from "../base/duration.ts";
 import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
+import { type ClockStep, moved } from "../base/wall-clock.ts";
 import { type AlertView, deviceOf } from "./alert.ts";
 import type { Severity } from "./rule.ts";
 import { type Matcher, matcherOf, type Selectable } from "./selectors.ts";
@@ -45,6 +47,21 @@ export interface Silenceable {
   readonly peer: Selectable | null;
   /** The target that the alert is about. */
   readonly target: string | null;
+}
+
+/** Returns the end of a silence that begins now and lasts for a duration such as `2h`; null: that is not valid. */
+export function silenceEndMs(length: string, nowMs: number): number | null {
+  const durationMs = parseDuration(length) ?? NaN;
+  const isValid = durationMs >= SILENCE_LIMITS.minMs && durationMs <= SILENCE_LIMITS.maxMs;
+  return isValid ? nowMs + durationMs : null;
+}
+
+/** Moves a silence after a step of the clock. @param beforeMs the time of the step by the old clock. */
+export function movedSilence(silence: Silence, step: ClockStep, beforeMs: number): Silence {
+  const { startMs, endMs } = silence;
+  // A time in the future is a deadline: it is as far away as before.
+  const shifted = (atMs: number) => (atMs > beforeMs ? atMs + step.ms : moved(step, atMs));
+  return { ...silence, startMs: shifted(startMs), endMs: shifted(endMs) };
 }
 
 /** Returns the matcher, or what is wrong with the text and how to correct it. */

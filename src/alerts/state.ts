@@ -62,12 +62,16 @@ export class AlertState {
   nextId = 1;
   #rulesText = "";
   readonly alerts = new AlertTable();
+  /** The peers whose endpoint moved, and it is not decided yet who moved it. */
+  readonly unexplainedMoves = new Set<PeerEntry>();
   /** By device and public key. */
   readonly #peers = new Map<string, Map<string, PeerEntry>>();
   #nextOrder = 1;
   /** Keys of the rows that changed; null: nothing is saved. */
   readonly #dirty: Set<string> | null;
   readonly #dirtySamples = new Set<PeerEntry>();
+  /** Alerts whose rows changed, those that were deleted included. */
+  readonly #dirtyAlertRows = new Set<Alert>();
   /** Alerts that fired and changed since, those that were deleted included. */
   readonly #dirtyAlerts = new Set<Alert>();
 
@@ -110,7 +114,9 @@ export class AlertState {
     return this.#putPeer(facts, newSample(), rules);
   }
 
-  deletePeer({ peer, key }: PeerEntry): void {
+  deletePeer(entry: PeerEntry): void {
+    const { peer, key } = entry;
+    this.unexplainedMoves.delete(entry);
     this.#peers.get(peer.device)?.delete(peer.publicKey);
     this.#dirty?.add(key);
     this.#dirty?.add(`sample ${key}`);
@@ -228,11 +234,16 @@ export class AlertState {
    */
   takeChanges(samplesMax: number): Rows {
     const changes = new Map<string, string | null>();
-    for (const key of this.#dirty ?? []) {
-      const row = this.#row(key);
+    const put = (key: string, row: unknown) =>
       changes.set(key, row === null ? null : JSON.stringify(row));
-    }
+    for (const key of this.#dirty ?? []) put(key, this.#row(key));
     this.#dirty?.clear();
+    for (const alert of this.#dirtyAlertRows) {
+      const key = this.alerts.keyOf(alert);
+      // Another alert may have the key of a deleted one.
+      put(`alert ${key}`, this.alerts.get(key));
+    }
+    this.#dirtyAlertRows.clear();
     let samples = 0;
     for (const entry of this.#dirtySamples) {
       if (samples++ >= samplesMax) break;
@@ -282,10 +293,15 @@ export class AlertState {
     for (const [name, value] of of("device")) this.devices.set(name, value as DeviceFacts);
     for (const [name, value] of of("target")) this.targets.set(name, value as TargetFacts);
     for (const [id, value] of of("silence")) this.silences.set(id, value as Silence);
-    const peers = of("peer").map(([key, value]) => ({ key, facts: value as PeerFacts }));
+    // Fields that an earlier version did not save have their first value.
+    const unknown = newPeer("", "", { name: null, tags: [] }, { nowMs: 0, order: 0 });
+    const peers = of("peer").map(([key, value]) => ({
+      key,
+      facts: { ...unknown, ...(value as PeerFacts) },
+    }));
     for (const { key, facts } of peers.sort((a, b) => a.facts.order - b.facts.order)) {
       // The samples may have been saved earlier than the facts.
-      const sample = (parsed(`sample peer ${key}`) as PeerSample | null) ?? newSample();
+      const sample = { ...newSample(), ...(parsed(`sample peer ${key}`) as PeerSample | null) };
       this.#putPeer(facts, sample, rules);
       this.#nextOrder = facts.order + 1;
     }
@@ -294,6 +310,7 @@ export class AlertState {
     const alerts = of("alert").map(([, value]) => value as Alert);
     for (const alert of alerts) this.addAlert(alert);
     this.#dirty?.clear();
+    this.#dirtyAlertRows.clear();
     this.#dirtyAlerts.clear();
   }
 
@@ -338,6 +355,7 @@ export class AlertState {
     const entry = { key, peer, sample, device, selection: rules.select(peer), alerts: 0 };
     const peers = this.#peers.get(peer.device) ?? new Map<string, PeerEntry>();
     this.#peers.set(peer.device, peers.set(publicKey, entry));
+    if (peer.unexplainedMove !== null) this.unexplainedMoves.add(entry);
     this.markPeer(entry);
     this.markSample(entry);
     return entry;
@@ -345,7 +363,7 @@ export class AlertState {
 
   #noteAlert(alert: Alert): void {
     if (this.#dirty === null) return;
-    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
+    this.#dirtyAlertRows.add(alert);
     if (alert.firedAtMs !== null) this.#dirtyAlerts.add(alert);
   }
 
@@ -371,8 +389,6 @@ export class AlertState {
         return this.targets.get(name) ?? null;
       case "silence":
         return this.silences.get(name) ?? null;
-      case "alert":
-        return this.alerts.get(name);
       case "group":
         return this.groups.get(name) ?? null;
       case "timer":

@@ -12,9 +12,18 @@ export const EVENT_TYPES = [
   "device.removed",
   "alert.firing",
   "alert.resolved",
+  "gateway.lost",
+  "gateway.back",
+  "gateway.stopped",
+  "fleet.partition",
+  "fleet.gap",
+  "fleet.duplicate-name",
 ] as const;
 
 export type EventType = (typeof EVENT_TYPES)[number];
 
 /** Alerts that one event lists at most. */
 export const ALERTS_MAX = 50;
+
+/** Gateways that one event lists at most. */
+export const GATEWAYS_MAX = 100;

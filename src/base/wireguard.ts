@@ -165,6 +165,14 @@ export function formatEndpoint(endpoint: Endpoint): string {
   return `[${address}${scopeId === 0 ? "" : `%${scopeId}`}]:${port}`;
 }
 
+/** The reverse of `formatEndpoint`; null if the text is not an endpoint. */
+export function parseEndpoint(text: string): Endpoint | null {
+  const match = /^(?:\[([0-9a-f:.]+)(?:%(\d{1,10}))?\]|([0-9.]+)):(\d{1,5})$/i.exec(text);
+  if (match === null) return null;
+  const [, ipv6, scope = "0", ipv4, port] = match;
+  return { address: ipv6 ?? ipv4!, port: Number(port), scopeId: Number(scope) };
+}
+
 /**
  * Whether two endpoints are the same address and port. Scopes are compared only if both have one: captured packets have
  * no scope, but the kernel may know it.

@@ -26,6 +26,7 @@
 import { redactUrl } from "../base/redact.ts";
 import { sanitize, truncate } from "../base/text.ts";
 import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
+import { deviceOf } from "../events/event.ts";
 import { withoutAmbientCapabilities } from "../platform/process.ts";
 import { Deadline } from "./deadline.ts";
 import { json } from "./formats/json.ts";
@@ -165,7 +166,7 @@ function environment(message: Message): Record<string, string> {
     WGMON_EVENT_TYPE: data === null ? "digest" : last.type,
     WGMON_TIMESTAMP: last.timestamp,
     WGMON_HOST: last.host,
-    WGMON_DEVICE: data?.device ?? "",
+    WGMON_DEVICE: (events.length === 1 ? deviceOf(last) : null) ?? "",
     WGMON_PEER: peer?.publicKey ?? "",
     WGMON_PEER_NAME: peer?.name ?? "",
     WGMON_ENDPOINT: endpoint ?? "",

@@ -11,6 +11,8 @@ import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { isTerminal, print } from "../platform/standard-streams.ts";
+import type { Store } from "../store/store.ts";
+import { HUB_KEY } from "../uplink/hub-settings.ts";
 import { printError, printLine } from "./print.ts";
 import type { QueryCommand } from "./query-commands.ts";
 
@@ -18,7 +20,7 @@ const STDOUT = 1;
 
 /** Returns the exit code; null: the command continues until a signal ends the process. */
 export async function runCommand(
-  command: Exclude<Command, { type: "run" }>,
+  command: Exclude<Command, { type: "run" } | { type: "hub"; action: "run" }>,
   files: FilesRead,
 ): Promise<number | null> {
   switch (command.type) {
@@ -61,6 +63,9 @@ export async function runCommand(
       return await query(command);
     case "alerts":
       return await alerts(command);
+    case "hub":
+      await hub(command);
+      return 0;
     case "help":
       print((await import("./help.ts")).helpText(command.command, command.subcommand));
       return 0;
@@ -79,24 +84,40 @@ async function testWebhook(settings: Settings, word: string | null): Promise<boo
   // The keys are not used, because nothing is stored.
   const keyOf = () => "";
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
-  const chosen = word === null ? null : targetAt(settings.targets, word);
-  return await testTargets(chosen === null ? targets : [targets[chosen]!], {
-    clock: systemClock,
-    host: settings.host,
-    print: printLine,
-  });
+  const { hub } = settings;
+  const isHub = word === HUB_KEY && hub !== null;
+  const chosen = word === null || isHub ? null : targetAt(settings.targets, word);
+  const hasTargets = !isHub && (targets.length > 0 || hub === null);
+  const areDelivered =
+    !hasTargets ||
+    (await testTargets(chosen === null ? targets : [targets[chosen]!], {
+      clock: systemClock,
+      host: settings.host,
+      print: printLine,
+    }));
+  if (hub === null || chosen !== null) return areDelivered;
+  const { testHub } = await import("./test-hub.ts");
+  const openStore = () => openStoreOf(settings);
+  const isAccepted = await testHub(hub, { clock: systemClock, openStore, print: printLine });
+  return areDelivered && isAccepted;
+}
+
+/** The store of the daemon. @throws SystemError */
+async function openStoreOf(settings: Settings): Promise<Store> {
+  const { Store } = await import("../store/store.ts");
+  const log = createLog({ format: "text", level: "warn" });
+  const directory = await stateDirOf(settings);
+  return await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
 }
 
 async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<void> {
   const { settings, target } = command;
   const { runOutbox } = await import("./outbox.ts");
-  const { Store } = await import("../store/store.ts");
   const { targetKeyOf } = await import("./find-peers.ts");
-  const log = createLog({ format: "text", level: "warn" });
-  const directory = await stateDirOf(settings);
-  using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
+  using store = await openStoreOf(settings);
   const key = target === null ? null : targetKeyOf(target, settings, store);
-  runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
+  const hub = settings.hub === null || (key !== null && key !== HUB_KEY) ? null : settings.hub;
+  runOutbox(store, command, { target: key, hub, nowMs: Date.now(), print: printLine });
 }
 
 /** The state directory of the settings; if it is the default, that of the running daemon. */
@@ -177,6 +198,16 @@ async function alerts(command: Extract<Command, { type: "alerts" }>): Promise<nu
     case "explain":
       return await query(command);
   }
+}
+
+async function hub(
+  command: Exclude<Extract<Command, { type: "hub" }>, { action: "run" }>,
+): Promise<void> {
+  const { runHubCommand } = await import("./hub.ts");
+  const { settings } = command;
+  const log = createLog({ format: "text", level: "warn" });
+  const { env } = process;
+  await runHubCommand(command, { settings, env, clock: systemClock, log, print: printLine });
 }
 
 async function testAlerts(

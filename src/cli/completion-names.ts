@@ -3,7 +3,8 @@
 import { SystemError } from "../base/errors.ts";
 import { visible } from "../base/visible.ts";
 import type { AlertApiView, RuleView, SilenceView } from "../http/alert-schemas.ts";
-import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import type { GatewayView } from "../http/schemas.ts";
+import { hubRuntimeDirOf, runtimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { type ApiReader, DaemonClient } from "./client.ts";
 
 /** The user waits for the answer. */
@@ -17,9 +18,12 @@ export async function withNames(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<readonly string[]> {
   const [kind, prefix = ""] = lines.length === 1 ? lines[0]!.split("\t") : [];
-  if (kind !== ":rule" && kind !== ":alert" && kind !== ":silence") return lines;
+  if (kind !== ":rule" && kind !== ":alert" && kind !== ":silence" && kind !== ":gateway") {
+    return lines;
+  }
   const timeouts = { responseMs: TIMEOUT_MS, streamMs: TIMEOUT_MS };
-  const daemon = new DaemonClient(socketPath(runtimeDirOf(env)), timeouts);
+  const folder = kind === ":gateway" ? hubRuntimeDirOf(env) : runtimeDirOf(env);
+  const daemon = new DaemonClient(socketPath(folder), timeouts);
   try {
     const found = await namesOf(daemon, kind);
     return found.map(([name, text]) => `${prefix}${name}\t${visible(text).replaceAll("\t", " ")}`);
@@ -32,7 +36,7 @@ export async function withNames(
 /** The names and their descriptions. */
 export async function namesOf(
   api: ApiReader,
-  kind: ":rule" | ":alert" | ":silence",
+  kind: ":rule" | ":alert" | ":silence" | ":gateway",
 ): Promise<(readonly [name: string, text: string])[]> {
   switch (kind) {
     case ":rule": {
@@ -42,6 +46,10 @@ export async function namesOf(
     case ":alert": {
       const { items } = await api.get<Items<AlertApiView>>("/v1/alerts?limit=100");
       return items.flatMap(({ id, sentence }) => (id === null ? [] : [[id, sentence] as const]));
+    }
+    case ":gateway": {
+      const { items } = await api.get<Items<GatewayView>>("/v1/gateways");
+      return items.map(({ name, condition }) => [name, condition]);
     }
     case ":silence": {
       const { items } = await api.get<Items<SilenceView>>("/v1/silences");

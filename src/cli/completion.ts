@@ -27,7 +27,7 @@ export function completion(shell: Shell): string {
  * - `status<TAB>print which peers are connected, ...`: a candidate and, if it has one, its description. For the word
  *   `--monitor=`, the candidates are `--monitor=auto` and so on.
  * - `:file`, `:folder`: the shell completes the word, or the part after its `=`, as a path. It is the only line.
- * - `:rule`, `:alert`, `:silence`: names that only the running wgmon knows, and after a tab the text before them.
+ * - `:rule`, `:alert`, `:silence`, `:gateway`: names that only the running wgmon knows, and after a tab the text before them.
  *   completion-names.ts replaces the line, so the shells do not see it.
  *
  * @param words the words of the command line after `wgmon`. The last one is being completed, and may be empty.

@@ -5,11 +5,12 @@ import { createParser, type EventSourceMessage } from "eventsource-parser";
 import type { Clock } from "../base/clock.ts";
 import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
-import { describeShort } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/command-requests.ts";
 import { type EventFilter, matchesFilter } from "../events/event-filter.ts";
 import type { Event } from "../events/event-schema.ts";
-import type { StoredEventView } from "../http/schemas.ts";
+import { gatewayName } from "../fleet/gateway-name.ts";
+import { describeOnHub, eventOnHub } from "../http/hub-event.ts";
+import type { StatusView, StoredEventView } from "../http/schemas.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
 import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
@@ -55,8 +56,8 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
     peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
   let hasFound = false;
-  const isWanted = ({ event }: StoredEventView) => {
-    const matches = matchesFilter(event, selection);
+  const isWanted = ({ event, host }: StoredEventView) => {
+    const matches = matchesFilter(eventOnHub(event, host), selection);
     hasFound ||= matches;
     return matches;
   };
@@ -67,7 +68,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   };
   if (!isName) await checkPeer();
   const write = (events: readonly StoredEventView[]) =>
-    print(events.map(({ event }) => lineOf(event, options)).join(""));
+    print(events.map(({ event, host }) => lineOf(event, host, options)).join(""));
   const noteIfNone = () => hasFound || request.json || request.follow || print("no events\n");
 
   let latest = 0;
@@ -109,8 +110,10 @@ export async function followEvents(
   let position = after;
   let selection: EventFilter | null = null;
   let isLost = false;
+  let isHub = false;
   while (hasReader()) {
     try {
+      isHub = (await daemon.get<StatusView>("/v1/status")).gateways !== undefined;
       selection ??= await selectionOf(daemon, options);
       const messages: EventSourceMessage[] = [];
       const parser = createParser({ onEvent: (message) => messages.push(message) });
@@ -125,7 +128,10 @@ export async function followEvents(
             continue;
           }
           const event = JSON.parse(data) as Event;
-          if (matchesFilter(event, selection) && !print(lineOf(event, options))) return;
+          // A gateway's name on a hub is made from its host.
+          const gateway = isHub ? (gatewayName(event.host) ?? undefined) : undefined;
+          const isWanted = matchesFilter(eventOnHub(event, gateway), selection);
+          if (isWanted && !print(lineOf(event, gateway, options))) return;
         }
         // The stream sends data at least every ten seconds, so a closed standard output is noticed within this time.
         if (!hasReader()) return;
@@ -150,11 +156,12 @@ async function selectionOf(
   return { events: types, devices, peers, named };
 }
 
-function lineOf(event: Event, { request, paint }: Options): string {
+/** @param gateway on a hub: the event's. */
+function lineOf(event: Event, gateway: string | undefined, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
   const address = addressOf(event).padEnd(ADDRESS_COLUMNS);
   const time = paint("dim", localTime(event.timestamp));
-  return `${time} ${visible(`${address} ${describeShort(event)}`)}\n`;
+  return `${time} ${visible(`${address} ${describeOnHub(event, gateway)}`)}\n`;
 }
 
 /** The tunnel address of the event's peer; empty if it has none. */

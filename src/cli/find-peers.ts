@@ -11,6 +11,7 @@ import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
 import type { Settings } from "../config/config.ts";
 import { targetAt, targetWords } from "../config/targets.ts";
+import { deviceOf } from "../events/event.ts";
 import type {
   DeviceView,
   PastPeerView,
@@ -20,6 +21,7 @@ import type {
 } from "../http/schemas.ts";
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
+import { HUB_KEY } from "../uplink/hub-settings.ts";
 import type { ApiReader } from "./client.ts";
 import { listPeers, type Page, PAGE_SIZE, pagesOf } from "./history-query.ts";
 
@@ -165,7 +167,7 @@ async function isPastDevice(api: ApiReader, device: string): Promise<boolean> {
       limit: `${PAGE_SIZE}`,
     });
     for await (const { items: events } of pages) {
-      if (events.some(({ event }) => event.data.device === device)) return true;
+      if (events.some(({ event }) => deviceOf(event) === device)) return true;
     }
   }
   return false;
@@ -179,9 +181,10 @@ async function isPastDevice(api: ApiReader, device: string): Promise<boolean> {
  */
 export function targetKeyOf(
   word: string,
-  { targets }: Pick<Settings, "targets">,
+  { targets, hub }: Pick<Settings, "targets" | "hub">,
   store: Pick<Store, "targetKey"> & { readonly outbox: Pick<OutboxRows, "queues" | "deadCounts"> },
 ): string {
+  if (word === HUB_KEY && hub !== null) return HUB_KEY;
   const index = targetAt(targets, word);
   if (index !== null) return targetKeysOf(targets, (address) => store.targetKey(address))[index]!;
   const stored = [...store.outbox.queues(), ...store.outbox.deadCounts()].map(

@@ -71,6 +71,7 @@ export class LocalApi implements ApiReader, Disposable {
       rates: new RateTracker(),
       tracker,
       outbox: { states: [] },
+      hub: { states: [] },
       // The times in the store are not adjusted here: the daemon does that when it starts.
       clockSteps: { startedAtMs: clock.now().wallMs, read() {} },
       inputs: { devices, wakeUp: { monitor: "poll", reason: null } },

@@ -2,11 +2,13 @@
 
 import { shortName } from "../base/text.ts";
 import { shortTunnelAddress } from "../base/tunnel-address.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import type { PeerView } from "../http/schemas.ts";
 import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts";
 
 export const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
   connected: "green",
+  unknown: "yellow",
   disconnected: null,
   never: "dim",
 };
@@ -17,6 +19,22 @@ export function lastSeen({
   lastHandshakeAt,
 }: Pick<PeerView, "session" | "lastHandshakeAt">): string | null {
   return session?.lastSeenAt ?? lastHandshakeAt;
+}
+
+/** The columns of a table of these peers: on a hub, the gateway and the device have one each. */
+export function columnsOf(peers: readonly PeerView[], nowMs: number): Column<PeerView>[] {
+  const { name, state, device, ...rest } = peerColumns(nowMs);
+  if (!peers.some(({ host }) => host !== undefined)) return Object.values(peerColumns(nowMs));
+  return [
+    name,
+    { title: "HOST", cell: ({ host }) => shortName(host ?? ""), priority: 1.5 },
+    state,
+    ...Object.values({ ...rest, device: { ...device, cell: localDevice } }),
+  ];
+}
+
+function localDevice({ device }: PeerView): string {
+  return shortName(splitDevice(device).device);
 }
 
 /** The columns, by the field that the HTTP API sorts by. The API does not sort by `allowedIps`. */

@@ -3,7 +3,7 @@
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
 import type { Command } from "../config/config.ts";
-import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import { hubRuntimeDirOf, runtimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { isStdoutOpen, isTerminal, print } from "../platform/standard-streams.ts";
 import { DaemonClient, DaemonNotRunning } from "./client.ts";
 import type { LocalApi } from "./local-api.ts";
@@ -31,7 +31,7 @@ interface Options {
 export async function runQuery(command: QueryCommand, options: Options): Promise<number> {
   const { env, clock, warn } = options;
   const { devices } = command.settings;
-  const daemon = new DaemonClient(socketPath(runtimeDirOf(env)));
+  const { daemon, isRunning } = await findDaemon(env);
   if (command.type === "top") {
     const { runTop } = await import("./top.ts");
     await runTop(daemon, {
@@ -48,7 +48,6 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
     return 0;
   }
 
-  const isRunning = await isDaemonRunning(daemon);
   using offline = isRunning ? null : await openOffline(command, options);
   const api = offline ?? daemon;
   const output = {
@@ -117,6 +116,17 @@ async function changeSilences(
   const options = { ...output, nowMs: clock.now().wallMs, user };
   if (command.action === "add") await addSilence(daemon, command, options);
   else await expireSilence(daemon, command, options);
+}
+
+/** The wgmon of this machine: the gateway, or the hub if only that runs. */
+async function findDaemon(env: Options["env"]) {
+  const [gateway, hub] = [runtimeDirOf(env), hubRuntimeDirOf(env)].map(
+    (folder) => new DaemonClient(socketPath(folder)),
+  );
+  for (const daemon of [gateway!, hub!]) {
+    if (await isDaemonRunning(daemon)) return { daemon, isRunning: true };
+  }
+  return { daemon: gateway!, isRunning: false };
 }
 
 async function isDaemonRunning(daemon: DaemonClient): Promise<boolean> {

@@ -3,11 +3,13 @@
  * the traffic of peers if a rule needs it, and the times at which wgmon did not run.
  */
 
-import type { NamedPeer } from "../alerts/input.ts";
-import { type Recorded, recordedEvents } from "../alerts/replay.ts";
+import { inputOfEvent, type NamedPeer } from "../alerts/input.ts";
+import type { Recorded } from "../alerts/replay.ts";
 import type { Rule, TrafficRule } from "../alerts/rule.ts";
 import type { Event } from "../events/event-schema.ts";
+import { deviceOf } from "../events/event.ts";
 import type { Store } from "../store/store.ts";
+import type { FoundEvent } from "../store/stored-events.ts";
 import type { SessionCursor } from "../store/stored-sessions.ts";
 
 /** Events, or sessions, in one query of the store. */
@@ -41,7 +43,8 @@ export function recordedPast(store: PastStore, options: PastOptions): Iterable<R
   const rates = rules.flatMap((rule) => (rule.kind === "traffic" ? (rule.rate ?? []) : []));
   return merged([
     sessionsAndEvents(store, options, (event, atMs) => {
-      if (event.data.device !== null) devices.add(event.data.device);
+      const device = deviceOf(event);
+      if (device !== null) devices.add(device);
       onEvent(atMs);
     }),
     absences(store, untilMs, devices),
@@ -56,16 +59,16 @@ function* sessionsAndEvents(
   onEvent: (event: Event, atMs: number) => void,
 ): Iterable<Recorded> {
   let isFirst = true;
-  for (const event of events(store, untilMs)) {
-    const atMs = Date.parse(event.timestamp);
+  for (const { event, atMs } of events(store, untilMs)) {
     if (isFirst) yield* openSessions(store, atMs, named);
     isFirst = false;
     onEvent(event, atMs);
-    yield* recordedEvents([event]);
+    const input = inputOfEvent(event, atMs);
+    if (input !== null) yield { atMs, input };
   }
 }
 
-function* events({ events: stored }: PastStore, untilMs: number): Iterable<Event> {
+function* events({ events: stored }: PastStore, untilMs: number): Iterable<FoundEvent> {
   let from: number | null = null;
   for (;;) {
     const found = stored.query({
@@ -77,7 +80,7 @@ function* events({ events: stored }: PastStore, untilMs: number): Iterable<Event
       sinceMs: null,
       untilMs,
     });
-    for (const { event } of found) yield event;
+    yield* found;
     if (found.length < CHUNK) return;
     from = found.at(-1)!.seq;
   }
@@ -173,20 +176,18 @@ function piecesOf(bytes: number, spanMs: number, rates: readonly Rate[]): number
 
 /** Merges sequences by time; of equal times, the earlier sequence comes first. */
 function* merged(sequences: readonly Iterable<Recorded>[]): Iterable<Recorded> {
-  const heads = sequences.map((sequence) => {
+  const heads: { readonly iterator: Iterator<Recorded>; recorded: Recorded }[] = [];
+  for (const sequence of sequences) {
     const iterator = sequence[Symbol.iterator]();
-    return { iterator, next: iterator.next() };
-  });
-  for (;;) {
-    let first: (typeof heads)[number] | null = null;
-    let firstMs = Infinity;
-    for (const head of heads) {
-      if (head.next.done === true || head.next.value.atMs >= firstMs) continue;
-      first = head;
-      firstMs = head.next.value.atMs;
-    }
-    if (first === null) return;
-    yield first.next.value as Recorded;
-    first.next = first.iterator.next();
+    const { done, value } = iterator.next();
+    if (done !== true) heads.push({ iterator, recorded: value });
+  }
+  while (heads.length > 0) {
+    let first = heads[0]!;
+    for (const head of heads) if (head.recorded.atMs < first.recorded.atMs) first = head;
+    yield first.recorded;
+    const { done, value } = first.iterator.next();
+    if (done === true) heads.splice(heads.indexOf(first), 1);
+    else first.recorded = value;
   }
 }

@@ -11,7 +11,7 @@ export function settingsFile(): string {
     .filter(([, { flagOnly }]) => flagOnly !== true)
     .map(([name, setting]) => `${comment(meaning(setting))}#${keyOf(name)} = ${toml(setting)}\n`);
   return `${comment("Settings of wgmon, in TOML. All settings are commented out: remove the # in front of a key to set it. Values are defaults, or examples where there is no default. `systemctl reload wgmon` (SIGHUP) makes a running wgmon read this file again.")}#
-${comment("The service can read this file only if all users can (mode 644). So put secrets, such as a webhook's URL, in files in /etc/credstore, which only root can read: wgmon.webhooks (URLs, one on each line), wgmon.webhook-secret, wgmon.listen-token. `systemctl restart wgmon` reads those again.")}
+${comment("The service can read this file only if all users can (mode 644). So put secrets, such as a webhook's URL, in files in /etc/credstore, which only root can read: wgmon.webhooks (URLs, one on each line), wgmon.webhook-secret, wgmon.listen-token, wgmon.hub. `systemctl restart wgmon` reads those again.")}
 ${entries.join("\n")}
 # The tables below must stay after all of the keys above.
 

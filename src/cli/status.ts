@@ -8,7 +8,7 @@ import type { DeviceView, PeerView, StatusView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, knownNames } from "./find-peers.ts";
 import { listPeers } from "./history-query.ts";
-import { lastSeen, peerColumns } from "./peer-table.ts";
+import { columnsOf, lastSeen } from "./peer-table.ts";
 import { cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {
@@ -47,13 +47,18 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
     }
     return;
   }
+  let isHub = false;
   if (isRunning) {
     const status = await api.get<GivenStatus>("/v1/status");
-    const { host, version, startedAt, store, wakeUp, alerts } = status;
+    isHub = status.gateways !== undefined;
+    const { host, version, startedAt, store, wakeUp, alerts, gateways } = status;
     print(`${shortName(host)}: wgmon ${shortName(version)}, up ${since(startedAt, nowMs)}\n`);
-    const wakeUpLine = visible(describeWakeUp(wakeUp));
-    print(`${maxWidth === null ? wakeUpLine : cutTo(wakeUpLine, maxWidth)}\n`);
-    if (wakeUp.problem !== null) print(`${paint("red", sanitize(wakeUp.problem))}\n`);
+    if (wakeUp !== null) {
+      const line = visible(describeWakeUp(wakeUp));
+      print(`${maxWidth === null ? line : cutTo(line, maxWidth)}\n`);
+      if (wakeUp.problem !== null) print(`${paint("red", sanitize(wakeUp.problem))}\n`);
+    }
+    if (gateways !== undefined) print(`${describeGateways(gateways)}\n`);
     if (store.problem !== null)
       print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
     if (alerts !== undefined && alerts.firing > 0) {
@@ -61,7 +66,9 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
       print(`${paint("red", `${count}; wgmon alerts lists them`)}\n`);
     }
   }
-  if (items.length === 0) print("there is no WireGuard device\n");
+  if (items.length === 0) {
+    print(isHub ? "no gateway has reported a device yet\n" : "there is no WireGuard device\n");
+  }
   for (const name of wanted.filter((each) => !items.some((item) => item.name === each))) {
     print(`there is no device ${shortName(name)} at present\n`);
   }
@@ -104,8 +111,8 @@ function deviceText(
   peers: readonly PeerView[],
   { nowMs, maxWidth, paint }: Options,
 ): string {
-  const { device: _, ...columns } = peerColumns(nowMs);
-  const table = tableOf(Object.values(columns), peers, { maxWidth, paint });
+  const columns = columnsOf(peers, nowMs).filter(({ title }) => title !== "DEVICE");
+  const table = tableOf(columns, peers, { maxWidth, paint });
   const lines = [paint("bold", describe(device))];
   if (peers.length > 0) lines.push(paint("dim", table.header));
   for (const peer of peers) lines.push(table.line(peer));
@@ -113,18 +120,31 @@ function deviceText(
 }
 
 /** `woken by bpf on all interfaces (no firewall rule logs to NFLOG group 1)` */
-function describeWakeUp({ monitor, group, interface: name, reason }: StatusView["wakeUp"]): string {
+function describeWakeUp({
+  monitor,
+  group,
+  interface: name,
+  reason,
+}: NonNullable<StatusView["wakeUp"]>): string {
   const where = name === "any" ? "all interfaces" : name;
   const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${where}` : "";
   return `woken by ${monitor}${source}${reason === null ? "" : ` (${sanitize(reason)})`}`;
 }
 
-/** `wg0, port 51820: 2 of 3 peers connected` */
-function describe({ name, listenPort, peers, connected }: DeviceView): string {
+/** `hub of 3 gateways: 2 up, 1 lost` */
+export function describeGateways(gateways: NonNullable<StatusView["gateways"]>): string {
+  const counts = Object.entries(gateways).filter(([, count]) => count > 0);
+  const total = counts.reduce((sum, [, count]) => sum + count, 0);
+  const conditions = counts.map(([condition, count]) => `${count} ${condition}`).join(", ");
+  return `hub of ${counted(total, "gateway")}${total === 0 ? "" : `: ${conditions}`}`;
+}
+
+/** `wg0, port 51820: 2 of 3 peers connected`; on a hub `berlin/wg0, ...`, and whether its peers are in an unknown state. */
+function describe({ name, listenPort, peers, connected, unknown }: DeviceView): string {
   const port = listenPort === 0 ? "no port" : `port ${listenPort}`;
-  return visible(
-    `${shortName(name)}, ${port}: ${connected} of ${counted(peers, "peer")} connected`,
-  );
+  const count = unknown === undefined ? `${connected} of ` : "";
+  const state = unknown === undefined ? "connected" : "in an unknown state";
+  return visible(`${shortName(name)}, ${port}: ${count}${counted(peers, "peer")} ${state}`);
 }
 
 /** The peers of a device, the most recently seen first. With a text, only those that match. */

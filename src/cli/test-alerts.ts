@@ -50,18 +50,19 @@ export function testAlerts(store: PastStore, options: Options): void {
   const { request, rules, nowMs, print, lookup } = options;
   const period = periodOf(request, nowMs, "alerts");
   const sinceMs = Date.parse(period.since!);
-  const untilMs = period.until === null ? nowMs : Date.parse(period.until);
-  const summary = new Summary(sinceMs, untilMs);
+  // The last millisecond of the period: what happens at the time of --until no longer belongs to it, what happens now does.
+  const lastMs = period.until === null ? nowMs : Date.parse(period.until) - 1;
+  const summary = new Summary(sinceMs, period.until === null ? nowMs : lastMs + 1);
   const history = recordedPast(store, {
     rules,
-    untilMs,
+    untilMs: lastMs + 1,
     named: options.named,
     onEvent: (atMs) => summary.addEvent(atMs),
   });
   const targetsOf = receivers(options.settings);
   const lineOf = request.json ? jsonOf : (tested: Tested) => textOf(tested, options);
   let lines: string[] = [];
-  for (const notice of replay(history, { rules, untilMs, ...(lookup && { lookup }) })) {
+  for (const notice of replay(history, { rules, untilMs: lastMs, ...(lookup && { lookup }) })) {
     summary.follow(notice);
     // The time before is replayed too, so that the state at the beginning of the period is known.
     if (notice.atMs < sinceMs) continue;

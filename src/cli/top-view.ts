@@ -5,8 +5,8 @@
 
 import { SEVERITIES } from "../alerts/rule.ts";
 import { counted, sanitize, shortName } from "../base/text.ts";
-import { describeShort } from "../channels/formats/message-text.ts";
 import type { AlertApiView } from "../http/alert-schemas.ts";
+import { describeOnHub } from "../http/hub-event.ts";
 import type {
   DeviceView,
   PeerView,
@@ -15,7 +15,8 @@ import type {
   TargetView,
 } from "../http/schemas.ts";
 import type { Key } from "./keys.ts";
-import { peerColumns } from "./peer-table.ts";
+import { columnsOf, peerColumns } from "./peer-table.ts";
+import { describeGateways } from "./status.ts";
 import { cutTo, type Paint, since, type Style, tableOf } from "./text.ts";
 
 /** The sortable columns, in the order in which `s` selects them. */
@@ -255,9 +256,8 @@ export function render(view: View, drawing: Drawing): string[] {
     lines.push("");
     const events = (shown?.events ?? []).slice(0, EVENTS).toReversed();
     for (let row = 0; row < EVENTS; row++) {
-      const event = events[row]?.event;
-      const text =
-        event === undefined ? "" : `${since(event.timestamp, nowMs)} ago: ${describeShort(event)}`;
+      const stored = events[row];
+      const text = stored === undefined ? "" : eventLine(stored, nowMs);
       lines.push(line(text, "dim"));
     }
   }
@@ -272,8 +272,12 @@ export function render(view: View, drawing: Drawing): string[] {
   return lines.slice(0, rows);
 }
 
+function eventLine({ event, host }: StoredEventView, nowMs: number): string {
+  return `${since(event.timestamp, nowMs)} ago: ${describeOnHub(event, host)}`;
+}
+
 function tableLines(peers: readonly PeerView[], { columns, nowMs, paint }: Drawing): string[] {
-  const table = tableOf(Object.values(peerColumns(nowMs)), peers, { maxWidth: columns, paint });
+  const table = tableOf(columnsOf(peers, nowMs), peers, { maxWidth: columns, paint });
   return [paint("bold", table.header), ...peers.map((peer) => table.line(peer))];
 }
 
@@ -334,9 +338,11 @@ function titleOf(shown: TopData | null, nowMs: number): string {
 function summaryOf(shown: TopData | null): string {
   if (shown === null) return "";
   const { devices, peers, connected, store } = shown.status;
+  const { gateways, unknown = 0 } = shown.status;
   const parts = [
-    `${counted(devices, "device")}, ${connected} of ${counted(peers, "peer")} connected`,
+    `${counted(devices, "device")}, ${connected} of ${counted(peers, "peer")} connected${unknown === 0 ? "" : `, ${unknown} unknown`}`,
   ];
+  if (gateways !== undefined) parts.unshift(describeGateways(gateways));
   if (shown.targets.length > 0) {
     const states = Object.entries(Object.groupBy(shown.targets, ({ state }) => state)).map(
       ([state, targets]) => `${targets.length} ${state}`,

@@ -20,7 +20,7 @@ import {
 import {
   boolean,
   choice,
-  deviceName,
+  deviceOfFleet,
   duration,
   integer,
   peerName,
@@ -73,7 +73,7 @@ export const commonKeys = once(() => ({
     "only these peers: names, public keys, or patterns with * and ?",
   ),
   tags: key(peerTag(), "only peers with one of these tags"),
-  devices: key({ ...deviceName("wg0"), separator: /[\s,]+/ }, "only peers of these devices"),
+  devices: key({ ...deviceOfFleet("wg0"), separator: /[\s,]+/ }, "only peers of these devices"),
   for: key(duration(0, YEAR), "the condition must last this long before the alert fires"),
   resolve_after: key(
     duration(0, YEAR),

@@ -109,6 +109,11 @@ export function splitArguments(argv: readonly string[]): {
   return { flags, positionals };
 }
 
+/** The subcommands of a command of which help is wanted. */
+function subcommandsOf(command: string | null): readonly string[] {
+  return command !== null && isCommand(command) ? commandOf(command).subcommands : [];
+}
+
 function takesValue(written: string, next: string): boolean {
   if (GLOBAL_FLAGS.includes(written) || written === "v" || isNegation(written)) return false;
   const setting = findFlag(written);
@@ -144,6 +149,8 @@ function readPositionals([first, ...rest]: readonly string[]): {
     } else if (wanted !== undefined && hasAll) {
       const hint = "write a name with spaces in quotes";
       problems.push(`"${safePrefix(next)}" is not expected here; ${hint}`);
+    } else if (command === "help" && index === 1 && subcommandsOf(subcommand).includes(next)) {
+      operands.push(next);
     } else if (index > 0 || subcommands.length === 0) {
       problems.push(`"${safePrefix(next)}" is not expected here`);
     } else if (subcommands.includes(next)) {

@@ -5,6 +5,7 @@ import { formatList, quoteSafely } from "../base/redact.ts";
 import { SEARCH_MAX } from "../base/text.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
+import { gatewayName, isGatewayName } from "../fleet/gateway-name.ts";
 import type { ParsedArgs } from "./argv.ts";
 import { commands } from "./commands-table.ts";
 import { parseAll, parseDefault, type Sources } from "./resolve.ts";
@@ -26,6 +27,14 @@ export interface OutboxRequest {
   readonly dead: boolean;
   readonly json: boolean;
 }
+
+/** `run`: be the hub. `gateway`: its name. */
+export type HubRequest =
+  | { readonly action: "run" }
+  | { readonly action: "init" }
+  | { readonly action: "gateways"; readonly json: boolean }
+  | { readonly action: "enroll" | "forget"; readonly gateway: string }
+  | { readonly action: "rebuild"; readonly gateway: string | null };
 
 /** The options that all commands have that query the daemon. */
 export interface QueryRequest {
@@ -327,6 +336,35 @@ export function silenceRequest(line: ParsedArgs, errors: string[]): SilenceReque
   }
   const end = until === null ? { forMs: forMs ?? 0 } : { until };
   return { action: "add", matchers: operands, end, comment, json };
+}
+
+export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
+  const { subcommand, argument, found } = line;
+  const json = commandFlag(line, "json", commands.hub.flags.json, errors) === true;
+  if (found.has("json") && subcommand !== "gateways") {
+    errors.push("--json: is for wgmon hub gateways");
+  }
+  if (argument !== null && !isGatewayName(argument)) {
+    const guess = gatewayName(argument);
+    errors.push(
+      `${quoteSafely(argument)} is not the name of a gateway: lower-case letters, digits and hyphens, at most 63${guess === null ? "" : `, such as ${guess}`}`,
+    );
+  }
+  switch (subcommand) {
+    case "enroll":
+    case "forget":
+      if (argument === null) errors.push(`wgmon hub ${subcommand} needs the name of a gateway`);
+      return { action: subcommand, gateway: argument ?? "" };
+    case "rebuild":
+      return { action: subcommand, gateway: argument };
+    case "gateways":
+      return { action: subcommand, json };
+    case "init":
+      return { action: subcommand };
+    case null:
+    default:
+      return { action: "run" };
+  }
 }
 
 function historyRequest(

@@ -63,7 +63,7 @@ export interface Argument {
   /** Several of them may follow. */
   readonly isRepeated?: true;
   /** The candidates of shell completion. */
-  readonly suggests?: "file" | "alert" | "silence";
+  readonly suggests?: "file" | "alert" | "silence" | "gateway";
 }
 
 const target = { ...targetName(), defaultValue: null };
@@ -115,6 +115,9 @@ const historyFlags = (items: string, count: number) => ({
   },
 });
 
+const gatewayArgument = (description: string, isOptional: boolean) =>
+  ({ placeholder: "NAME", description, isOptional, suggests: "gateway" }) as const;
+
 const silenceFlags = {
   for: {
     ...duration(1000, "366d"),
@@ -164,18 +167,45 @@ export const commands = {
       "webhook-file",
       "webhook-format",
       "webhook-secret-file",
+      "hub",
+      "hub-file",
+      "hub-ca",
       "host",
     ],
     flags: {
       target: {
         ...target,
-        description: "only to this target: its name, or its number in the log's list of targets",
+        description:
+          "only to this target: its name, or its number in the log's list of targets, or hub",
         defaultNote: "all",
       },
     },
     examples: [
       ["test-webhook", "to all targets of the settings"],
       ["test-webhook --target ops", "to one of them"],
+    ],
+  },
+  hub: {
+    section: "setup",
+    summary: "be the hub of several gateways; enroll them, and list them",
+    subcommands: ["enroll", "forget", "gateways", "init", "rebuild"],
+    operands: {
+      enroll: {
+        placeholder: "NAME",
+        description: "enroll: the gateway's --host, in lower case with hyphens",
+        isOptional: false,
+      },
+      forget: gatewayArgument("forget: the gateway; its events stay", false),
+      rebuild: gatewayArgument("rebuild: only this gateway", true),
+    },
+    takesSettings: true,
+    flags: { json: { ...json("gateway"), description: "gateways: print JSON, a line for each" } },
+    examples: [
+      ["hub --listen 127.0.0.1:9587", "receive the reports of gateways, and serve the page"],
+      ["hub init", "print what to set up, and where"],
+      ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
+      ["hub gateways", "list the gateways, and which are lost"],
+      ["hub rebuild", "ask all gateways for all their events again"],
     ],
   },
   outbox: {

@@ -9,6 +9,7 @@ import { noSuch } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import type { NatsLogin } from "../fleet/nats-url.ts";
+import { HUB_KEY, type HubSettings } from "../uplink/hub-settings.ts";
 import { readAlerts } from "./alerts.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
@@ -21,6 +22,8 @@ import {
   doctorRequest,
   type EventsRequest,
   eventsRequest,
+  type HubRequest,
+  hubRequest,
   type OutboxRequest,
   outboxRequest,
   type PeerRequest,
@@ -45,14 +48,16 @@ import {
 import { COMMAND_NAMES, type CommandName, commandOf, commands } from "./commands-table.ts";
 import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
+import { readHub } from "./hub.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
 import { readNats } from "./nats.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
-import { namesOf, stateDirOf } from "./setting-paths.ts";
+import { DEFAULT_STATE_DIR, namesOf, stateDirOf } from "./setting-paths.ts";
 import { warningsOf } from "./setting-warnings.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
-import { SETTING_NAMES } from "./settings-table.ts";
+import { SETTING_NAMES, type SettingName } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
+import { deviceName } from "./value-types.ts";
 
 export interface Settings extends ListenSettings {
   /** Other exporters under whose metric names /metrics also exports the peers. */
@@ -67,6 +72,8 @@ export interface Settings extends ListenSettings {
   /** Empty: all devices. */
   readonly devices: readonly string[];
   readonly targets: readonly TargetSettings[];
+  /** null: this gateway reports to no hub. */
+  readonly hub: HubSettings | null;
   /** On a hub: how it connects to NATS; null: it does not. */
   readonly nats: NatsLogin | null;
   readonly idleTimeoutMs: number;
@@ -127,6 +134,7 @@ export type Command =
   | ({ readonly type: "alerts"; readonly rules: readonly Rule[] } & AlertTestRequest & Configured)
   | ({ readonly type: "silence" } & SilenceRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
+  | ({ readonly type: "hub" } & HubRequest & Configured)
   /** `command`: the command to describe; null: print the short help. `subcommand`: describe only this one. */
   | { readonly type: "help"; readonly command: CommandName | null; readonly subcommand?: string }
   | { readonly type: "version" | "licenses" };
@@ -161,7 +169,7 @@ export function helpHint(command: CommandName): string {
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   switch (line.command) {
     case "run":
-      return { type: "run", ...configure(line.found, sources, errors) };
+      return { type: "run", ...ofGateway(configure(line.found, sources, errors), errors) };
     case "test-webhook": {
       const configured = configure(line.found, sources, errors);
       return {
@@ -220,6 +228,10 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       const request = topRequest(line, errors);
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
     }
+    case "hub": {
+      const request = hubRequest(line, errors);
+      return { type: "hub", ...request, ...configureHub(line.found, sources, errors) };
+    }
     case "help":
       return helpCommand(line);
     case "version":
@@ -227,26 +239,68 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
   }
 }
 
+/** The settings of a hub: in a file of their own, because its machine may also be a gateway. */
+function configureHub(flags: RawSettings, sources: Sources, errors: string[]): Configured {
+  return configure(flags, sources, errors, null, hubDefaults);
+}
+
+/** What differs between a gateway and a hub. */
+interface Defaults {
+  readonly stateDir: string;
+  /** null: that of the table. */
+  readonly file: string | null;
+  /** Settings that are refused. */
+  readonly without: readonly SettingName[];
+}
+
+const gatewayDefaults: Defaults = { stateDir: DEFAULT_STATE_DIR, file: null, without: [] };
+const hubDefaults: Defaults = {
+  stateDir: "/var/lib/wgmon-hub",
+  file: "/etc/wgmon/hub.toml",
+  without: [
+    "monitor",
+    "group",
+    "interface",
+    "filter",
+    "manage-rules",
+    "device",
+    "names",
+    "idle-timeout",
+    "tick",
+    "reconcile",
+    "hold",
+    "announce-existing",
+    "report-unknown",
+  ],
+};
+
 /** @param besides settings whose targets and MMDB files the rules can use, too; null: only those that are read. */
 function configure(
   flags: RawSettings,
   sources: Sources,
   errors: string[],
   besides: Settings | null = null,
+  defaults: Defaults = gatewayDefaults,
 ): Configured {
   const { env, hostname } = sources;
   const warnings: string[] = [];
   const variables = readVariables(env, errors, warnings);
   const bare = readLegacyVariables(env, variables);
-  const file = readSettingsFile(sources, settingsPath([flags, variables], errors), errors);
+  const path = settingsPath([flags, variables], errors, defaults.file);
+  const file = readSettingsFile(sources, path, errors);
   const resolved = new ResolvedSettings(
     [flags, variables, bare, file.found],
     SETTING_NAMES.filter(inFile),
     errors,
   );
+  for (const name of defaults.without) {
+    const where = resolved.given(name)?.where;
+    if (where !== undefined)
+      errors.push(`${where}: is a setting of gateways; a hub has no devices`);
+  }
   warnings.push(...warningsOf(resolved));
   const targets = readTargets({ sources, resolved, file, errors, warnings });
-  const stateDir = stateDirOf(resolved, env, errors);
+  const stateDir = stateDirOf(resolved, env, errors, defaults.stateDir);
   const listen = readListen({ sources, resolved, errors, warnings });
   const names = namesOf(resolved, errors);
   const base = settingsOf(resolved, hostname, file);
@@ -256,23 +310,45 @@ function configure(
     places: [...base.places, ...(besides?.places ?? [])],
     reportUnknown: base.reportUnknown || besides?.reportUnknown === true,
   });
+  const hub = readHub(context, { host: base.host, targets: targets.map(({ name }) => name) });
   const nats = readNats(context);
-  return { settings: { ...base, ...listen, targets, nats, alerts, stateDir, names }, warnings };
+  return {
+    settings: { ...base, ...listen, targets, hub, nats, alerts, stateDir, names },
+    warnings,
+  };
+}
+
+/** A gateway watches its own devices: a name such as `berlin/wg0` selects a device that a hub has. */
+function ofGateway(configured: Configured, errors: string[]): Configured {
+  for (const device of configured.settings.devices.filter((each) => each.includes("/"))) {
+    const parsed = deviceName("wg0").parse(device);
+    if ("problem" in parsed) errors.push(`--device: "${device}" ${parsed.problem}`);
+  }
+  return configured;
 }
 
 /** The path of the settings file; null: the given path is invalid. */
-function settingsPath(given: readonly RawSettings[], errors: string[]): NamedFile | null {
+function settingsPath(
+  given: readonly RawSettings[],
+  errors: string[],
+  defaultPath: string | null,
+): NamedFile | null {
   const resolved = new ResolvedSettings(given, ["config"], errors);
   const [path] = resolved.parsed("config");
   if (path === undefined) return null;
-  return { path: path.value, where: path.where, isOptional: resolved.given("config") === null };
+  const isOptional = resolved.given("config") === null;
+  const value = isOptional && defaultPath !== null ? defaultPath : path.value;
+  return { path: value, where: path.where, isOptional };
 }
 
 function settingsOf(
   resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "nats" | "alerts" | "stateDir" | "names" | keyof ListenSettings> {
+): Omit<
+  Settings,
+  "targets" | "hub" | "nats" | "alerts" | "stateDir" | "names" | keyof ListenSettings
+> {
   return {
     monitor: resolved.value("monitor"),
     group: resolved.value("group"),
@@ -301,7 +377,8 @@ function settingsOf(
 
 // ---- Commands ----
 
-function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): Command {
+function helpCommand(line: ParsedArgs): Command {
+  const { command, subcommand, argument, commandWord, found } = line;
   if (command !== "help") {
     if (commandWord !== "known") return { type: "help", command: null };
     return { type: "help", command, ...(subcommand === null ? {} : { subcommand }) };
@@ -311,15 +388,18 @@ function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): C
   return {
     type: "help",
     command: COMMAND_NAMES.find((name) => name === subcommand) ?? all ?? null,
+    ...(argument === null ? {} : { subcommand: argument }),
   };
 }
 
 function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {
   const word = commandFlag(line, "target", commands["test-webhook"].flags.target, errors);
   // If the settings have an error, the target may be missing because of it.
-  const isKnown = word === null || targetAt(settings.targets, word) !== null;
+  const isHub = word === HUB_KEY && settings.hub !== null;
+  const isKnown = word === null || isHub || targetAt(settings.targets, word) !== null;
   if (isKnown || errors.length > 0) return word;
-  errors.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
+  const words = [...targetWords(settings.targets), ...(settings.hub === null ? [] : [HUB_KEY])];
+  errors.push(noSuch({ flag: "target", what: "target", word }, words));
   return word;
 }
 

@@ -10,7 +10,7 @@ import type { ListenSettings } from "./listen.ts";
 import { describeNats } from "./nats.ts";
 
 export function describe(settings: Settings): Record<string, unknown> {
-  const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
+  const { monitor, group, captureInterface, filter, devices, targets, hub, peers, file } = settings;
   return {
     file: file === null ? null : redact(file),
     host: redact(settings.host),
@@ -21,6 +21,7 @@ export function describe(settings: Settings): Record<string, unknown> {
     filter: filter === null ? "default" : redact(filter),
     devices: devices.length === 0 ? "all" : devices,
     targets: targets.map(describeTarget),
+    hub: hub === null ? "none" : `${redactUrl(hub.url)} as ${hub.gateway}`,
     idleTimeout: formatDuration(settings.idleTimeoutMs),
     tick: formatDuration(settings.tickMs),
     reconcile: settings.reconcileMs === 0 ? "off" : formatDuration(settings.reconcileMs),

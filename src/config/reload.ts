@@ -48,10 +48,12 @@ const NOTHING = { id: "", timestamp: "0", body: new Uint8Array() };
 
 /** A text that is the same for equal values. Functions are left out, because those of equal formats differ. */
 function comparable(value: unknown): string {
-  return JSON.stringify(value, (_key, each: unknown) => {
-    if (each instanceof Map) return [...each];
-    if (each instanceof SigningSecret) return each.sign(NOTHING);
-    return each;
+  return JSON.stringify(value, function (this: Readonly<Record<string, unknown>>, key, each) {
+    // `each` is what toJSON returned, which hides a secret.
+    const original = this[key];
+    if (original instanceof Map) return [...original];
+    if (original instanceof SigningSecret) return original.sign(NOTHING);
+    return each as unknown;
   });
 }
 

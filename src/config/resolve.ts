@@ -177,7 +177,7 @@ export interface NamedFile {
  * for other credentials; null: there is neither.
  */
 export function fileOrCredential(
-  name: "webhook-file" | "webhook-secret-file" | "listen-token-file" | "nats-file",
+  name: "webhook-file" | "webhook-secret-file" | "listen-token-file" | "hub-file" | "nats-file",
   credential: string,
   {
     resolved,

@@ -11,16 +11,17 @@ export function stateDirOf(
   resolved: ResolvedSettings,
   env: Sources["env"],
   errors: string[],
+  defaultDir: string,
 ): string {
   const given = resolved.values("state-dir")[0];
   if (given !== undefined) return given;
   // systemd separates several directories by colons: systemd.exec(5).
   const folder = env["STATE_DIRECTORY"]?.split(":")[0] ?? "";
-  if (folder === "") return DEFAULT_STATE_DIR;
+  if (folder === "") return defaultDir;
   const result = table["state-dir"].parse(folder);
   if ("value" in result) return result.value;
   errors.push(`variable STATE_DIRECTORY: ${quoteSafely(folder)} ${result.problem}`);
-  return DEFAULT_STATE_DIR;
+  return defaultDir;
 }
 
 export function namesOf(resolved: ResolvedSettings, errors: string[]): readonly string[] {

@@ -9,6 +9,7 @@ import { formatSize, parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
+import { isGatewayName, splitDevice } from "../fleet/gateway-name.ts";
 import { type NatsAddress, parseNatsUrl } from "../fleet/nats-url.ts";
 
 export interface ValueType<Value> {
@@ -236,6 +237,20 @@ function hasControlCharacter(text: string): boolean {
   return /[\u0000-\u001f\u007f-\u009f]/.test(text);
 }
 
+/** The name of a WireGuard device; on a hub, with that of its gateway: `berlin/wg0`. */
+export function deviceOfFleet(example: string): ValueType<string> {
+  const own = deviceName(example);
+  return {
+    ...own,
+    parse(text) {
+      const { gateway, device } = splitDevice(text);
+      if (gateway === null || !isGatewayName(gateway)) return own.parse(text);
+      const parsed = own.parse(device);
+      return "value" in parsed ? { value: text } : parsed;
+    },
+  };
+}
+
 /** The names of network interfaces that the kernel accepts: dev_valid_name(), net/core/dev.c. */
 export function deviceName(example: string): ValueType<string> {
   return {
@@ -457,6 +472,41 @@ export function webhookUrl(): ValueType<Webhook> {
       const guess =
         didYouMean(prefix, FORMAT_CHOICES) || `; there are ${formatList(FORMAT_CHOICES, "and")}`;
       return { problem: `has an unknown format before its URL${guess}` };
+    },
+  };
+}
+
+/** The URL of a hub, with the name and the secret of this gateway. */
+export interface HubUrl {
+  /** Without user name and password. */
+  readonly url: string;
+  readonly gateway: string;
+  /** `whsec_...`, not checked. */
+  readonly secret: string;
+}
+
+export function hubUrl(): ValueType<HubUrl> {
+  return {
+    placeholder: "URL",
+    example: "https://berlin:whsec_...@hub.example.net",
+    tomlTypes: ["string"],
+    secret: true,
+    parse(text) {
+      // By hand, because base64 may contain a slash, which would end the password of a URL.
+      const [, scheme, user, password, rest] =
+        /^(https?):\/\/([^\s:@/]+):([^\s@]+)@([^\s@?#]+)$/.exec(text) ?? [];
+      const url = rest === undefined ? null : URL.parse(`${scheme}://${rest}`);
+      if (url === null || user === undefined || password === undefined) {
+        return { problem: "is not the URL that wgmon hub enroll prints" };
+      }
+      // The secret may be in base64 or base64url, and with escapes.
+      const secret = password.replaceAll("%2B", "+").replaceAll("%2F", "/").replaceAll("%3D", "=");
+      const key = secret
+        .replace(/^whsec_/, "")
+        .replaceAll("-", "+")
+        .replaceAll("_", "/");
+      const value = { url: url.href.replace(/\/$/, ""), gateway: user, secret: `whsec_${key}` };
+      return { value };
     },
   };
 }

@@ -2,6 +2,7 @@
 
 import { EVENT_TYPES } from "../base/event-types.ts";
 import type { Event, PeerPart } from "./event-schema.ts";
+import { deviceOf } from "./event.ts";
 
 /** Filters. An event must match each list; an empty list matches everything. */
 export interface EventFilter {
@@ -11,8 +12,9 @@ export interface EventFilter {
   readonly peers: readonly string[];
 }
 
-/** Event types; `peer.*`, `device.*` and `alert.*` stand for all types with that prefix. */
-export type EventPattern = Event["type"] | "peer.*" | "device.*" | "alert.*";
+/** Event types; `peer.*`, `device.*` and so on stand for all types with that prefix. */
+export type EventPattern =
+  Event["type"] | "peer.*" | "device.*" | "alert.*" | "gateway.*" | "fleet.*";
 
 /** An event type without a schema is a compile error here. */
 export const EVENT_PATTERNS: readonly EventPattern[] = [
@@ -20,6 +22,8 @@ export const EVENT_PATTERNS: readonly EventPattern[] = [
   "peer.*",
   "device.*",
   "alert.*",
+  "gateway.*",
+  "fleet.*",
 ];
 
 export function matchesFilter(event: Event, { events, devices, peers }: EventFilter): boolean {
@@ -37,8 +41,10 @@ export function matchesFilter(event: Event, { events, devices, peers }: EventFil
 }
 
 /** An event about alerts has the devices and the peers of all its alerts. */
-function devicesOf({ data }: Event): readonly string[] {
-  const devices = [data, ...("alerts" in data ? data.alerts : [])].map(({ device }) => device);
+function devicesOf(event: Event): readonly string[] {
+  const { data } = event;
+  const ofAlerts = "alerts" in data ? data.alerts.map(({ device }) => device) : [];
+  const devices = [deviceOf(event), ...ofAlerts];
   return devices.filter((device) => device !== null);
 }
 

@@ -5,7 +5,7 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
-import { ALERTS_MAX, type EventType } from "../base/event-types.ts";
+import { ALERTS_MAX, type EventType, GATEWAYS_MAX } from "../base/event-types.ts";
 
 export const EVENT_VERSION = 1;
 
@@ -14,6 +14,7 @@ const Timestamp = T.String({
   description: "RFC 3339 with milliseconds, UTC",
 });
 const Bytes = T.Integer({ minimum: 0 });
+const Count = T.Integer({ minimum: 0 });
 const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
 
 const PeerSchema = T.Object({
@@ -137,7 +138,6 @@ const AlertFiring = envelope(
   }),
 );
 const AlertResolved = envelope("alert.resolved", T.Object(alertData));
-const Count = T.Integer({ minimum: 0 });
 const HandshakeUnknown = envelope(
   "handshake.unknown",
   T.Object({
@@ -164,6 +164,53 @@ const HandshakeUnknown = envelope(
   }),
 );
 
+const GatewayName = T.String({ description: "name of the gateway on the hub" });
+const GatewayLost = envelope(
+  "gateway.lost",
+  T.Object({
+    gateway: GatewayName,
+    seenAt: T.Union([Timestamp, T.Null()], {
+      description: "the last message, by the hub's clock; null: none since the hub started",
+    }),
+    peers: Count,
+    connected: T.Integer({ minimum: 0, description: "peers that were connected at that time" }),
+  }),
+);
+const GatewayBack = envelope(
+  "gateway.back",
+  T.Object({
+    gateway: GatewayName,
+    unobservedMs: T.Integer({
+      minimum: 0,
+      description: "for this long, the hub did not hear from the gateway",
+    }),
+  }),
+);
+const GatewayStopped = envelope("gateway.stopped", T.Object({ gateway: GatewayName }));
+const FleetPartition = envelope(
+  "fleet.partition",
+  T.Object({
+    gateways: T.Array(T.String(), {
+      minItems: 1,
+      maxItems: GATEWAYS_MAX,
+      description: `names of the gateways; of more than ${GATEWAYS_MAX}, the first ${GATEWAYS_MAX}`,
+    }),
+    count: T.Integer({ minimum: 1, description: "number of gateways that are lost" }),
+    known: T.Integer({ minimum: 1, description: "number of gateways that reported before" }),
+  }),
+);
+const FleetGap = envelope(
+  "fleet.gap",
+  T.Object({
+    gateway: GatewayName,
+    epoch: T.String({ description: "the epoch of the gateway's store" }),
+    firstSeq: T.Integer({ minimum: 1 }),
+    lastSeq: T.Integer({ minimum: 1 }),
+    count: T.Integer({ minimum: 1, description: "number of events that the gateway lost" }),
+  }),
+);
+const FleetDuplicateName = envelope("fleet.duplicate-name", T.Object({ gateway: GatewayName }));
+
 /** The contract as JSON Schema. */
 export const EventSchema = T.Union(
   [
@@ -175,6 +222,12 @@ export const EventSchema = T.Union(
     DeviceRemoved,
     AlertFiring,
     AlertResolved,
+    GatewayLost,
+    GatewayBack,
+    GatewayStopped,
+    FleetPartition,
+    FleetGap,
+    FleetDuplicateName,
   ],
   { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
 );
@@ -200,7 +253,17 @@ export type Event =
   | Static<typeof HandshakeUnknown>
   | Static<typeof DeviceAdded>
   | Static<typeof DeviceRemoved>
-  | AlertEvent;
+  | AlertEvent
+  | FleetEvent;
+
+/** An event of a hub about its gateways. It has no device. */
+export type FleetEvent =
+  | Static<typeof GatewayLost>
+  | Static<typeof GatewayBack>
+  | Static<typeof GatewayStopped>
+  | Static<typeof FleetPartition>
+  | Static<typeof FleetGap>
+  | Static<typeof FleetDuplicateName>;
 
 export type AlertEvent = Static<typeof AlertFiring> | Static<typeof AlertResolved>;
 export type Severity = AlertEvent["data"]["severity"];

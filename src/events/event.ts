@@ -6,7 +6,14 @@
 import { counted } from "../base/text.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Change, SessionSummary } from "../sessions/change.ts";
-import type { AlertEvent, Event, EVENT_VERSION, PeerPart, SessionPart } from "./event-schema.ts";
+import type {
+  AlertEvent,
+  Event,
+  EVENT_VERSION,
+  FleetEvent,
+  PeerPart,
+  SessionPart,
+} from "./event-schema.ts";
 
 /** Fields of an event that its change does not contain. */
 export interface EventMetadata {
@@ -18,6 +25,9 @@ export interface EventMetadata {
   /** The peer's tags from the settings; absent if it has none. */
   readonly tags?: readonly string[];
 }
+
+/** The gateways that a sentence names. */
+const NAMED_GATEWAYS = 3;
 
 /** Declared with the contract's type instead of importing its value: loading the contract costs start-up time. */
 const version: typeof EVENT_VERSION = 1;
@@ -119,7 +129,24 @@ export function describeEvent(event: Event, writers: Writers = {}): string {
       const reminder = event.type === "alert.firing" && event.data.reminder ? " (reminder)" : "";
       return `${signalOf(event)}${reminder}: ${writeSentence(sentence)}${ofRule}`;
     }
+    case "gateway.lost":
+    case "gateway.back":
+    case "gateway.stopped":
+    case "fleet.partition":
+    case "fleet.gap":
+    case "fleet.duplicate-name":
+      return describeFleetEvent(event, write);
   }
+}
+
+/** The event's device; null: it is not about one device. */
+export function deviceOf({ data }: Event): string | null {
+  return "device" in data ? data.device : null;
+}
+
+/** Whether the event is about the gateways of a hub. */
+export function isFleetEvent(event: Event): event is FleetEvent {
+  return event.type.startsWith("gateway.") || event.type.startsWith("fleet.");
 }
 
 /** Whether the event is about alerts. */
@@ -136,7 +163,9 @@ export function signalOf({ type, data }: AlertEvent): Signal {
 
 /** The level of the event's log line. */
 export function logLevel(event: Event): "info" | "warn" {
-  return event.type === "alert.firing" && event.data.severity !== "info" ? "warn" : "info";
+  if (event.type === "alert.firing") return event.data.severity === "info" ? "info" : "warn";
+  const isGood = event.type === "gateway.back" || event.type === "gateway.stopped";
+  return isFleetEvent(event) && !isGood ? "warn" : "info";
 }
 
 /** Returns the fields of an event for its log line, flat, for machines. */
@@ -190,6 +219,35 @@ function describeUnknown(
     "not-checked": "",
   };
   return `${what}${why[mac1]}`;
+}
+
+function describeFleetEvent(event: FleetEvent, write: Format): string {
+  switch (event.type) {
+    case "gateway.lost": {
+      const { gateway, peers } = event.data;
+      const unknown = peers === 0 ? "" : `; the state of its ${counted(peers, "peer")} is unknown`;
+      return `gateway ${write(gateway)} does not report any more${unknown}`;
+    }
+    case "gateway.back": {
+      const { gateway, unobservedMs } = event.data;
+      return `gateway ${write(gateway)} reports again after ${duration(unobservedMs)}`;
+    }
+    case "gateway.stopped":
+      return `wgmon on gateway ${write(event.data.gateway)} was stopped`;
+    case "fleet.partition": {
+      const { gateways, count, known } = event.data;
+      const named = gateways.slice(0, NAMED_GATEWAYS).map(write);
+      const more = count > named.length ? ` and ${count - named.length} more` : "";
+      return `${count} of ${counted(known, "gateway")} do not report any more: ${named.join(", ")}${more}; the hub's network may have failed`;
+    }
+    case "fleet.gap": {
+      const { gateway, count, firstSeq, lastSeq } = event.data;
+      const numbers = firstSeq === lastSeq ? `number ${firstSeq}` : `${firstSeq} to ${lastSeq}`;
+      return `gateway ${write(gateway)} does not have ${counted(count, "event")} any more (${numbers}), so the hub cannot get ${count === 1 ? "it" : "them"}`;
+    }
+    case "fleet.duplicate-name":
+      return `two gateways report as ${write(event.data.gateway)}; give one of them another --host, and enroll it`;
+  }
 }
 
 function identity(text: string): string {

@@ -3,7 +3,7 @@
 import { newId } from "../base/new-id.ts";
 import type { Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import { type Change } from "../sessions/change.ts";
-import type { AlertEvent, Event, EVENT_VERSION } from "./event-schema.ts";
+import type { AlertEvent, Event, EVENT_VERSION, FleetEvent } from "./event-schema.ts";
 import { eventOf } from "./event.ts";
 
 const DEVICE = "wg-test";
@@ -42,6 +42,25 @@ export function makeSamples(nowMs: number, host: string): readonly Event[] {
   ];
   const events = changes.map((change) => eventOf(change, { id: newId("evt"), host, name: NAME }));
   return [...events, ...alerts(nowMs, host)];
+}
+
+/** One event of each type that a hub reports about a gateway. */
+export function makeFleetSamples(nowMs: number, host: string): readonly FleetEvent[] {
+  const timestamp = new Date(nowMs).toISOString();
+  const head = () => ({ id: newId("evt"), version, timestamp, host }) as const;
+  const gateway = "wgmon-test";
+  const seenAt = new Date(nowMs - 60_000).toISOString();
+  const lost = { gateway, seenAt, peers: 12, connected: 5 };
+  const partition = { gateways: [gateway, "wgmon-test-2", "wgmon-test-3"], count: 3, known: 4 };
+  const gap = { gateway, epoch: "00000000", firstSeq: 30, lastSeq: 41, count: 12 };
+  return [
+    { ...head(), type: "gateway.lost", data: lost },
+    { ...head(), type: "gateway.back", data: { gateway, unobservedMs: 725_000 } },
+    { ...head(), type: "gateway.stopped", data: { gateway } },
+    { ...head(), type: "fleet.partition", data: partition },
+    { ...head(), type: "fleet.gap", data: gap },
+    { ...head(), type: "fleet.duplicate-name", data: { gateway } },
+  ];
 }
 
 /** A peer is down, and comes back. */

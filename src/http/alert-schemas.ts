@@ -7,6 +7,7 @@ import { SILENCE_LIMITS } from "../alerts/silences.ts";
 import {
   closed,
   DeviceName,
+  Host,
   ONE_LINE,
   oneOf,
   orNull,
@@ -50,6 +51,7 @@ const alertProperties = {
     ["pending", "firing", "recovering", "resolved"],
     "pending: its condition has not lasted long enough yet; recovering: it still fires, but its condition is no longer met",
   ),
+  host: Host,
   device: orNull(DeviceName, "null: it is about a target"),
   peer: orNull(
     T.Object(

@@ -13,11 +13,13 @@ import {
   parseMatcher,
   type Silence,
   SILENCE_LIMITS,
+  silenceEndMs,
   type SilenceMatcher,
 } from "../alerts/silences.ts";
 import { suppressionText } from "../alerts/suppression-text.ts";
-import { formatDuration, parseDuration } from "../base/duration.ts";
+import { formatDuration } from "../base/duration.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import {
   type AlertQuery,
   type AlertRecord,
@@ -35,6 +37,7 @@ import type {
   SilenceView,
   SuppressionView,
 } from "./alert-schemas.ts";
+import { hostField } from "./fleet-model.ts";
 import { HttpError } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 import type { TargetView } from "./schemas.ts";
@@ -68,7 +71,9 @@ export function listAlerts(
   if (state !== "resolved" && (cursor === null || cursor.type === "current")) {
     const wanted = current.filter((alert) => matches(alert, filter));
     const from = cursor?.skip ?? 0;
-    items.push(...wanted.slice(from, from + limit).map((alert) => viewAlert(alert, dryRuns)));
+    items.push(
+      ...wanted.slice(from, from + limit).map((alert) => viewAlert(source, alert, dryRuns)),
+    );
     if (from + limit < wanted.length) {
       return { items, next: formatAlertCursor({ type: "current", skip: from + limit }) };
     }
@@ -114,7 +119,7 @@ export function viewNotices(source: ReadModel, id: string): NoticeApiView[] {
 function findAlert(source: ReadModel, id: string): AlertApiView | null {
   const dryRuns = dryRunNames(source.alerts.rules());
   const current = source.alerts.current().find((alert) => alert.id === id);
-  if (current !== undefined) return viewAlert(current, dryRuns);
+  if (current !== undefined) return viewAlert(source, current, dryRuns);
   const record = source.store.alerts.find(id);
   return record === null ? null : viewRecord(source, record, dryRuns);
 }
@@ -156,22 +161,19 @@ function endOf({ for: length, until }: NewSilenceView, nowMs: number): number {
   if (length !== undefined && until !== undefined) {
     throw refused("until", "cannot be combined with for");
   }
-  const endMs =
-    length !== undefined
-      ? nowMs + (parseDuration(length) ?? NaN)
-      : until !== undefined
-        ? Date.parse(until)
-        : null;
-  if (endMs === null) throw refused("for", "for or until is missing");
   const { minMs, maxMs } = SILENCE_LIMITS;
-  const isValid = endMs >= nowMs + minMs && endMs <= nowMs + maxMs;
-  if (isValid) return endMs;
-  throw length === undefined
-    ? refused("until", "a time in the future, at most 366 days from now")
-    : refused(
-        "for",
-        `a duration such as 90s or 2h, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
-      );
+  if (length !== undefined) {
+    const endMs = silenceEndMs(length, nowMs);
+    if (endMs !== null) return endMs;
+    throw refused(
+      "for",
+      `a duration such as 90s or 2h, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
+    );
+  }
+  if (until === undefined) throw refused("for", "for or until is missing");
+  const endMs = Date.parse(until);
+  if (endMs >= nowMs + minMs && endMs <= nowMs + maxMs) return endMs;
+  throw refused("until", "a time in the future, at most 366 days from now");
 }
 
 function refused(parameter: string, detail: string): HttpError {
@@ -179,7 +181,7 @@ function refused(parameter: string, detail: string): HttpError {
 }
 
 function matches(alert: AlertView, filter: AlertFilter): boolean {
-  const { state, rule, device, publicKey, sinceMs, untilMs } = filter;
+  const { state, rule, device, gateway = null, publicKey, sinceMs, untilMs } = filter;
   const { subject, firedAtMs } = alert;
   // A pending alert is newer than all that fired.
   const isSince = sinceMs === null || firedAtMs === null || firedAtMs >= sinceMs;
@@ -192,6 +194,7 @@ function matches(alert: AlertView, filter: AlertFilter): boolean {
     isUntil &&
     (rule === null || alert.rule === rule) &&
     (device === null || deviceOf(subject) === device) &&
+    (gateway === null || splitDevice(deviceOf(subject) ?? "").gateway === gateway) &&
     (publicKey === null || (subject.type === "peer" && subject.publicKey === publicKey))
   );
 }
@@ -223,12 +226,17 @@ function pastAlerts(
   }
 }
 
-function viewAlert(alert: AlertView, dryRuns: ReadonlySet<string>): AlertApiView {
+function viewAlert(
+  source: ReadModel,
+  alert: AlertView,
+  dryRuns: ReadonlySet<string>,
+): AlertApiView {
   const { id, state, heldBy } = alert;
   return {
     ...common(alert, dryRuns),
     id: id === "" ? null : id,
     state,
+    ...hostField(source, deviceOf(alert.subject)),
     ...aboutOf(alert),
     ...times(alert),
     heldBack: heldBy === null ? null : viewSuppression(heldBy),
@@ -246,11 +254,16 @@ function viewRecord(
     ...common(alert, dryRuns),
     id,
     state,
+    ...hostField(source, device),
     device,
     peer:
       publicKey === null
         ? null
-        : { publicKey, name: peerName, tags: [...source.tagsOf(publicKey as PublicKey)] },
+        : {
+            publicKey,
+            name: peerName,
+            tags: [...source.tagsOf(publicKey as PublicKey, device ?? "")],
+          },
     target,
     ...times(alert),
     heldBack: null,

@@ -25,6 +25,7 @@ import {
 import { listAlerts, parseSilence, viewAlertDetail, viewRule, viewSilence } from "./alert-view.ts";
 import { downloadResponse, downloads, eventChunks, sessionChunks } from "./download.ts";
 import { EventStream } from "./event-stream.ts";
+import { type GatewayState, hostField, placeOf } from "./fleet-model.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { allowedMethods, parameterErrors, routeOf } from "./parameter-errors.ts";
 import {
@@ -36,6 +37,8 @@ import {
   DownloadFormat,
   EventFilter,
   eventFilter,
+  GatewayName,
+  Host,
   IdText,
   KeyText,
   Limit,
@@ -48,11 +51,12 @@ import {
   SessionFilter,
   sessionFilter,
 } from "./parameters.ts";
-import { findPeers, sorts } from "./peer-query.ts";
+import { matchPeers, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
   DeviceSchema,
+  GatewaySchema,
   GatewayTrafficSchema,
   oneOf,
   OutboxMessageSchema,
@@ -61,6 +65,7 @@ import {
   PeerSchema,
   PeerTrafficSchema,
   ScanSchema,
+  ScrapeTargetSchema,
   SessionSchema,
   stateNames,
   StatusSchema,
@@ -72,8 +77,11 @@ import { formatSessionCursor } from "./session-cursor.ts";
 import type { Slots } from "./slots.ts";
 import {
   iso,
+  scrapeTarget,
   viewChart,
   viewDevices,
+  viewEvent,
+  viewGateway,
   viewPeer,
   viewSessions,
   viewStatus,
@@ -183,14 +191,60 @@ function makeRoutes(
       response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
       detail: { summary: "the WireGuard devices" },
     })
+    .get("/gateways", () => ({ items: gatewaysOf(source).map(viewGateway) }), {
+      response: {
+        200: T.Object({ items: T.Array(GatewaySchema) }, closed),
+        404: ProblemSchema,
+        ...failures,
+      },
+      detail: { summary: "on a hub: the gateways, by name" },
+    })
+    .get(
+      "/gateways/:name",
+      ({ params: { name } }) => {
+        const gateway = gatewaysOf(source).find((each) => each.name === name);
+        if (gateway !== undefined) return viewGateway(gateway);
+        throw new HttpError(404, { detail: "there is no such gateway" });
+      },
+      {
+        params: T.Object({ name: GatewayName }, closed),
+        response: { 200: GatewaySchema, 404: ProblemSchema, ...refusals },
+        detail: { summary: "on a hub: one gateway" },
+      },
+    )
+    .get(
+      "/sd",
+      ({ query: { port = null } }) =>
+        gatewaysOf(source).flatMap((each) => scrapeTarget(each, port)),
+      {
+        query: T.Object(
+          {
+            port: T.Optional(
+              t.Integer({
+                minimum: 1,
+                maximum: 65535,
+                description: "the port of --listen on the gateways; default: none in the targets",
+              }),
+            ),
+          },
+          closed,
+        ),
+        response: { 200: T.Array(ScrapeTargetSchema), 404: ProblemSchema, ...refusals },
+        detail: {
+          summary:
+            "on a hub: the gateways as targets for Prometheus, by its HTTP service discovery",
+        },
+      },
+    )
     .get(
       "/peers",
       ({ query, request }) => {
         source.countersRequested(request.url);
-        const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
+        const { state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
-        const found = findPeers(source, { device, state, search, sort, isDescending });
+        const place = placeOf(source, query);
+        const found = matchPeers(source, { ...place, state, search, sort, isDescending });
         return {
           items: found
             .slice(offset, offset + limit)
@@ -201,6 +255,7 @@ function makeRoutes(
       {
         query: T.Object(
           {
+            host: Host,
             device: T.Optional(DeviceName),
             state: T.Optional(oneOf(stateNames)),
             search: T.Optional(
@@ -314,6 +369,7 @@ function makeRoutes(
         const found = await source.store.traffic.top(sinceMs, limit);
         const items = found.map(({ device, publicKey, rxBytes, txBytes }) => ({
           device,
+          ...hostField(source, device),
           publicKey,
           name: source.nameOf(publicKey, device),
           rxBytes,
@@ -344,7 +400,7 @@ function makeRoutes(
       ({ query }) => {
         const { cursor, limit = 100 } = query;
         const rows = source.store.sessions.query({
-          ...sessionFilter(query),
+          ...sessionFilter(source, query),
           from: cursor === undefined ? null : requireSessionCursor(cursor),
           limit: limit + 1,
         });
@@ -367,7 +423,7 @@ function makeRoutes(
         downloadResponse({
           name: "wgmon-sessions",
           format,
-          chunks: sessionChunks(source, sessionFilter(filter), format),
+          chunks: sessionChunks(source, sessionFilter(source, filter), format),
           slots: slotsOf(request),
           onError,
         }),
@@ -385,11 +441,11 @@ function makeRoutes(
       ({ query }) => {
         const { cursor, limit = 100 } = query;
         const found = source.store.events.query({
-          ...eventFilter(query),
+          ...eventFilter(source, query),
           from: cursor === undefined ? null : parseSequence(cursor),
           limit: limit + 1,
         });
-        const items = found.slice(0, limit);
+        const items = found.slice(0, limit).map(viewEvent);
         return {
           items,
           next: found.length > limit ? String(items.at(-1)!.seq) : null,
@@ -421,7 +477,7 @@ function makeRoutes(
         downloadResponse({
           name: "wgmon-events",
           format,
-          chunks: eventChunks(source, eventFilter(filter), format),
+          chunks: eventChunks(source, eventFilter(source, filter), format),
           slots: slotsOf(request),
           onError,
         }),
@@ -521,7 +577,7 @@ function makeRoutes(
       ({ query }) => {
         const { cursor, limit = 100 } = query;
         const from = cursor === undefined ? null : requireAlertCursor(cursor);
-        return listAlerts(source, alertFilter(query), { cursor: from, limit });
+        return listAlerts(source, alertFilter(source, query), { cursor: from, limit });
       },
       {
         query: T.Object({ ...AlertFilter, cursor: Cursor, limit: Limit }, closed),
@@ -589,6 +645,12 @@ function makeRoutes(
 
   routes = app.routes;
   return app;
+}
+
+/** @throws HttpError 404 if this is not a hub. */
+function gatewaysOf({ fleet }: ReadModel): readonly GatewayState[] {
+  if (fleet === null) throw new HttpError(404, { detail: "this is not a hub" });
+  return fleet.gateways();
 }
 
 /** The daemon always has them; a program that reads the store has not. */

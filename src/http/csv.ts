@@ -3,6 +3,7 @@
 import { sanitize } from "../base/text.ts";
 import { isPublicKey } from "../base/wireguard.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
+import { deviceOnHub } from "./fleet-model.ts";
 import type { SessionView } from "./schemas.ts";
 
 type Cell = string | number | null;
@@ -59,13 +60,16 @@ export function sessionLine(session: SessionView): string {
   return csvLine(SESSION_COLUMNS.map((column) => cells[column]));
 }
 
-export function eventLine({ seq, event }: StoredEvent): string {
+export function eventLine({ seq, event, gateway }: StoredEvent): string {
   const { data, ...envelope } = event;
   // Only `id` could collide; peers and sessions have none.
   const cells: Readonly<Record<string, unknown>> = {
     seq,
     ...envelope,
     ...data,
+    ...("device" in data && data.device !== null
+      ? { device: deviceOnHub(data.device, gateway) }
+      : {}),
     ...("peer" in data ? data.peer : {}),
     ...("session" in data ? data.session : {}),
   };

@@ -37,6 +37,7 @@ export interface Stages {
   };
   readonly wakeUpWatch: Pick<WakeUpState, "problem">;
   readonly outbox: { readonly states: readonly TargetState[] };
+  readonly hub: { readonly states: readonly TargetState[] };
   readonly names: { nameOf(publicKey: PublicKey, device: string): string | null };
   readonly endpointNames: { nameOf(endpoint: Endpoint): string | null };
   readonly reporter: {
@@ -60,6 +61,7 @@ export class DaemonReadModel implements ReadModel {
   readonly store: Store;
   readonly counters: Metrics;
   readonly alerts: AlertModel;
+  readonly fleet = null;
   readonly #stages: Stages;
   readonly #peerLists = new Map<string, readonly Peer[]>();
 
@@ -139,6 +141,10 @@ export class DaemonReadModel implements ReadModel {
     return peers;
   }
 
+  peersVersion(): null {
+    return null;
+  }
+
   session(device: string, publicKey: PublicKey): Session | null {
     return this.#stages.tracker.session(device, publicKey);
   }
@@ -160,7 +166,8 @@ export class DaemonReadModel implements ReadModel {
   }
 
   targets(): readonly TargetState[] {
-    return this.#stages.outbox.states;
+    const { hub, outbox } = this.#stages;
+    return [...outbox.states, ...hub.states];
   }
 
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void {

@@ -1,13 +1,13 @@
 /** Downloads of all sessions or events that a filter selects. Rows are read in slices, as fast as the client reads. */
 
-import type { EventQuery } from "../store/stored-events.ts";
+import type { EventQuery, StoredEvent } from "../store/stored-events.ts";
 import type { SessionCursor, SessionQuery } from "../store/stored-sessions.ts";
 import { chunkedBody } from "./body-stream.ts";
 import { csvLine, EVENT_COLUMNS, eventLine, SESSION_COLUMNS, sessionLine } from "./csv.ts";
 import { HttpError } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 import type { Slots } from "./slots.ts";
-import { viewSessions } from "./view.ts";
+import { viewEvent, viewSessions } from "./view.ts";
 
 /** Most rows read without a pause; more would delay packets by milliseconds. */
 const SLICE = 200;
@@ -89,7 +89,8 @@ export function eventChunks(
     from = rows.at(-1)?.seq ?? from;
     return rows;
   };
-  return chunksOf(read, { csv: eventLine, json: toJson }[format], format, EVENT_COLUMNS);
+  const line = { csv: eventLine, json: (row: StoredEvent) => toJson(viewEvent(row)) }[format];
+  return chunksOf(read, line, format, EVENT_COLUMNS);
 }
 
 /** A CSV with a header, or a JSON array with one row per line. */

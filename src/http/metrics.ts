@@ -10,8 +10,10 @@
 
 import { isUnreadable } from "../base/errors.ts";
 import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import type { Session } from "../sessions/session.ts";
 import { type Histogram, LabeledCounter } from "../stats/counters.ts";
+import { gatewayConditions, isObserved, lagOf } from "./fleet-model.ts";
 import type { ReadModel } from "./read-model.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
@@ -52,11 +54,11 @@ export function exposition(source: ReadModel, { namings: names, accept }: Option
 
 /** A peer, with the labels of its series as escaped text. */
 interface LabeledPeer {
-  readonly device: string;
+  readonly device: DeviceLabels;
   readonly peer: Peer;
   readonly session: Session | null;
   readonly name: string;
-  /** `device="wg0",public_key="..."` */
+  /** `device="wg0",public_key="..."`, on a hub `gateway="berlin",device="wg0",public_key="..."` */
   readonly labels: string;
 }
 
@@ -67,7 +69,8 @@ function* lines(source: ReadModel, names: readonly Naming[], isOpen: boolean): G
   yield* ownMetrics(source, head);
   yield* alertMetrics(source, head);
   const { devices, peers, omitted } = yield* gather(source);
-  yield* deviceMetrics(devices, head);
+  yield* gatewayMetrics(source, head);
+  yield* deviceMetrics(devices, head, source.fleet !== null);
   yield head(
     "wgmon_metrics_peers_omitted",
     "gauge",
@@ -85,10 +88,18 @@ function* lines(source: ReadModel, names: readonly Naming[], isOpen: boolean): G
 type Head = (name: string, kind: Kind, help: string) => string;
 
 /** A device, and how many peers it has. */
-interface DeviceCounts {
+interface DeviceCounts extends DeviceLabels {
   readonly device: Device;
   readonly peers: number;
-  readonly connected: number;
+  /** null: unknown, because the gateway of the device does not report to this hub. */
+  readonly connected: number | null;
+}
+
+/** Labels as escaped text. */
+interface DeviceLabels {
+  /** Empty, or on a hub `gateway="berlin",` */
+  readonly gateway: string;
+  readonly name: string;
 }
 
 interface Gathered {
@@ -104,7 +115,13 @@ function* gather(source: ReadModel): Generator<string, Gathered> {
   for (const device of source.devices()) {
     let peers = 0;
     let connected = 0;
-    const labelPrefix = `device="${escaped(device.name)}",public_key="`;
+    const labels = labelsOf(source, device.name);
+    const labelPrefix = `${labels.gateway}device="${labels.name}",public_key="`;
+    if (!isObserved(source, device.name)) {
+      // What the gateway reported last is not true any more.
+      devices.push({ ...labels, device, peers: source.counts(device.name).peers, connected: null });
+      continue;
+    }
     let listedPeers: readonly Peer[];
     try {
       // Userspace programs list peers in a different order each time; sorted, the same peers get series.
@@ -112,7 +129,7 @@ function* gather(source: ReadModel): Generator<string, Gathered> {
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       // An unreadable device still has peers: use the counts of the last scan.
-      devices.push({ device, ...source.counts(device.name) });
+      devices.push({ ...labels, device, ...source.counts(device.name) });
       continue;
     }
     yield PAUSE;
@@ -126,16 +143,22 @@ function* gather(source: ReadModel): Generator<string, Gathered> {
       }
       const name = escaped(source.nameOf(peer.publicKey, device.name) ?? "");
       labeled.push({
-        device: device.name,
+        device: labels,
         peer,
         session,
         name,
         labels: `${labelPrefix}${peer.publicKey}"`,
       });
     }
-    devices.push({ device, peers, connected });
+    devices.push({ ...labels, device, peers, connected });
   }
   return { devices, peers: labeled, omitted };
+}
+
+function labelsOf({ fleet }: ReadModel, name: string): DeviceLabels {
+  if (fleet === null) return { gateway: "", name: escaped(name) };
+  const { gateway, device } = splitDevice(name);
+  return { gateway: `gateway="${escaped(gateway ?? "")}",`, name: escaped(device) };
 }
 
 function byKey({ publicKey: a }: Peer, { publicKey: b }: Peer): number {
@@ -199,6 +222,7 @@ function* ownMetrics(source: ReadModel, head: Head): Generator<string> {
   );
   yield `wgmon_store_in_memory ${store.isInMemory ? 1 : 0}\n`;
   yield* outboxMetrics(source, head);
+  yield* hubMetrics(source, head);
 }
 
 function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
@@ -207,6 +231,9 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   const oldest = new Map(
     store.outbox.queues().map(({ target, oldestAtMs }) => [target, oldestAtMs]),
   );
+  for (const { key, hub } of states) {
+    if (hub !== undefined) oldest.set(key, hub.oldestAtMs ?? clock.now().wallMs);
+  }
   const nowMs = clock.now().wallMs;
   yield head("wgmon_outbox_depth", "gauge", "Events that wait for a target.");
   for (const { key, waiting } of states)
@@ -246,6 +273,15 @@ function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   }
 }
 
+function* hubMetrics(source: ReadModel, head: Head): Generator<string> {
+  const hubs = source.targets().flatMap(({ hub }) => hub ?? []);
+  if (hubs.length === 0) return;
+  yield head("wgmon_hub_unconfirmed_events", "gauge", "Events that the hub has not confirmed.");
+  for (const { last, confirmed } of hubs) {
+    yield `wgmon_hub_unconfirmed_events ${Math.max(0, last - confirmed)}\n`;
+  }
+}
+
 const alertStates = ["pending", "firing", "held-back"] as const;
 const noticeTypes = ["firing", "reminder", "resolved"] as const;
 
@@ -282,14 +318,77 @@ function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<s
   yield `wgmon_silences ${alerts.silences().length}\n`;
 }
 
-function* deviceMetrics(devices: readonly DeviceCounts[], head: Head): Generator<string> {
+/** On a hub. What is not known has no series. */
+function* gatewayMetrics({ fleet }: ReadModel, head: Head): Generator<string> {
+  if (fleet === null) return;
+  const gateways = fleet.gateways();
+  yield head("wgmon_gateway_up", "gauge", "1: the gateway reports to this hub.");
+  for (const { name, condition } of gateways) {
+    yield `wgmon_gateway_up{gateway="${name}"} ${condition === "up" ? 1 : 0}\n`;
+  }
+  yield head(
+    "wgmon_gateway_condition",
+    "gauge",
+    "1: the gateway is in this condition: up, lost, stopped or waiting.",
+  );
+  for (const { name, condition } of gateways) {
+    for (const each of gatewayConditions) {
+      yield `wgmon_gateway_condition{gateway="${name}",condition="${each}"} ${condition === each ? 1 : 0}\n`;
+    }
+  }
+  yield head(
+    "wgmon_gateway_lag_events",
+    "gauge",
+    "Events of the gateway that this hub does not have yet.",
+  );
+  for (const gateway of gateways) {
+    const lag = lagOf(gateway);
+    if (lag !== null) yield `wgmon_gateway_lag_events{gateway="${gateway.name}"} ${lag}\n`;
+  }
+  yield head(
+    "wgmon_gateway_clock_offset_seconds",
+    "gauge",
+    "The gateway's clock minus that of this hub.",
+  );
+  for (const { name, clockOffsetMs } of gateways) {
+    if (clockOffsetMs !== null) {
+      yield `wgmon_gateway_clock_offset_seconds{gateway="${name}"} ${clockOffsetMs / 1000}\n`;
+    }
+  }
+  yield head(
+    "wgmon_gateway_last_seen_timestamp_seconds",
+    "gauge",
+    "The last message of the gateway, in Unix time.",
+  );
+  for (const { name, seenMs } of gateways) {
+    if (seenMs !== null) {
+      yield `wgmon_gateway_last_seen_timestamp_seconds{gateway="${name}"} ${seenMs / 1000}\n`;
+    }
+  }
+}
+
+function* deviceMetrics(
+  devices: readonly DeviceCounts[],
+  head: Head,
+  isHub: boolean,
+): Generator<string> {
   yield head("wgmon_device_peers", "gauge", "Peers of a device.");
-  for (const { device, peers } of devices) {
-    yield `wgmon_device_peers{device="${escaped(device.name)}"} ${peers}\n`;
+  for (const { gateway, name, peers } of devices) {
+    yield `wgmon_device_peers{${gateway}device="${name}"} ${peers}\n`;
   }
   yield head("wgmon_device_connected_peers", "gauge", "Connected peers of a device.");
-  for (const { device, connected } of devices) {
-    yield `wgmon_device_connected_peers{device="${escaped(device.name)}"} ${connected}\n`;
+  for (const { gateway, name, connected } of devices) {
+    if (connected === null) continue;
+    yield `wgmon_device_connected_peers{${gateway}device="${name}"} ${connected}\n`;
+  }
+  if (!isHub) return;
+  yield head(
+    "wgmon_device_unknown_peers",
+    "gauge",
+    "Peers of a device whose state is unknown, because the gateway does not report.",
+  );
+  for (const { gateway, name, peers, connected } of devices) {
+    yield `wgmon_device_unknown_peers{${gateway}device="${name}"} ${connected === null ? peers : 0}\n`;
   }
 }
 
@@ -328,8 +427,8 @@ function* mdlayherMetrics(
   head: Head,
 ): Generator<string> {
   yield head("wireguard_device_info", "gauge", "Metadata about a device.");
-  for (const { device } of devices) {
-    yield `wireguard_device_info{device="${escaped(device.name)}",public_key="${device.publicKey ?? NO_KEY}"} 1\n`;
+  for (const { device, gateway, name } of devices) {
+    yield `wireguard_device_info{${gateway}device="${name}",public_key="${device.publicKey ?? NO_KEY}"} 1\n`;
   }
   yield head("wireguard_peer_info", "gauge", "Metadata about a peer.");
   for (const { labels, name, peer } of peers) {
@@ -371,7 +470,7 @@ function* mindflavorMetrics(
   const labeled = peers.map(({ device, name, peer }) => {
     const friendly = name === "" ? "" : `,friendly_name="${name}"`;
     const allowed = peer.allowedIps.length === 0 ? "(none)" : peer.allowedIps.join(",");
-    const labels = `interface="${escaped(device)}",public_key="${peer.publicKey}",allowed_ips="${allowed}"${friendly}`;
+    const labels = `${device.gateway}interface="${device.name}",public_key="${peer.publicKey}",allowed_ips="${allowed}"${friendly}`;
     return { labels, peer };
   });
   yield head("wireguard_sent_bytes_total", "counter", "Bytes sent to the peer");
@@ -394,8 +493,8 @@ function* mindflavorMetrics(
     yield `wireguard_latest_handshake_delay_seconds{${labels}} ${delay}\n`;
   }
   yield head("wireguard_peers_total", "gauge", "Total number of peers");
-  for (const { device, peers: count } of devices) {
-    yield `wireguard_peers_total{interface="${escaped(device.name)}"} ${count}\n`;
+  for (const { gateway, name, peers: count } of devices) {
+    yield `wireguard_peers_total{${gateway}interface="${name}"} ${count}\n`;
   }
 }
 

@@ -33,17 +33,28 @@ interface Stages {
       event: Event,
     ): Promise<{ readonly type: string; readonly reason?: string } | null>;
   };
+  /** The hub that a gateway reports to, which is among its targets; null: this program is a hub. */
+  readonly hub: {
+    has(target: string): boolean;
+    retry(): void;
+    test(): Promise<{ readonly type: string; readonly reason?: string } | null>;
+  } | null;
   settings(): { readonly host: string };
 }
 
-export function makePageActions({ clock, outbox, ...stages }: Stages): PageActions {
+export function makePageActions({ clock, hub, outbox, ...stages }: Stages): PageActions {
   return {
-    retry: (target) => outbox.retry(target),
+    retry(target) {
+      if (hub === null || !hub.has(target)) return outbox.retry(target);
+      hub.retry();
+      return 0;
+    },
     deleteMessages: (target, kind) => outbox.deleteMessages(target, kind),
     async test(target) {
       const startMs = clock.now().monotonicMs;
       const [sample] = makeSamples(clock.now().wallMs, stages.settings().host);
-      const result = await outbox.test(target, sample!);
+      const result =
+        hub?.has(target) === true ? await hub.test() : await outbox.test(target, sample!);
       if (result === null) return null;
       const tookMs = Math.round(clock.now().monotonicMs - startMs);
       return { isDelivered: result.type === "delivered", reason: result.reason ?? "", tookMs };

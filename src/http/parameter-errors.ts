@@ -1,7 +1,7 @@
 /** Which route a request is for, and what is wrong with its parameters. Elysia's own errors repeat what the client sent. */
 
 import type { Route } from "./openapi.ts";
-import { ONE_LINE } from "./schemas.ts";
+import { DEVICE_PATTERN, ONE_LINE } from "./schemas.ts";
 
 /** The methods that the path allows; empty if no route matches it. */
 export function allowedMethods(routes: readonly Route[], path: string): string[] {
@@ -103,6 +103,8 @@ function expectedValue(schema: Schema): string {
   if (pattern === ONE_LINE) {
     return `text of ${minLength} to ${maxLength} characters without control characters`;
   }
+  // The name of an interface, on a hub with the gateway before it.
+  if (pattern === DEVICE_PATTERN) return "text of 1 to 15 characters";
   if (pattern !== undefined) return `text that matches the pattern ${pattern}`;
   return `text of ${minLength} to ${maxLength} characters`;
 }

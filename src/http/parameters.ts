@@ -9,8 +9,10 @@ import { rangeNames } from "../store/ranges.ts";
 import type { SessionCursor } from "../store/stored-sessions.ts";
 import { type AlertCursor, parseAlertCursor } from "./alert-cursor.ts";
 import { downloadFormats } from "./download.ts";
+import { eventPlace, placeOf } from "./fleet-model.ts";
 import { HttpError } from "./problem.ts";
-import { oneOf } from "./schemas.ts";
+import type { ReadModel } from "./read-model.ts";
+import { DEVICE_PATTERN, oneOf } from "./schemas.ts";
 import { parseSessionCursor } from "./session-cursor.ts";
 
 /** Most items in one response. */
@@ -32,7 +34,15 @@ export const Until = T.Optional(
   T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; excluded" }),
 );
 export const RangeName = T.Optional(oneOf(rangeNames, "the time span up to now; default: 24h"));
-export const DeviceName = T.String({ minLength: 1, maxLength: 15 });
+/** The name of a device, on a hub with that of its gateway. */
+export const DeviceName = T.String({ pattern: DEVICE_PATTERN });
+export const Host = T.Optional(
+  T.String({
+    minLength: 1,
+    maxLength: 253,
+    description: "on a hub: the name of a gateway, or its --host",
+  }),
+);
 // The format that keyFromUrl accepts: it must not return null, because a query with null matches all peers.
 export const KeyText = T.String({
   pattern: URL_KEY_PATTERN,
@@ -43,6 +53,7 @@ export const Cursor = T.Optional(
 );
 /** Selects sessions; see SessionQuery. */
 export const SessionFilter = {
+  host: Host,
   device: T.Optional(DeviceName),
   peer: T.Optional(KeyText),
   since: Since,
@@ -50,10 +61,10 @@ export const SessionFilter = {
   state: T.Optional(oneOf(["open", "ended"])),
 };
 
-export function sessionFilter(filter: Static<TObject<typeof SessionFilter>>) {
-  const { device = null, peer, since, until, state } = filter;
+export function sessionFilter(source: ReadModel, filter: Static<TObject<typeof SessionFilter>>) {
+  const { peer, since, until, state } = filter;
   return {
-    device,
+    ...placeOf(source, filter),
     publicKey: peer === undefined ? null : keyFromUrl(peer),
     sinceMs: since === undefined ? null : Date.parse(since),
     untilMs: until === undefined ? null : Date.parse(until),
@@ -65,23 +76,27 @@ export function sessionFilter(filter: Static<TObject<typeof SessionFilter>>) {
 export const EventFilter = {
   order: T.Optional(oneOf(["newest", "oldest"], "which events come first")),
   type: T.Optional(oneOf(EVENT_TYPES)),
+  host: Host,
   device: T.Optional(DeviceName),
   peer: T.Optional(KeyText),
   since: Since,
   until: Until,
 };
 
-export function eventFilter(filter: Static<TObject<typeof EventFilter>>) {
-  const { order = "newest", type = null, device = null, peer, since, until } = filter;
+export function eventFilter(source: ReadModel, filter: Static<TObject<typeof EventFilter>>) {
+  const { order = "newest", type = null, peer, since, until } = filter;
   return {
     order,
     type,
-    device,
+    ...eventPlace(placeOf(source, filter)),
     publicKey: peer === undefined ? null : keyFromUrl(peer),
     sinceMs: since === undefined ? null : Date.parse(since),
     untilMs: until === undefined ? null : Date.parse(until),
   };
 }
+
+/** The name of a gateway; fleet/gateway-name.ts. */
+export const GatewayName = T.String({ pattern: "^[a-z0-9-]{1,63}$" });
 
 /** The id of an alert or a silence. */
 export const IdText = T.String({ pattern: "^[A-Za-z0-9_-]{1,64}$" });
@@ -95,18 +110,19 @@ export const AlertFilter = {
     ),
   ),
   rule: T.Optional(T.String({ minLength: 1, maxLength: 64, description: "the name of a rule" })),
+  host: Host,
   device: T.Optional(DeviceName),
   peer: T.Optional(KeyText),
   since: Since,
   until: Until,
 };
 
-export function alertFilter(filter: Static<TObject<typeof AlertFilter>>) {
-  const { state = null, rule = null, device = null, peer, since, until } = filter;
+export function alertFilter(source: ReadModel, filter: Static<TObject<typeof AlertFilter>>) {
+  const { state = null, rule = null, peer, since, until } = filter;
   return {
     state,
     rule,
-    device,
+    ...placeOf(source, filter),
     publicKey: peer === undefined ? null : keyFromUrl(peer),
     sinceMs: since === undefined ? null : Date.parse(since),
     untilMs: until === undefined ? null : Date.parse(until),

@@ -29,6 +29,7 @@ const titles = {
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
+  413: "Content Too Large",
   422: "Unprocessable Content",
   429: "Too Many Requests",
   500: "Internal Server Error",
@@ -38,6 +39,8 @@ const titles = {
 export type ProblemStatus = keyof typeof titles;
 
 interface Details extends Pick<Problem, "detail" | "errors"> {
+  /** The time of a hub, for its gateways. */
+  readonly nowMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
 }
 

@@ -17,6 +17,7 @@ import type { StoredEvent, StoredEvents } from "../store/stored-events.ts";
 import type { StoredSessions } from "../store/stored-sessions.ts";
 import type { TrafficRows } from "../store/traffic-rows.ts";
 import type { AlertModel } from "./alert-model.ts";
+import type { FleetModel } from "./fleet-model.ts";
 import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that the HTTP API and the page read. */
@@ -41,6 +42,23 @@ export interface TargetState {
   readonly failures: number;
   /** Why the latest attempt failed; empty if it succeeded or there was no attempt. */
   readonly reason: string;
+  /** How far the hub has the events; omitted: the target is not the hub. */
+  readonly hub?: HubProgress;
+}
+
+/** Sequence numbers of one epoch: see fleet/messages.ts. */
+interface HubProgress {
+  readonly epoch: string;
+  /** The last number that the store has used. */
+  readonly last: number;
+  readonly sent: number;
+  readonly confirmed: number;
+  /** The time of the oldest event that was not sent; null: all were sent. */
+  readonly oldestAtMs: number | null;
+  /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
+  readonly unconfirmedAtMs: number | null;
+  /** When a pause after a failure ends; 0: no pause is running. */
+  readonly nextAtMs: number;
 }
 
 /** What wakes the running program. */
@@ -69,13 +87,16 @@ export interface ReadModel {
   readonly store: StoreReader;
   readonly counters: Metrics;
   readonly alerts: AlertModel;
+  /** The gateways; null: this is a gateway itself, not a hub. On a hub, a device is `GATEWAY/DEVICE`. */
+  readonly fleet: FleetModel | null;
   /** Processor time that the program's thread has used, in milliseconds. */
   processorMs(): number;
   /** Checks whether the wall clock was set, and corrects the recorded times. Call it before the other methods. */
   readClock(): void;
   /** The gateway's name. */
   host(): string;
-  wakeUp(): WakeUpState;
+  /** null on a hub. */
+  wakeUp(): WakeUpState | null;
   /** The current settings, without secrets. */
   settings(): SettingsView;
   /** The devices of the last scan. */
@@ -88,7 +109,12 @@ export interface ReadModel {
    * @throws SystemError, ParseError if the device cannot be read: see `isUnreadable` in errors.ts.
    */
   peers(device: string): Iterable<Peer>;
-  /** null if the peer is not connected. */
+  /**
+   * Changes when anything about the device's peers may have changed: their list, sessions, names, tags and rates. null:
+   * the program does not know, so the peers must be read each time.
+   */
+  peersVersion(device: string): string | null;
+  /** null if the peer is not connected, or if its state is unknown: see `isObserved` in fleet-model.ts. */
   session(device: string, publicKey: PublicKey): Session | null;
   /** Transfer rates of a connected peer; null until they are known. */
   rates(device: string, publicKey: PublicKey): Rates | null;
@@ -99,8 +125,8 @@ export interface ReadModel {
    * may cause a lookup for later calls, so call it only for endpoints that are shown.
    */
   endpointName(endpoint: Endpoint): string | null;
-  /** Tags of a peer in the settings. */
-  tagsOf(publicKey: PublicKey): readonly string[];
+  /** Tags of a peer in the settings of its gateway. */
+  tagsOf(publicKey: PublicKey, device: string): readonly string[];
   targets(): readonly TargetState[];
   /** Calls the listener with events, in order, after they are stored. Returns a function that unsubscribes. */
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;

@@ -4,6 +4,7 @@ import { type Static, Type as T } from "@sinclair/typebox";
 
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import { SLOT_MS } from "../store/ranges.ts";
+import { gatewayConditions } from "./fleet-model.ts";
 
 export const Timestamp = T.String({
   format: "date-time",
@@ -18,6 +19,8 @@ export const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
 ) => T.Union([schema, T.Null()], { description });
 /** The pattern of a text without control characters. */
 export const ONE_LINE = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$";
+/** The pattern of a device: `wg0`, on a hub `berlin/wg0`. */
+export const DEVICE_PATTERN = "^([a-z0-9-]{1,63}/)?[^/]{1,15}$";
 export const closed = { additionalProperties: false } as const;
 
 /** The schema of a string that is one of the words. */
@@ -32,7 +35,11 @@ export function oneOf<const Words extends readonly string[]>(words: Words, descr
 }
 
 export const PublicKeyText = T.String({ description: "base64, 44 characters" });
-export const DeviceName = T.String({ description: "interface name, such as wg0" });
+export const DeviceName = T.String({
+  description: "interface name, such as wg0; on a hub with the gateway: berlin/wg0",
+});
+/** A hub returns it; a gateway does not. */
+export const Host = T.Optional(T.String({ description: "on a hub: the name of the gateway" }));
 const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
 
 export const StatusSchema = T.Object(
@@ -50,21 +57,27 @@ export const StatusSchema = T.Object(
       },
       closed,
     ),
-    wakeUp: T.Object(
-      {
-        monitor: oneOf(["nflog", "bpf", "poll"], "what wakes wgmon"),
-        group: orNull(
-          T.Integer({ minimum: 0, maximum: 65535 }),
-          "nflog: the group; null: another monitor",
-        ),
-        interface: orNull(T.String(), "bpf: the capture interface, or any; null: another monitor"),
-        reason: orNull(T.String(), "why monitor auto chose it; null: the settings name it"),
-        problem: orNull(
-          T.String(),
-          "why packets do not wake wgmon, and the fix; null: no problem is known",
-        ),
-      },
-      closed,
+    wakeUp: orNull(
+      T.Object(
+        {
+          monitor: oneOf(["nflog", "bpf", "poll"], "what wakes wgmon"),
+          group: orNull(
+            T.Integer({ minimum: 0, maximum: 65535 }),
+            "nflog: the group; null: another monitor",
+          ),
+          interface: orNull(
+            T.String(),
+            "bpf: the capture interface, or any; null: another monitor",
+          ),
+          reason: orNull(T.String(), "why monitor auto chose it; null: the settings name it"),
+          problem: orNull(
+            T.String(),
+            "why packets do not wake wgmon, and the fix; null: no problem is known",
+          ),
+        },
+        closed,
+      ),
+      "null: this is a hub",
     ),
     alerts: T.Object(
       {
@@ -79,6 +92,18 @@ export const StatusSchema = T.Object(
       minimum: 0,
       description: "sequence number of the latest event; 0: no event yet",
     }),
+    unknown: T.Optional(
+      T.Integer({
+        minimum: 0,
+        description: "on a hub: peers of gateways that do not report, whose state is unknown",
+      }),
+    ),
+    gateways: T.Optional(
+      T.Object(
+        { up: Count, lost: Count, stopped: Count, waiting: Count },
+        { ...closed, description: "on a hub: the number of gateways in each condition" },
+      ),
+    ),
   },
   { $id: "Status", ...closed },
 );
@@ -86,17 +111,61 @@ export const StatusSchema = T.Object(
 export const DeviceSchema = T.Object(
   {
     name: DeviceName,
+    host: Host,
     publicKey: orNull(PublicKeyText, "null: the device has no private key yet"),
     listenPort: T.Integer({ minimum: 0, maximum: 65535, description: "0: not listening yet" }),
     peers: Count,
     connected: Count,
+    unknown: T.Optional(
+      T.Integer({
+        minimum: 1,
+        description:
+          "on a hub: the peers whose state is unknown, because the gateway does not report",
+      }),
+    ),
   },
   { $id: "Device", ...closed },
 );
 
+export const GatewaySchema = T.Object(
+  {
+    name: T.String({ description: "the name by which the hub knows it" }),
+    host: orNull(T.String(), "its --host; null: it has not reported yet"),
+    version: orNull(T.String(), "its version of wgmon"),
+    condition: oneOf(
+      gatewayConditions,
+      "lost: it did not report for a minute; stopped: it said that it stops; waiting: it has not reported since the hub started, or since it was enrolled",
+    ),
+    since: T.String({ format: "date-time", description: "when the condition began" }),
+    lastSeenAt: orNull(Timestamp, "its last message; null: none yet"),
+    startedAt: orNull(Timestamp, "when its wgmon started"),
+    clockOffsetMs: orNull(T.Integer(), "its clock minus the hub's"),
+    epoch: orNull(T.String(), "the current epoch of its store"),
+    lastSeq: orNull(Count, "the last number that its store has used in this epoch"),
+    confirmedSeq: orNull(Count, "the hub has all events of this epoch up to this number"),
+    lag: orNull(Count, "events that the hub does not have yet; null: unknown"),
+    devices: Count,
+    peers: Count,
+    connected: orNull(Count, "null: unknown, because it does not report"),
+  },
+  { $id: "Gateway", ...closed },
+);
+
+/** prometheus.io/docs/prometheus/latest/http_sd */
+export const ScrapeTargetSchema = T.Object(
+  {
+    targets: T.Array(T.String(), { description: "the host, with the port of the request" }),
+    labels: T.Record(T.String(), T.String()),
+  },
+  { $id: "ScrapeTarget", ...closed },
+);
+
 /** In the order of a list of peers that is sorted by state. */
-export const stateNames = ["connected", "disconnected", "never"] as const;
-const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
+export const stateNames = ["connected", "unknown", "disconnected", "never"] as const;
+const StateSchema = oneOf(
+  stateNames,
+  "never: no handshake since the peer was added; unknown, on a hub: its gateway does not report",
+);
 
 /** An open session. */
 const CurrentSessionSchema = T.Object(
@@ -120,6 +189,7 @@ const CurrentSessionSchema = T.Object(
 
 const peerProperties = {
   device: DeviceName,
+  host: Host,
   publicKey: PublicKeyText,
   name: orNull(T.String(), "null: the peer has no name"),
   tags: T.Array(T.String(), { description: "from the settings" }),
@@ -137,7 +207,7 @@ const peerProperties = {
   rxBytes: T.Integer({ minimum: 0, description: "bytes received since the peer was added" }),
   txBytes: T.Integer({ minimum: 0, description: "bytes sent since the peer was added" }),
   persistentKeepaliveSeconds: T.Integer({ minimum: 0, description: "0: off" }),
-  session: orNull(CurrentSessionSchema, "null: the peer is not connected"),
+  session: orNull(CurrentSessionSchema, "null: the peer is not connected, or its state is unknown"),
 };
 
 export const PeerSchema = T.Object(peerProperties, { $id: "Peer", ...closed });
@@ -145,6 +215,7 @@ export const PeerSchema = T.Object(peerProperties, { $id: "Peer", ...closed });
 export const SessionSchema = T.Object(
   {
     device: DeviceName,
+    host: Host,
     publicKey: PublicKeyText,
     name: orNull(T.String(), "null: the peer has no name"),
     startedAt: Timestamp,
@@ -216,6 +287,7 @@ export const GatewayTrafficSchema = T.Object(
 export const TopPeerSchema = T.Object(
   {
     device: DeviceName,
+    host: Host,
     publicKey: PublicKeyText,
     name: orNull(T.String(), "null: the peer has no name"),
     rxBytes: Bytes,
@@ -254,6 +326,12 @@ export const PeerDetailSchema = T.Object(
 export const StoredEventSchema = T.Object(
   {
     seq: T.Integer({ minimum: 1, description: "its sequence number" }),
+    host: T.Optional(
+      T.String({
+        description:
+          "on a hub: the name of the gateway that it is from, or that the hub reports it about",
+      }),
+    ),
     event: EventSchema,
   },
   { $id: "PlacedEvent", ...closed },
@@ -282,6 +360,22 @@ export const TargetSchema = T.Object(
       minimum: 0,
       description: "dead letters: events that were refused or waited for too long",
     }),
+    hub: orNull(
+      T.Object(
+        {
+          epoch: T.String(),
+          last: T.Integer({ minimum: 0, description: "the last number of the epoch in use" }),
+          sent: T.Integer({ minimum: 0 }),
+          confirmed: T.Integer({ minimum: 0 }),
+          unconfirmedSince: orNull(
+            Timestamp,
+            "when the oldest event happened that the hub has not confirmed; null: it has confirmed all",
+          ),
+        },
+        closed,
+      ),
+      "sequence numbers of the events that the hub has; null: the target is not the hub",
+    ),
   },
   { $id: "Target", ...closed },
 );
@@ -324,6 +418,8 @@ export const schemaNames: ReadonlyMap<unknown, string> = new Map<unknown, string
 
 export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
+export type GatewayView = Static<typeof GatewaySchema>;
+export type ScrapeTargetView = Static<typeof ScrapeTargetSchema>;
 export type PeerView = Static<typeof PeerSchema>;
 export type PeerDetailView = Static<typeof PeerDetailSchema>;
 export type StoredEventView = Static<typeof StoredEventSchema>;

@@ -80,6 +80,8 @@ export interface ServerOptions {
   readonly alertActions?: AlertActions;
   /** Reads the settings again. Omitted: the server does not do that. @throws ConfigError, SystemError */
   readonly reload?: () => Promise<ReloadReport>;
+  /** On a hub: receives the messages of gateways, and the requests of `wgmon hub`. */
+  readonly fleet?: FleetHandler;
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
@@ -93,6 +95,14 @@ export interface ServerOptions {
   readonly clock: Clock;
   /** Called at the first request for a page, because most daemons never get one. */
   readonly loadPage: (options: PageOptions) => Promise<Page>;
+}
+
+/** Answers every path below /v1/fleet/. */
+export interface FleetHandler {
+  /** The longest body, in bytes. */
+  readonly bodyMaxBytes: number;
+  /** @param isUnixSocket whether the client is one of wgmon's commands. */
+  handle(request: Request, isUnixSocket: boolean): Promise<Response>;
 }
 
 export interface PageOptions {
@@ -176,7 +186,12 @@ export class HttpServer {
       try {
         // Bun's types lack this option for Unix sockets, but Bun supports it; the default is 10 s.
         const idle = { idleTimeout: IDLE_SECONDS as never };
-        this.#unix = Bun.serve({ ...serveOptions, ...idle, unix: path, fetch: this.#fetchUnix });
+        this.#unix = Bun.serve({
+          ...this.#serveOptions,
+          ...idle,
+          unix: path,
+          fetch: this.#fetchUnix,
+        });
       } finally {
         process.umask(before);
       }
@@ -201,7 +216,7 @@ export class HttpServer {
           ? null
           : { cert: await readFile(tls.cert, "utf8"), key: await readFile(tls.key, "utf8") };
       this.#tcp = Bun.serve({
-        ...serveOptions,
+        ...this.#serveOptions,
         hostname: address,
         port,
         // With SO_REUSEPORT, a second server would receive half of the requests.
@@ -232,6 +247,11 @@ export class HttpServer {
     if (!URL.canParse(request.url)) return invalidHost();
     const { source, settings } = this.#options;
     const { listen, listenTokens: tokens } = settings();
+    if (isForFleet(request) && this.#options.fleet !== undefined) {
+      // The signature of a message is its authentication, whatever name the gateway has for this server.
+      const access = { ...unixSocketAccess, isUnixSocket: false };
+      return await this.#answer(request, access, () => true);
+    }
     const hasCookie = this.#logins.has(request, tokens);
     const isAuthenticated = hasCookie || hasToken(request, tokens);
     const address = server.requestIP(request)?.address ?? null;
@@ -295,6 +315,14 @@ export class HttpServer {
     const url = URL.parse(request.url);
     if (url === null) return problem(400, { detail: "invalid Host header" });
     const { pathname, search } = url;
+    const { fleet } = this.#options;
+    if (fleet !== undefined) {
+      if (isForFleet(request)) return await fleet.handle(request, access.isUnixSocket);
+      // The server accepts longer bodies for the messages of gateways only.
+      const length = request.headers.get("content-length");
+      const isTooLong = length === null ? request.body !== null : Number(length) > BODY_MAX_BYTES;
+      if (isTooLong) return problem(413);
+    }
     switch (pathname) {
       case "/healthz":
         return isRead(request) ? text("ok\n") : notAllowed();
@@ -329,6 +357,12 @@ export class HttpServer {
     if (pathname.startsWith("/v1/"))
       return await (await this.#loadApi()).handle(request, active.downloads);
     return await (await this.#loadPage()).handle(request, access);
+  }
+
+  get #serveOptions() {
+    const { fleet } = this.#options;
+    if (fleet === undefined) return serveOptions;
+    return { ...serveOptions, maxRequestBodySize: fleet.bodyMaxBytes };
   }
 
   async #reload(): Promise<Response> {
@@ -384,6 +418,10 @@ export class HttpServer {
     this.#page ??= loadPage({ source, actions, alertActions, logins: this.#logins, log });
     return this.#page;
   }
+}
+
+function isForFleet({ url }: Request): boolean {
+  return new URL(url).pathname.startsWith("/v1/fleet/");
 }
 
 const serveOptions = {

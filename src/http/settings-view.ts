@@ -39,11 +39,15 @@ export interface TargetPlace {
 export interface SettingsView extends Pick<Settings, (typeof COPIED)[number]> {
   /** Names in the settings, by public key; null if the peer has no name there. */
   readonly peers: Readonly<Record<string, string | null>>;
+  /** All tags that peers have. */
+  readonly tags: readonly string[];
   readonly targets: readonly TargetPlace[];
+  /** Where the hub is, and the certificate of its authority in PEM; null: there is no hub. */
+  readonly hub: { readonly origin: string; readonly ca: string | null } | null;
   /** The rules, with what they select. */
   readonly alerts: readonly Pick<
     Settings["alerts"][number],
-    "name" | "kind" | "devices" | "peers"
+    "name" | "kind" | "devices" | "peers" | "tags"
   >[];
 }
 
@@ -53,12 +57,18 @@ export function viewSettings(settings: Settings, labels: readonly string[]): Set
   return {
     ...(copied as Pick<Settings, (typeof COPIED)[number]>),
     peers: Object.fromEntries([...settings.peers].map(([key, { name }]) => [key, name])),
-    alerts: settings.alerts.map(({ name, kind, devices, peers }) => ({
+    tags: [...new Set([...settings.peers.values()].flatMap(({ tags }) => tags))],
+    alerts: settings.alerts.map(({ name, kind, devices, peers, tags }) => ({
       name,
       kind,
       devices,
       peers,
+      tags,
     })),
+    hub:
+      settings.hub === null
+        ? null
+        : { origin: new URL(settings.hub.url).origin, ca: settings.hub.ca },
     targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };
 }

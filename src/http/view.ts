@@ -2,12 +2,24 @@
 
 import { isUnreadable } from "../base/errors.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
 import { type Range, ranges, SLOT_MS } from "../store/ranges.ts";
+import type { StoredEvent } from "../store/stored-events.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
+import { type GatewayState, hostField, isObserved, lagOf, timeOfDevice } from "./fleet-model.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
-import type { DeviceView, PeerView, SessionView, StatusView, TargetView } from "./schemas.ts";
+import type {
+  DeviceView,
+  GatewayView,
+  PeerView,
+  ScrapeTargetView,
+  SessionView,
+  StatusView,
+  StoredEventView,
+  TargetView,
+} from "./schemas.ts";
 
 export function viewStatus(source: ReadModel): StatusView {
   const devices = viewDevices(source);
@@ -23,7 +35,65 @@ export function viewStatus(source: ReadModel): StatusView {
     wakeUp: source.wakeUp(),
     alerts: countAlerts(source),
     latestEvent: source.store.events.sequenceRange().last,
+    ...fleetCounts(source, devices),
   };
+}
+
+/** On a hub: how many gateways there are in each condition, and how many peers are in an unknown state. */
+function fleetCounts(
+  { fleet }: ReadModel,
+  devices: readonly DeviceView[],
+): Pick<StatusView, "unknown" | "gateways"> {
+  if (fleet === null) return {};
+  const gateways = { up: 0, lost: 0, stopped: 0, waiting: 0 };
+  for (const { condition } of fleet.gateways()) gateways[condition]++;
+  return { unknown: devices.reduce((sum, { unknown = 0 }) => sum + unknown, 0), gateways };
+}
+
+/** The gateways of a hub. */
+export function viewGateway(gateway: GatewayState): GatewayView {
+  const { name, host, program, condition, sinceMs, seenMs, startedAtMs, clockOffsetMs } = gateway;
+  const { epoch, lastSeq, confirmedSeq, devices, peers, connected } = gateway;
+  return {
+    name,
+    host,
+    version: program,
+    condition,
+    since: iso(sinceMs),
+    lastSeenAt: seenMs === null ? null : iso(seenMs),
+    startedAt: startedAtMs === null ? null : iso(startedAtMs),
+    clockOffsetMs: clockOffsetMs === null ? null : Math.round(clockOffsetMs),
+    epoch,
+    lastSeq,
+    confirmedSeq,
+    lag: lagOf(gateway),
+    devices,
+    peers,
+    connected: condition === "up" ? connected : null,
+  };
+}
+
+/** A gateway for the service discovery of Prometheus; none if its host is unknown. */
+export function scrapeTarget(
+  { name, host, program, condition }: GatewayState,
+  port: number | null,
+): ScrapeTargetView[] {
+  if (host === null) return [];
+  return [
+    {
+      targets: [port === null ? host : `${host}:${port}`],
+      labels: {
+        __meta_wgmon_gateway: name,
+        __meta_wgmon_condition: condition,
+        __meta_wgmon_version: program ?? "",
+      },
+    },
+  ];
+}
+
+/** An event of the store, on a hub with the gateway that it is from or about. */
+export function viewEvent({ seq, event, gateway }: StoredEvent): StoredEventView {
+  return gateway === undefined ? { seq, event } : { seq, host: gateway, event };
 }
 
 /** How many alerts fire, are held back, and are pending. */
@@ -39,11 +109,16 @@ function countAlerts({ alerts }: ReadModel): StatusView["alerts"] {
 
 export function viewDevices(source: ReadModel): DeviceView[] {
   return source.devices().map(({ name, publicKey, listenPort }) => {
-    return { name, publicKey, listenPort, ...source.counts(name) };
+    const device = { name, ...hostField(source, name), publicKey, listenPort };
+    const counts = source.counts(name);
+    if (isObserved(source, name)) return { ...device, ...counts };
+    return { ...device, peers: counts.peers, connected: 0, unknown: counts.peers };
   });
 }
 
-export function stateOf(peer: Peer, session: Session | null): PeerView["state"] {
+/** @param isKnown whether the device is observed: see fleet-model.ts. */
+export function stateOf(peer: Peer, session: Session | null, isKnown: boolean): PeerView["state"] {
+  if (!isKnown) return "unknown";
   return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "disconnected";
 }
 
@@ -104,10 +179,11 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
   const rates = ratesOf(source, session);
   return {
     device,
+    ...hostField(source, device),
     publicKey,
     name: source.nameOf(publicKey, device),
-    tags: [...source.tagsOf(publicKey)],
-    state: stateOf(peer, session),
+    tags: [...source.tagsOf(publicKey, device)],
+    state: stateOf(peer, session, isObserved(source, device)),
     endpoint: endpointOf(peer, session),
     endpointName: endpointNameOf(source, peer, session),
     allowedIps: [...peer.allowedIps],
@@ -157,16 +233,19 @@ export function readablePeers(source: ReadModel, device: string): Iterable<Peer>
 
 /** A session in the store; an open session with the endpoint and counters of the last scan. */
 export function viewSession(source: ReadModel, row: SessionRow): Omit<SessionView, "allowedIps"> {
-  const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
+  const { device, publicKey, reason } = row;
+  const startedAtMs = timeOfDevice(source, device, row.startedAtMs);
+  const endedAtMs = row.endedAtMs === null ? null : timeOfDevice(source, device, row.endedAtMs);
   const current = endedAtMs === null ? source.session(device, publicKey) : null;
   // The store has rounded times.
-  const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
+  const isSame = current !== null && Math.round(current.startedAtMs) === Math.round(startedAtMs);
   const open = isSame ? current : null;
-  const untilMs = endedAtMs ?? source.clock.now().wallMs;
+  const untilMs = endedAtMs ?? observedUntilMs(source, device);
   const durationMs = row.durationMs ?? untilMs - startedAtMs;
   const endpoint = open?.endpoint ?? null;
   return {
     device,
+    ...hostField(source, device),
     publicKey,
     name: source.nameOf(publicKey, device),
     startedAt: iso(startedAtMs),
@@ -178,6 +257,13 @@ export function viewSession(source: ReadModel, row: SessionRow): Omit<SessionVie
     txBytes: open?.txBytes ?? row.txBytes,
     roams: open?.roams ?? row.roams,
   };
+}
+
+/** Until when the state of a device's peers is known: now, or the last message of a gateway that does not report. */
+export function observedUntilMs(source: ReadModel, device: string): number {
+  const nowMs = source.clock.now().wallMs;
+  if (isObserved(source, device)) return nowMs;
+  return source.fleet?.gateway(splitDevice(device).gateway ?? "")?.seenMs ?? nowMs;
 }
 
 /** The targets in the settings, then removed targets that still have events or dead letters in the outbox. */
@@ -197,16 +283,21 @@ export function viewTargets(source: ReadModel): TargetView[] {
     failures: 0,
     reason: "",
   }));
-  return [...configured, ...removed].map(({ key, label, waiting, isStopped, failures, reason }) => {
+  return [...configured, ...removed].map((target) => {
+    const { key, label, waiting, isStopped, failures, reason, hub } = target;
     const queue = queues.get(key);
     const deadCount = dead.get(key)?.count ?? 0;
-    const nextAtMs = failures > 0 && waiting > 0 ? (queue?.nextAtMs ?? 0) : 0;
-    // Without a waiting event or a dead letter, for example after the user deleted them, no event is affected.
+    const pauseEndMs = hub === undefined ? (queue?.nextAtMs ?? 0) : hub.nextAtMs;
+    const nextAtMs = failures > 0 && (waiting > 0 || hub !== undefined) ? pauseEndMs : 0;
+    const oldestAtMs = hub === undefined ? (queue?.oldestAtMs ?? null) : hub.oldestAtMs;
+    // Without a waiting event or a dead letter, for example after the user deleted them, no event is affected. The hub
+    // is sent the state, too.
+    const isAffected = waiting > 0 || deadCount > 0 || hub !== undefined;
     const state = !configuredKeys.has(key)
       ? "gone"
       : isStopped
         ? "stopped"
-        : failures > 0 && (waiting > 0 || deadCount > 0)
+        : failures > 0 && isAffected
           ? "failing"
           : "ok";
     return {
@@ -214,13 +305,25 @@ export function viewTargets(source: ReadModel): TargetView[] {
       label,
       state,
       waiting,
-      oldestAt: queue === undefined || waiting === 0 ? null : iso(queue.oldestAtMs),
+      oldestAt: oldestAtMs === null || waiting === 0 ? null : iso(oldestAtMs),
       failures,
       reason: reason === "" ? null : reason,
       nextAttemptAt: nextAtMs === 0 ? null : iso(nextAtMs),
       dead: deadCount,
+      hub: hub === undefined ? null : viewHub(hub),
     };
   });
+}
+
+function viewHub({
+  epoch,
+  last,
+  sent,
+  confirmed,
+  unconfirmedAtMs,
+}: NonNullable<TargetState["hub"]>): TargetView["hub"] {
+  const unconfirmedSince = unconfirmedAtMs === null ? null : iso(unconfirmedAtMs);
+  return { epoch, last, sent, confirmed, unconfirmedSince };
 }
 
 /** The last 24 hours. */

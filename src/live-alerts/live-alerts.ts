@@ -8,7 +8,7 @@
 
 import type { AlertView, Notice } from "../alerts/alert.ts";
 import type { AlertEngine } from "../alerts/engine.ts";
-import type { Input } from "../alerts/input.ts";
+import { type Input, inputOfEvent } from "../alerts/input.ts";
 import type { Lookup } from "../alerts/kinds/kind.ts";
 import type { Rule } from "../alerts/rule.ts";
 import {
@@ -18,10 +18,11 @@ import {
   savedSilences,
   silenceRow,
 } from "../alerts/saved-rows.ts";
-import { type Silence, withSilence } from "../alerts/silences.ts";
+import { movedSilence, type Silence, withSilence } from "../alerts/silences.ts";
 import type { Rows } from "../alerts/state.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import type { Change } from "../sessions/change.ts";
 import type { Session } from "../sessions/session.ts";
@@ -51,6 +52,8 @@ const WIDE_REASONS: readonly string[] = ["start", "reconcile", "link", "request"
 interface AlertSettings {
   readonly host: string;
   readonly alerts: readonly Rule[];
+  /** Empty: all devices are watched. */
+  readonly devices: readonly string[];
   readonly tickMs: number;
   readonly targets: readonly { readonly name: string | null }[];
   readonly peers: ReadonlyMap<
@@ -73,6 +76,8 @@ export interface LiveAlertsOptions {
   readonly lookup: Lookup;
   readonly devices: ConfiguredPeersOptions["devices"];
   readonly nameOf: (publicKey: PublicKey, device: string) => string | null;
+  /** Omitted: a peer has the tags of the settings. */
+  readonly tagsOf?: (publicKey: PublicKey, device: string) => readonly string[];
   readonly settings: () => AlertSettings;
   readonly sessions: Iterable<Session>;
   readonly targets: () => readonly QueuedTarget[];
@@ -92,7 +97,10 @@ export class LiveAlerts {
   readonly #peers: ConfiguredPeers;
   readonly #naming: Naming = (publicKey, device) => ({
     name: this.#options.nameOf(publicKey, device),
-    tags: this.#options.settings().peers.get(publicKey)?.tags ?? [],
+    tags:
+      this.#options.tagsOf?.(publicKey, device) ??
+      this.#options.settings().peers.get(publicKey)?.tags ??
+      [],
   });
   #engine: AlertEngine | null = null;
   #targetStates = new TargetStates(new Map());
@@ -116,8 +124,10 @@ export class LiveAlerts {
       naming: this.#naming,
     });
     this.#suspendedMs = this.#readSuspended();
-    if (engineClass === null) this.#loadSilences(options.store.alerts.loadState());
-    else this.#createEngine(engineClass);
+    if (engineClass === null) {
+      this.#loadSilences(options.store.alerts.loadState());
+      this.#moveSilences(options.store.alerts.loadSteps());
+    } else this.#createEngine(engineClass);
   }
 
   /** Pending, firing and recovering alerts: firing first, the latest first. */
@@ -200,6 +210,18 @@ export class LiveAlerts {
     return this.#advance(inputsOfChanges(changes, this.#naming), { mustStore: true });
   }
 
+  /** Judges stored events, which others than the tracker made. Returns what is to be stored with them; null: nothing. */
+  onEvents(events: readonly Event[]): AlertWrite | null {
+    if (this.#engine === null || events.length === 0) return null;
+    const inputs = events.flatMap((event) => {
+      if (event.type === "device.added" || event.type === "device.removed") {
+        this.#peers.deviceChanged(event.data.device, event.type === "device.added");
+      }
+      return inputOfEvent(event, Date.parse(event.timestamp)) ?? [];
+    });
+    return this.#advance(inputs, { mustStore: inputs.length > 0 });
+  }
+
   /**
    * Called every few seconds: looks for targets that fail or work again, and, once a minute, for renamed peers and ended
    * silences. Saves the state.
@@ -207,7 +229,10 @@ export class LiveAlerts {
    * @param isMinute whether this is the call once a minute, which also saves counters of peers.
    */
   saveDue(isMinute: boolean): void {
-    if (this.#engine === null) return;
+    if (this.#engine === null) {
+      if (isMinute) this.#pruneSilences();
+      return;
+    }
     const { clock, settings, targets } = this.#options;
     const { wallMs } = clock.now();
     const named = new Set(settings().targets.map(({ name }) => name));
@@ -240,7 +265,10 @@ export class LiveAlerts {
   /** Moves the times of the engine after the clock was set. Those of events and sessions are already moved. */
   clockSet(step: ClockStep): void {
     const engine = this.#engine;
-    if (engine === null) return;
+    if (engine === null) {
+      this.#moveSilences([step]);
+      return;
+    }
     this.#targetStates.clockSet(step);
     // A suspension was before the step.
     const beforeMs = this.#options.clock.now().wallMs - step.ms;
@@ -282,8 +310,9 @@ export class LiveAlerts {
 
   /** Passes the time since the state was saved to a new engine, and the steps of the clock in this time. */
   #passAbsence(engine: AlertEngine, saved: Rows): void {
-    const { clock, store } = this.#options;
+    const { clock, store, settings } = this.#options;
     const steps = store.alerts.loadSteps();
+    const { devices } = settings();
     // The saved times, and the time of the engine until it gets the steps, are those of the clock before the steps.
     let atMs = clock.now().wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
     const fromMs = savedAtMs(saved);
@@ -294,6 +323,9 @@ export class LiveAlerts {
       atMs += step.ms;
       this.#targetStates.clockSet(step);
       this.#queue(engine.advance({ type: "clock", step }, atMs));
+    }
+    if (devices.length > 0) {
+      this.#queue(engine.advance({ type: "watched-devices", devices }, atMs));
     }
   }
 
@@ -313,6 +345,28 @@ export class LiveAlerts {
   #loadSilences(rows: Rows): void {
     for (const silence of savedSilences(rows)) {
       this.#silencesWithoutEngine.set(silence.id, silence);
+    }
+  }
+
+  /** Moves the silences without an engine by steps of the clock, which are done when they are saved. */
+  #moveSilences(steps: readonly ClockStep[]): void {
+    let atMs = this.#options.clock.now().wallMs - steps.reduce((sum, { ms }) => sum + ms, 0);
+    for (const step of steps) {
+      for (const [id, silence] of this.#silencesWithoutEngine) {
+        this.#silencesWithoutEngine.set(id, movedSilence(silence, step, atMs));
+      }
+      atMs += step.ms;
+    }
+    if (steps.length === 0) return;
+    for (const [id, silence] of this.#silencesWithoutEngine) this.#saveSilence(id, silence);
+  }
+
+  #pruneSilences(): void {
+    const { wallMs } = this.#options.clock.now();
+    for (const [id, { endMs }] of this.#silencesWithoutEngine) {
+      if (endMs > wallMs) continue;
+      this.#silencesWithoutEngine.delete(id);
+      this.#saveSilence(id, null);
     }
   }
 

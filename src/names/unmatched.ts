@@ -25,6 +25,12 @@ export interface PeerSettings {
   readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
 }
 
+/** As in `PeerSettings`, with their tags. */
+type TaggedPeers = ReadonlyMap<
+  PublicKey,
+  { readonly name: string | null; readonly tags: readonly string[] }
+>;
+
 interface TargetFilter {
   /** null: the target has no name and is identified by its number. */
   readonly name: string | null;
@@ -36,6 +42,7 @@ export interface AlertFilter {
   readonly name: string;
   readonly devices: readonly string[];
   readonly peers: readonly string[];
+  readonly tags: readonly string[];
 }
 
 /** What selects peers, for messages. */
@@ -44,6 +51,7 @@ interface User {
   readonly label: string;
   readonly devices: readonly string[];
   readonly peers: readonly string[];
+  readonly tags: readonly string[];
   /** Whether a word selects a text. */
   readonly matches: (word: string) => (text: string) => boolean;
 }
@@ -55,11 +63,13 @@ interface Present {
   readonly publicKeys: ReadonlySet<string>;
   /** Names of peers, from the settings and from files. */
   readonly names: ReadonlySet<string>;
+  /** Tags of peers, which only the settings give. */
+  readonly tags: readonly string[];
 }
 
-/** Returns a warning for each name, key and device that matches nothing. */
+/** Returns a warning for each name, key, tag and device that matches nothing. */
 export function unmatched(settings: PeerSettings, present: Present): string[] {
-  const { devices, publicKeys, names } = present;
+  const { devices, publicKeys, names, tags } = present;
   const users = usersOf(settings);
   const warnings: string[] = [];
   const warn = (words: Map<string, string[]>, describe: (word: string) => string) => {
@@ -85,6 +95,10 @@ export function unmatched(settings: PeerSettings, present: Present): string[] {
         ? `no device has the peer ${word} now`
         : `no peer is called ${quoteSafely(word)} now${didYouMean(word, [...names])}`,
   );
+  warn(
+    wordsOf(users, (user) => user.tags.filter((word) => !tags.some(matcherOf([word])))),
+    (word) => `no peer in the settings has the tag ${quoteSafely(word)}${didYouMean(word, tags)}`,
+  );
   const absent = [...settings.peers.keys()].filter((key) => !publicKeys.has(key));
   if (absent.length > 0) {
     const shown = firstOf(absent, KEYS_MAX).join(", ");
@@ -100,12 +114,14 @@ function usersOf({ targets, alerts }: PeerSettings): User[] {
       label: `target ${name ?? index + 1}`,
       devices,
       peers,
+      tags: [],
       matches: isSame,
     })),
-    ...alerts.map(({ name, devices, peers }) => ({
+    ...alerts.map(({ name, devices, peers, tags }) => ({
       label: `alert ${name}`,
       devices,
       peers,
+      tags,
       matches: (word: string) => (/[*?]/.test(word) ? matcherOf([word]) : isSame(word)),
     })),
   ];
@@ -129,7 +145,7 @@ function wordsOf(
 
 /** Logs the warnings, and returns them. Lists the peers of all devices only if the settings mention any. */
 export function warnOfUnmatched(
-  settings: PeerSettings,
+  settings: Omit<PeerSettings, "peers"> & { readonly peers: TaggedPeers },
   {
     devices,
     names,
@@ -150,7 +166,8 @@ export function warnOfUnmatched(
       name,
       publicKeys: needsKeys ? devices.peers(name).map(({ publicKey }) => publicKey) : [],
     }));
-    const warnings = unmatched(settings, presentOf(settings, peers, names));
+    const tags = [...new Set([...settings.peers.values()].flatMap((peer) => peer.tags))];
+    const warnings = unmatched(settings, { ...presentOf(settings, peers, names), tags });
     for (const warning of warnings) log.warn(warning);
     return warnings;
   } catch (error) {
@@ -165,7 +182,7 @@ export function presentOf(
   settings: PeerSettings,
   devices: readonly { readonly name: string; readonly publicKeys: readonly PublicKey[] }[],
   peerNames: Pick<PeerNames, "nameOf">,
-): Present {
+): Omit<Present, "tags"> {
   const names = new Set<string>();
   for (const { name } of settings.peers.values()) if (name !== null) names.add(name);
   if (selectPeers(settings)) {

@@ -46,7 +46,10 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
         <p class="path">
           <a href={ALERTS_PATH}>Alerts</a>
         </p>
-        {snapshot.part("alert", <Head known={known} snapshot={snapshot} />)}
+        {snapshot.part(
+          "alert",
+          <Head known={known} isDryRun={rule?.dryRun ?? false} snapshot={snapshot} />,
+        )}
         <div class="columns">
           <div class="stack">
             <Card titleId="why-title" title="Why it fired">
@@ -80,7 +83,13 @@ export function alert({ source, snapshot, mayAct }: Context, id: string): PageCo
   };
 }
 
-function Head({ known, snapshot }: { known: Known; snapshot: PageSnapshot }) {
+interface HeadProps {
+  readonly known: Known;
+  readonly isDryRun: boolean;
+  readonly snapshot: PageSnapshot;
+}
+
+function Head({ known, isDryRun, snapshot }: HeadProps) {
   const { severity, sentence, firedAtMs, resolvedAtMs, resolves } = known;
   return (
     <div class="head" id="alert">
@@ -102,6 +111,7 @@ function Head({ known, snapshot }: { known: Known; snapshot: PageSnapshot }) {
         ) : (
           "reports a moment"
         )}
+        {isDryRun ? ", recorded only (dry_run)" : null}
       </p>
     </div>
   );

@@ -172,12 +172,12 @@ function Past({
 /** Returns one alert more than a page shows, if there are more. */
 function queryPast(
   source: ReadModel,
-  { parameters, publicKey, sinceMs, untilMs, candidates }: ReturnType<typeof readFilter>,
+  { parameters, place, publicKey, sinceMs, untilMs, candidates }: ReturnType<typeof readFilter>,
   { rule, before }: Pick<AlertQuery, "rule" | "before">,
 ): AlertRecord[] {
   // The text matches no peer, or several, of which the user has to choose one.
   if (candidates !== null) return [];
-  const { kind, device } = parameters;
+  const { kind } = parameters;
   const state = kind === null ? null : kind === "firing" ? "firing" : "resolved";
   const limit = PAGE_SIZE + 1;
   return source.store.alerts.query({
@@ -185,7 +185,7 @@ function queryPast(
     limit,
     state,
     rule,
-    device,
+    ...place,
     publicKey,
     sinceMs,
     untilMs,

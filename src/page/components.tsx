@@ -3,6 +3,7 @@
 import { shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { shortKey } from "../base/wireguard.ts";
+import type { GatewayCondition } from "../http/fleet-model.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 
@@ -91,6 +92,18 @@ export function Tags({ tags }: { tags: readonly string[] }) {
 /** A state as a word and a shape, because colour alone is not accessible. */
 export function State({ state }: { state: string }) {
   return <span class={`state ${state}`}>{state}</span>;
+}
+
+const conditionStyles: Readonly<Record<GatewayCondition, string>> = {
+  up: "ok",
+  lost: "stopped",
+  stopped: "gone",
+  waiting: "unknown",
+};
+
+/** The condition of a gateway, as a word and a shape. */
+export function Condition({ condition }: { condition: GatewayCondition }) {
+  return <span class={`state ${conditionStyles[condition]}`}>{condition}</span>;
 }
 
 /** An empty value, which a screen reader reads as "none". */

@@ -3,9 +3,10 @@
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { describeShort } from "../channels/formats/message-text.ts";
 import type { AlertEvent, Event } from "../events/event-schema.ts";
 import { isAlert, signalOf } from "../events/event.ts";
+import { deviceOnHub, eventPlace } from "../http/fleet-model.ts";
+import { describeOnHub } from "../http/hub-event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { AlertRecord } from "../store/alert-rows.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
@@ -36,7 +37,7 @@ export function events(
           from: before === null ? null : Number(before),
           limit: PAGE_SIZE + 1,
           type: parameters.kind,
-          device: parameters.device,
+          ...eventPlace(filter.place),
           publicKey,
           sinceMs,
           untilMs,
@@ -89,9 +90,9 @@ export function EventList({
   view = "short",
   alerts,
 }: EventListProps) {
-  const own = shown.map(({ seq, event }) => ({
-    ms: Date.parse(event.timestamp),
-    item: () => eventItem(seq, event, snapshot, view),
+  const own = shown.map((stored) => ({
+    ms: Date.parse(stored.event.timestamp),
+    item: () => eventItem(stored, snapshot, view),
   }));
   const lines =
     alerts === undefined
@@ -118,12 +119,12 @@ export function EventList({
   );
 }
 
-function eventItem(seq: number, event: Event, snapshot: PageSnapshot, view: View): Item {
+function eventItem({ seq, event, gateway }: StoredEvent, snapshot: PageSnapshot, view: View): Item {
   const id = `e${seq}`;
   const ms = Date.parse(event.timestamp);
   return item(id, <li id={id}></li>, [
     <span class={`sign ${signOf(event)}`}></span>,
-    <Sentence event={event} view={view} />,
+    <Sentence event={event} gateway={gateway} view={view} />,
     view === "full" ? (
       <At ms={ms} snapshot={snapshot} />
     ) : (
@@ -170,12 +171,21 @@ function signOf(event: Event): string {
   return isAlert(event) ? signalOf(event) : event.type.split(".")[1]!;
 }
 
+interface SentenceProps {
+  readonly event: Event;
+  /** On a hub: the event's gateway. */
+  readonly gateway: string | undefined;
+  readonly view: View;
+}
+
 /** The event as the log describes it, with the peer's name as a link to the peer's page. */
-function Sentence({ event, view }: { event: Event; view: View }) {
-  const text = describeShort(event);
-  if (isAlert(event)) return <AlertSentence event={event} text={text} view={view} />;
+function Sentence(props: SentenceProps) {
+  const { event, gateway, view } = props;
+  const text = describeOnHub(event, gateway);
+  if (isAlert(event)) return <AlertSentence {...props} event={event} text={text} />;
   if (!("peer" in event.data)) return <span>{isolate(text)}</span>;
-  const { device, peer } = event.data;
+  const { peer } = event.data;
+  const device = deviceOnHub(event.data.device, gateway);
   const name = shortName(peer.name ?? "");
   const nameText = name === "" ? shortKey(peer.publicKey) : name;
   // The text after the name is wgmon's own and needs no isolation.
@@ -200,8 +210,14 @@ function Sentence({ event, view }: { event: Event; view: View }) {
 }
 
 /** The name of the alert's peer is within the text: `critical: alice (wg0) is down ...`. */
-function AlertSentence({ event, text, view }: { event: AlertEvent; text: string; view: View }) {
-  const { device, peer } = event.data;
+function AlertSentence({
+  event,
+  gateway,
+  text,
+  view,
+}: SentenceProps & { readonly event: AlertEvent; readonly text: string }) {
+  const { peer } = event.data;
+  const device = event.data.device === null ? null : deviceOnHub(event.data.device, gateway);
   if (peer === null || device === null || view === "peer") return <span>{isolate(text)}</span>;
   const name = shortName(peer.name ?? "");
   const nameText = name === "" ? shortKey(peer.publicKey) : name;

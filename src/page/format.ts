@@ -36,6 +36,11 @@ export function peerAddress(device: string, publicKey: string): string {
   return `/peers/${encodeURIComponent(device.toWellFormed())}/${urlKey(publicKey)}`;
 }
 
+/** The address of a gateway's page on a hub. */
+export function gatewayAddress(name: string): string {
+  return `/gateways/${encodeURIComponent(name.toWellFormed())}`;
+}
+
 /** The path with those parameters of the query that are not null. */
 export function address(path: string, query: Readonly<Record<string, string | null>>): string {
   const given = Object.entries(query).filter(

@@ -4,6 +4,8 @@
  */
 
 import type { EventType } from "../base/event-types.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
+import { countsOf, type PeerCounts } from "../http/peer-lists.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { GatewayChart } from "../store/gateway-rows.ts";
 import { DAY_MS, type Range, SLOT_MS } from "../store/ranges.ts";
@@ -17,35 +19,39 @@ const RECOUNT_MS = 10 * 60_000;
 const NEW_EVENTS_MAX = 100;
 export const TOP_MAX = 5;
 
-export interface PeerCounts {
-  readonly connected: number;
-  readonly disconnected: number;
-  readonly never: number;
-  /** Bytes per second of all peers; null until they are known. */
-  readonly rates: { readonly rx: number; readonly tx: number } | null;
+/** The peers of each gateway of a hub by state, and their rates, by name; empty on a gateway. */
+export function countByGateway(source: ReadModel): Map<string, PeerCounts> {
+  const devices = Map.groupBy(source.devices(), ({ name }) => splitDevice(name).gateway ?? "");
+  return new Map(
+    (source.fleet?.gateways() ?? []).map(({ name }) => [
+      name,
+      countPeers(source, devices.get(name) ?? []),
+    ]),
+  );
+}
+
+/** The sum over devices or gateways. */
+export function sumOf(all: Iterable<PeerCounts>): PeerCounts {
+  const sum = { connected: 0, disconnected: 0, never: 0, unknown: 0 };
+  const rates = { rx: 0, tx: 0 };
+  let areKnown = false;
+  for (const counts of all) {
+    sum.connected += counts.connected;
+    sum.disconnected += counts.disconnected;
+    sum.never += counts.never;
+    sum.unknown += counts.unknown;
+    // Without a connection there is no traffic, which does not make that of others known.
+    if (counts.rates === null || counts.connected === 0) continue;
+    areKnown = true;
+    rates.rx += counts.rates.rx;
+    rates.tx += counts.rates.tx;
+  }
+  return { ...sum, rates: areKnown || sum.connected === 0 ? rates : null };
 }
 
 /** Counts the peers by state, and adds up their rates. */
-export function countPeers(source: ReadModel): PeerCounts {
-  const counts = { connected: 0, disconnected: 0, never: 0 };
-  const rates = { rx: 0, tx: 0 };
-  let areKnown = false;
-  for (const { name } of source.devices()) {
-    for (const peer of source.peers(name)) {
-      if (source.session(name, peer.publicKey) === null) {
-        counts[peer.lastHandshakeMs === null ? "never" : "disconnected"]++;
-        continue;
-      }
-      counts.connected++;
-      const rate = source.rates(name, peer.publicKey);
-      if (rate === null) continue;
-      areKnown = true;
-      rates.rx += rate.rxBytesPerSecond;
-      rates.tx += rate.txBytesPerSecond;
-    }
-  }
-  // Without a connection there is no traffic.
-  return { ...counts, rates: areKnown || counts.connected === 0 ? rates : null };
+export function countPeers(source: ReadModel, devices = source.devices()): PeerCounts {
+  return sumOf(devices.map(({ name }) => countsOf(source, name)));
 }
 
 export interface Today {

@@ -3,6 +3,8 @@
 import { shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
+import { type Place, placeOf } from "../http/fleet-model.ts";
 import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { readablePeers } from "../http/view.ts";
@@ -25,8 +27,10 @@ interface PeerChoice {
 export interface HistoryFilter {
   /** Parameters of the address that are not null; `peer` is a key if the text names one peer. */
   readonly parameters: Readonly<
-    Record<"peer" | "device" | "kind" | "range" | "from" | "until" | "tz", string | null>
+    Record<"peer" | "host" | "device" | "kind" | "range" | "from" | "until" | "tz", string | null>
   >;
+  /** On a hub: the gateway. And the device. */
+  readonly place: Place;
   readonly publicKey: string | null;
   /** The peers that the text fits if it does not name exactly one; null: it names one, or there is no text. */
   readonly candidates: readonly PeerChoice[] | null;
@@ -53,6 +57,7 @@ export function readFilter(
   const hasDates = fromMs !== null || toMs !== null;
   const parameters = {
     peer: publicKey === null ? text || null : urlKey(publicKey),
+    host: source.fleet === null ? null : given.get("host") || null,
     device: given.get("device") || null,
     kind: oneOf(kinds.choices, given.get(kinds.name)),
     range: hasDates ? null : range,
@@ -62,8 +67,13 @@ export function readFilter(
   };
   // Rounded to a minute, so that StoredEvents can reuse the sequence number it found for this time.
   const nowMs = Math.floor(source.clock.now().wallMs / MINUTE_MS) * MINUTE_MS;
+  const { host, device } = parameters;
   return {
     parameters,
+    place:
+      host === null
+        ? { gateway: null, device }
+        : placeOf(source, { host, device: device ?? undefined }),
     publicKey,
     candidates: text === "" || publicKey !== null ? null : found,
     sinceMs: hasDates ? fromMs : range === null ? null : nowMs - ranges[range].spanMs,
@@ -164,8 +174,14 @@ export function FilterForm({
   children = null,
 }: FilterFormProps & FilterExtras) {
   const { parameters, publicKey, candidates } = filter;
-  const { device, kind, range } = parameters;
-  const devices = source.devices().map(({ name }) => name);
+  const { host, device, kind, range } = parameters;
+  const { gateway } = filter.place;
+  const gateways = source.fleet?.gateways().map(({ name }) => name) ?? [];
+  // Those of all gateways would be too many to choose from.
+  const devices = source
+    .devices()
+    .map(({ name }) => name)
+    .filter((each) => source.fleet === null || splitDevice(each).gateway === gateway);
   const shownPeer = publicKey === null ? (parameters.peer ?? "") : labelOrKey(source, publicKey);
   return (
     <>
@@ -189,6 +205,15 @@ export function FilterForm({
             <option value={each}></option>
           ))}
         </datalist>
+        {gateways.length === 0 && host === null ? null : (
+          <Select
+            label="Gateway"
+            name="host"
+            any="all"
+            choices={[...new Set([...gateways, ...(host === null ? [] : [host])])]}
+            chosen={host}
+          />
+        )}
         {devices.length < 2 && device === null ? null : (
           <Select
             label="Device"
@@ -261,6 +286,7 @@ export function Downloads({ filter, path, kinds }: Omit<FilterFormProps, "source
   const to = (format: string) =>
     address(`/v1${path}/download`, {
       format,
+      host: parameters.host,
       device: parameters.device,
       peer: publicKey === null ? null : urlKey(publicKey),
       [kinds.name]: parameters.kind,

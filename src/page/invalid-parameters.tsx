@@ -24,17 +24,19 @@ const date: Check = { expected: "a date such as 2026-01-31", accepts: isDate };
 const history = { range: oneOf(rangeNames), from: date, until: date };
 
 const peerChecks: Readonly<Record<string, Check>> = { range: oneOf(rangeNames) };
-const checks: Readonly<Record<NavigationPath, Readonly<Record<string, Check>>>> = {
-  "/": {
-    ...peerChecks,
-    state: oneOf(stateNames),
-    sort: oneOf(listSorts),
-    order: oneOf(["asc", "desc"]),
-    page: {
-      expected: "a whole number from 1",
-      accepts: (value) => Number.isSafeInteger(Number(value)) && Number(value) >= 1,
-    },
+const listChecks: Readonly<Record<string, Check>> = {
+  ...peerChecks,
+  state: oneOf(stateNames),
+  sort: oneOf(listSorts),
+  order: oneOf(["asc", "desc"]),
+  page: {
+    expected: "a whole number from 1",
+    accepts: (value) => Number.isSafeInteger(Number(value)) && Number(value) >= 1,
   },
+};
+const checks: Readonly<Record<NavigationPath, Readonly<Record<string, Check>>>> = {
+  "/": listChecks,
+  "/gateways": listChecks,
   "/sessions": { state: oneOf(["open", "ended"]), ...history },
   "/events": { type: oneOf(EVENT_TYPES), ...history },
   "/outbox": {},

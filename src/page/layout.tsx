@@ -12,6 +12,7 @@ export type Theme = (typeof themes)[number];
 
 const navigation = {
   "/": "Overview",
+  "/gateways": "Gateways",
   "/alerts": "Alerts",
   "/sessions": "Sessions",
   "/events": "Events",
@@ -87,13 +88,15 @@ export function Layout({ children, ...props }: LayoutProps & { children: unknown
               {isAnonymous ? null : (
                 <nav aria-label="Pages">
                   <ul>
-                    {Object.entries(navigation).map(([each, name]) => (
-                      <li>
-                        <a href={each} aria-current={each === path ? "page" : null}>
-                          {name}
-                        </a>
-                      </li>
-                    ))}
+                    {Object.entries(navigation).map(([each, name]) =>
+                      each === "/gateways" && source.fleet === null ? null : (
+                        <li>
+                          <a href={each} aria-current={each === path ? "page" : null}>
+                            {name}
+                          </a>
+                        </li>
+                      ),
+                    )}
                   </ul>
                 </nav>
               )}

@@ -1,7 +1,8 @@
 /** The list of peers: parses the query of its address, makes addresses for links, selects one page of the rows. */
 
 import { SEARCH_MAX } from "../base/text.ts";
-import type { FoundPeer, PeerQuery, Sort } from "../http/peer-query.ts";
+import type { FoundPeer } from "../http/peer-lists.ts";
+import type { PeerMatches, PeerQuery, Sort } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
 import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";
@@ -36,6 +37,8 @@ export interface ListQuery extends PeerQuery {
   readonly page: number;
   /** The range of the chart on the same page. */
   readonly range: Range;
+  /** The page of a gateway that has the list, whose peers are listed; omitted: the overview. */
+  readonly path?: string;
 }
 
 /** The peers on one page of the list. */
@@ -50,13 +53,19 @@ export interface PeerPage {
   readonly first: number;
 }
 
-/** Parses the query. Ignores unknown parameters and values, because the address may be an old bookmark. */
-export function readQuery(given: URLSearchParams): ListQuery {
+/**
+ * Parses the query. Ignores unknown parameters and values, because the address may be an old bookmark.
+ *
+ * @param isHub whether there are several gateways, one of which the query may select.
+ */
+export function readQuery(given: URLSearchParams, isHub = false): ListQuery {
+  const gateway = isHub ? given.get("host") || null : null;
   const sort = oneOf(listSorts, given.get("sort")) ?? DEFAULT_SORT;
   const order = given.get("order");
   const page = Number(given.get("page") ?? 1);
   return {
     search: (given.get("q") ?? "").trim().slice(0, SEARCH_MAX) || null,
+    ...(gateway === null ? {} : { gateway }),
     device: given.get("device") || null,
     state: oneOf(stateNames, given.get("state")),
     sort,
@@ -68,9 +77,10 @@ export function readQuery(given: URLSearchParams): ListQuery {
 
 /** The address of the list, without parameters that have their default value. */
 export function addressOf(query: ListQuery): string {
-  const { search, device, state, sort, isDescending, page, range } = query;
-  return address("/", {
+  const { search, gateway = null, device, state, sort, isDescending, page, range, path } = query;
+  return address(path ?? "/", {
     q: search,
+    host: path === undefined ? gateway : null,
     device,
     state,
     sort: sort === DEFAULT_SORT ? null : sort,
@@ -87,7 +97,7 @@ export function sortedBy(query: ListQuery, sort: ListSort): ListQuery {
 }
 
 /** The rows of one page, or of the last page if the requested one is beyond it. */
-export function pageOf(found: readonly FoundPeer[], requested: number): PeerPage {
+export function pageOf(found: PeerMatches, requested: number): PeerPage {
   const pages = Math.max(1, Math.ceil(found.length / PAGE_SIZE));
   const page = Math.min(requested, pages);
   const start = (page - 1) * PAGE_SIZE;

@@ -89,8 +89,9 @@ export function outbox({ source, log, snapshot }: Context): PageContent {
 
 /** Buttons that work without JavaScript. What cannot be undone needs a second click. */
 function Actions({ target }: { target: TargetView }) {
-  const { key, label, state, waiting, dead } = target;
-  const canRetry = state !== "gone" && state !== "stopped" && (dead > 0 || waiting > 0);
+  const { key, label, state, waiting, dead, hub } = target;
+  const hasWork = hub === null ? state !== "stopped" && (dead > 0 || waiting > 0) : state !== "ok";
+  const canRetry = state !== "gone" && hasWork;
   if (state === "gone" && dead === 0 && waiting === 0) return null;
   return (
     <form method="post" action="/outbox" class="actions">
@@ -105,7 +106,7 @@ function Actions({ target }: { target: TargetView }) {
           Retry now
         </button>
       ) : null}
-      {dead === 0 && waiting === 0 ? null : (
+      {hub !== null || (dead === 0 && waiting === 0) ? null : (
         <details>
           <summary class="button">Delete</summary>
           <div class="actions">

@@ -2,27 +2,28 @@
 
 import { showBytes } from "../base/size.ts";
 import type { PublicKey } from "../base/wireguard.ts";
-import { shortKey } from "../base/wireguard.ts";
-import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type DeviceView } from "../http/schemas.ts";
-import { endpointNameOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
+import { viewDevices, viewTargets } from "../http/view.ts";
 import { rangeNames } from "../store/ranges.ts";
 import { AlertList } from "./alert-list.tsx";
 import { AlertsByState } from "./alerts-by-state.ts";
 import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
-import { Card, Choice, ListNote, Name, None, PeerLink } from "./components.tsx";
+import { Card, Choice, PeerLink } from "./components.tsx";
+import { Devices } from "./devices.tsx";
 import { EventList } from "./events.tsx";
-import { address, count, counted, idOf } from "./format.ts";
-import { countPeers, type GatewaySummary, type Today } from "./gateway-summary.ts";
-import { addressOf, type ListQuery, pageOf } from "./list.ts";
+import { count, counted } from "./format.ts";
+import {
+  countByGateway,
+  countPeers,
+  type GatewaySummary,
+  sumOf,
+  type Today,
+} from "./gateway-summary.ts";
+import { GatewayTiles } from "./gateway-tiles.tsx";
+import { addressOf, type ListQuery } from "./list.ts";
 import type { PageContent } from "./page-content.ts";
-import { item, type PageSnapshot } from "./page-diff.ts";
-import type { PeerHistory } from "./peer-history.ts";
-import { FoundNote, peerItem, PeerTable, Search } from "./peer-table.tsx";
-import type { RecentAlerts } from "./recent-alerts.ts";
-import type { RenderCost } from "./render-cost.ts";
+import { peerList, type PeerListContext } from "./peer-list.tsx";
 import { ALERTS_PATH } from "./silences.tsx";
 import { Targets } from "./targets.tsx";
 import { Tiles, totalOf } from "./tiles.tsx";
@@ -30,40 +31,22 @@ import { Tiles, totalOf } from "./tiles.tsx";
 const EVENTS_MAX = 10;
 /** Alerts at the top of the page. */
 const ALERTS_MAX = 5;
+/** On a hub: gateways on the overview. */
+const GATEWAYS_MAX = 12;
 
-interface Context {
-  readonly source: ReadModel;
-  readonly history: PeerHistory;
+interface Context extends PeerListContext {
   readonly summary: GatewaySummary;
-  readonly recentAlerts: RecentAlerts;
-  readonly snapshot: PageSnapshot;
-  readonly cost: RenderCost;
 }
 
 export async function overview(context: Context, query: ListQuery): Promise<PageContent> {
-  const { source, history, summary, recentAlerts, snapshot, cost } = context;
+  const { source, summary, snapshot, cost } = context;
   const devices = viewDevices(source);
   const targets = viewTargets(source);
   const alerts = new AlertsByState(source.alerts);
-  const counts = countPeers(source);
+  const byGateway = countByGateway(source);
+  const counts = source.fleet === null ? countPeers(source) : sumOf(byGateway.values());
   const today = await summary.today(cost);
-  const found = pageOf(findPeers(source, query), query.page);
-  const days = await history.daysOf(
-    found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
-    cost,
-  );
-  const rows = found.rows.map((row, index) => {
-    const alert = alerts.of(row.device, row.peer.publicKey);
-    return peerItem(row, {
-      snapshot,
-      alert,
-      alerts: recentAlerts.dayOf(row.device, row.peer.publicKey, alert),
-      day: days[index]!,
-      rate: ratesOf(source, row.session),
-      tags: source.tagsOf(row.peer.publicKey),
-      endpointName: endpointNameOf(source, row.peer, row.session),
-    });
-  });
+  const peers = await peerList(context, query, alerts);
   const events = source.store.events.query({
     order: "newest",
     from: null,
@@ -103,6 +86,14 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
           "tiles",
           <Tiles counts={counts} today={today} targets={targets} alerts={alerts} />,
         )}
+        {source.fleet === null ? null : (
+          <GatewayTiles
+            fleet={source.fleet}
+            counts={byGateway}
+            snapshot={snapshot}
+            max={GATEWAYS_MAX}
+          />
+        )}
         <div class="columns stretch">
           <Card
             titleId="chart-title"
@@ -130,22 +121,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
             {snapshot.part("top", <Top today={today} source={source} />)}
           </Card>
         </div>
-        <section class="card" aria-labelledby="peers-title">
-          <div class="head">
-            <h2 id="peers-title">Peers</h2>
-            <Search query={query} devices={devices.map(({ name }) => name)} />
-          </div>
-          <PeerTable
-            rows={rows}
-            query={query}
-            hasDevices={devices.length > 1}
-            snapshot={snapshot}
-          />
-          {snapshot.part(
-            "found",
-            <FoundNote found={found} query={query} hasDevices={devices.length > 0} />,
-          )}
-        </section>
+        {peers}
         <div class="columns last">
           <Card titleId="events-title" title="Latest events" href="/events">
             <EventList id="events" events={events} snapshot={snapshot} />
@@ -154,9 +130,12 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
             <Card titleId="outbox-title" title="Targets" href="/outbox">
               <Targets targets={targets} snapshot={snapshot} />
             </Card>
-            <Card titleId="devices-title" title="Devices">
-              <Devices devices={devices} snapshot={snapshot} />
-            </Card>
+            {/* A hub shows those of each gateway on its page. */}
+            {source.fleet === null ? (
+              <Card titleId="devices-title" title="Devices">
+                <Devices devices={devices} snapshot={snapshot} />
+              </Card>
+            ) : null}
           </div>
         </div>
       </>
@@ -167,7 +146,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
 /** What is wrong with wgmon itself. */
 function Warnings({ source }: { source: ReadModel }) {
   const { isInMemory, problem } = source.store;
-  const wakeUp = source.wakeUp().problem;
+  const wakeUp = source.wakeUp()?.problem ?? null;
   return (
     <div id="warnings" class="stack">
       {isInMemory ? (
@@ -248,54 +227,5 @@ function Top({ today: { top }, source }: { today: Today; source: ReadModel }) {
         );
       })}
     </ol>
-  );
-}
-
-function Devices({
-  devices,
-  snapshot,
-}: {
-  devices: readonly DeviceView[];
-  snapshot: PageSnapshot;
-}) {
-  const rows = devices.map(({ name, publicKey, listenPort, peers, connected }) => {
-    const id = idOf("d", name);
-    return item(id, <tr id={id}></tr>, [
-      <th scope="row">
-        <a href={address("/", { device: name })}>
-          <Name text={name} />
-        </a>
-      </th>,
-      <td class="number">{listenPort === 0 ? <None /> : listenPort}</td>,
-      <td class="number">
-        {count(connected)} of {count(peers)}
-      </td>,
-      <td>
-        {publicKey === null ? <None /> : <code title={publicKey}>{shortKey(publicKey)}</code>}
-      </td>,
-    ]);
-  });
-  return (
-    <>
-      <table>
-        <caption class="unseen">Devices</caption>
-        <thead>
-          <tr>
-            <th scope="col">Device</th>
-            <th scope="col" class="number">
-              Port
-            </th>
-            <th scope="col" class="number">
-              Connected
-            </th>
-            <th scope="col">Public key</th>
-          </tr>
-        </thead>
-        <tbody id="devices">{snapshot.list("devices", rows)}</tbody>
-      </table>
-      <ListNote list="devices" snapshot={snapshot}>
-        {rows.length === 0 ? "None yet." : ""}
-      </ListNote>
-    </>
   );
 }

@@ -19,6 +19,8 @@ import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
 import { address } from "./format.ts";
 import { GatewaySummary } from "./gateway-summary.ts";
+import { GATEWAYS_PATH } from "./gateway-tiles.tsx";
+import { gateway, gateways } from "./gateway.tsx";
 import { InvalidParameters } from "./invalid-parameters.tsx";
 import { Layout, type NavigationPath, type Theme, themes } from "./layout.tsx";
 import { readQuery, readRange } from "./list.ts";
@@ -58,7 +60,7 @@ const headers = {
 
 type Env = { Bindings: Access };
 type Context = HonoContext<Env>;
-/** Renders a page; returns null if the address names a peer or an alert that does not exist. */
+/** Renders a page; returns null if the address names a peer, an alert or a gateway that does not exist. */
 type Render = (
   snapshot: PageSnapshot,
   cost: RenderCost,
@@ -83,9 +85,18 @@ export function makePage({ source, actions, alertActions, logins, log }: PageOpt
   for (const asset of [script, chartScript, style, icon])
     app.get(asset.path, (c) => serve(c, asset));
   app.get("/", (c) => {
-    const query = readQuery(new URL(c.req.url).searchParams);
+    const query = readQuery(new URL(c.req.url).searchParams, source.fleet !== null);
     return show(c, "/", (snapshot, cost) =>
       overview({ source, history, summary, recentAlerts, snapshot, cost }, query),
+    );
+  });
+  app.get(GATEWAYS_PATH, (c) =>
+    show(c, GATEWAYS_PATH, (snapshot) => gateways({ source, snapshot })),
+  );
+  app.get(`${GATEWAYS_PATH}/:name`, (c) => {
+    const query = readQuery(new URL(c.req.url).searchParams);
+    return show(c, GATEWAYS_PATH, (snapshot, cost) =>
+      gateway({ source, history, recentAlerts, snapshot, cost }, c.req.param("name"), query),
     );
   });
   app.get("/peers/:device/:key", (c) => {
@@ -209,7 +220,8 @@ export function makePage({ source, actions, alertActions, logins, log }: PageOpt
     const snapshot = new PageSnapshot(source.clock.now().wallMs);
     const view = await render(snapshot, new RenderCost(source));
     if (view === null) {
-      return notFound(c, `There is no such ${path === null ? "peer" : "alert"}.`);
+      const what = path === null ? "peer" : path === ALERTS_PATH ? "alert" : "gateway";
+      return notFound(c, `There is no such ${what}.`);
     }
     return c.html(textOf(inLayout(c, { snapshot, path, view, isLive: true })));
   }

@@ -4,7 +4,9 @@
  */
 
 import type { PublicKey } from "../base/wireguard.ts";
+import { timeOfDevice } from "../http/fleet-model.ts";
 import type { ReadModel } from "../http/read-model.ts";
+import { observedUntilMs } from "../http/view.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
 import type { Uptime } from "../store/stored-sessions.ts";
 import { recordedSlot, recordedUntil } from "./chart-data.ts";
@@ -146,16 +148,21 @@ export class PeerHistory {
     });
     const stepAt = (ms: number) => (ms - startMs) / stepMs;
     let connectedMs = 0;
+    // On a hub, whose gateway may not report, and may have another time.
+    const knownMs = observedUntilMs(this.#source, device);
+    const isOpenNow = (endedAtMs: number | null) => endedAtMs === null && knownMs >= nowMs;
+    const inOwnTime = (ms: number) => timeOfDevice(this.#source, device, ms);
     const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Interval[] => {
-      const fromMs = Math.max(startedAtMs, startMs);
-      const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
+      const fromMs = Math.max(inOwnTime(startedAtMs), startMs);
+      const toMs = Math.min(endedAtMs === null ? knownMs : inOwnTime(endedAtMs), nowMs);
       if (toMs < fromMs) return [];
       connectedMs += toMs - fromMs;
       // An open session reaches to the end of the last step, so that the chart does not change as the session
       // grows.
-      return [{ from: stepAt(fromMs), to: stepAt(endedAtMs === null ? endMs : toMs) }];
+      return [{ from: stepAt(fromMs), to: stepAt(isOpenNow(endedAtMs) ? endMs : toMs) }];
     });
-    const lastEndMs = rows[0]?.endedAtMs ?? null;
+    const last = rows[0]?.endedAtMs ?? null;
+    const lastEndMs = last === null ? null : inOwnTime(last);
     const steps = rxBytes.length;
     const untilMs = recordedUntil(nowMs);
     return { startMs, stepMs, steps, untilMs, rxBytes, txBytes, connected, connectedMs, lastEndMs };

@@ -2,7 +2,7 @@
 
 import type { AlertView } from "../alerts/alert.ts";
 import { SEARCH_MAX, shortName } from "../base/text.ts";
-import type { FoundPeer } from "../http/peer-query.ts";
+import type { FoundPeer } from "../http/peer-lists.ts";
 import { stateNames } from "../http/schemas.ts";
 import { endpointOf } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
@@ -45,19 +45,29 @@ const columns: readonly Column[] = [
 /** Orders that have no column of their own. */
 const otherSorts = [{ name: "Connected since", sort: "startedAt" }] as const;
 
-export function isFiltered({ search, device, state }: ListQuery): boolean {
-  return search !== null || device !== null || state !== null;
+export function isFiltered({ search, gateway = null, device, state, path }: ListQuery): boolean {
+  const isOfGateway = gateway !== null && path === undefined;
+  return search !== null || isOfGateway || device !== null || state !== null;
 }
 
 /**
  * A form that works without JavaScript. Its fields keep the filters and the order that were chosen by links. With
  * JavaScript, the list follows the text while it is typed.
  */
-export function Search({ query, devices }: { query: ListQuery; devices: readonly string[] }) {
-  const { search, device, state, sort, isDescending, range } = query;
+export function Search({
+  query,
+  devices,
+  gateways,
+}: {
+  query: ListQuery;
+  devices: readonly string[];
+  /** The names of the gateways of a hub; empty on a gateway, and on the page of one. */
+  gateways: readonly string[];
+}) {
+  const { search, gateway = null, device, state, sort, isDescending, range, path } = query;
   const hasOrder = addressOf(query).includes("order=");
   return (
-    <form class="search" role="search" action="/" data-live>
+    <form class="search" role="search" action={path ?? "/"} data-live>
       <label class="wider">
         <span>Search</span>
         <input
@@ -75,13 +85,26 @@ export function Search({ query, devices }: { query: ListQuery; devices: readonly
         <span>State</span>
         <select name="state">
           <option value="">any</option>
-          {stateNames.map((each) => (
+          {statesOf(query, gateways).map((each) => (
             <option value={each} selected={each === state}>
               {each}
             </option>
           ))}
         </select>
       </label>
+      {gateways.length === 0 ? null : (
+        <label>
+          <span>Gateway</span>
+          <select name="host">
+            <option value="">all</option>
+            {[...new Set([...gateways, ...(gateway === null ? [] : [gateway])])].map((each) => (
+              <option value={each} selected={each === gateway}>
+                {shortName(each)}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
       {devices.length < 2 && device === null ? null : (
         <label>
           <span>Device</span>
@@ -123,6 +146,12 @@ export function Search({ query, devices }: { query: ListQuery; devices: readonly
       <button>Search</button>
     </form>
   );
+}
+
+/** The states that peers can have here: without gateways, each state is known. */
+function statesOf({ gateway = null, state }: ListQuery, gateways: readonly string[]) {
+  const isHub = gateway !== null || gateways.length > 0;
+  return stateNames.filter((each) => each !== "unknown" || isHub || state === each);
 }
 
 interface PeerTableProps {
@@ -258,11 +287,15 @@ export function FoundNote({
 }) {
   const { rows, total, page, pages, first } = found;
   const { range } = query;
-  const all = addressOf({ ...query, search: null, device: null, state: null, page: 1 });
+  const { gateway: _, ...rest } = query;
+  const kept = query.path === undefined ? rest : query;
+  const all = addressOf({ ...kept, search: null, device: null, state: null, page: 1 });
   if (total === 0) {
     return (
       <p id="found" class="empty">
-        {!hasDevices ? (
+        {!hasDevices && query.gateway !== undefined ? (
+          "The gateway has not reported a WireGuard device yet."
+        ) : !hasDevices ? (
           "There is no WireGuard device yet. wgmon shows the first one when it appears."
         ) : !isFiltered(query) ? (
           "The devices have no peers yet."

@@ -6,6 +6,8 @@ import { percent, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { isAlert } from "../events/event.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
+import { eventPlace, isObserved } from "../http/fleet-model.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { ALL_ALERTS } from "../store/alert-rows.ts";
@@ -17,7 +19,7 @@ import { ratesPerStep } from "./chart-data.ts";
 import { Chart, ProportionBar } from "./charts.tsx";
 import { Age, Card, Choice, CopyButton, Fact, Name, None, State, Tags } from "./components.tsx";
 import { EventList } from "./events.tsx";
-import { address, counted, peerAddress, span, speed } from "./format.ts";
+import { address, counted, gatewayAddress, peerAddress, span, speed } from "./format.ts";
 import { DEFAULT_RANGE } from "./list.ts";
 import type { PageContent } from "./page-content.ts";
 import type { PageSnapshot } from "./page-diff.ts";
@@ -54,13 +56,13 @@ export function peer(
   if (found === null) return null;
   const { publicKey, allowedIps, lastHandshakeMs, persistentKeepaliveSeconds } = found;
   const session = source.session(device, publicKey);
-  const state = stateOf(found, session);
+  const state = stateOf(found, session, isObserved(source, device));
   const transfer = transferOf(found, session);
   const name = shortName(source.nameOf(publicKey, device) ?? "") || null;
   const endpoint = endpointOf(found, session);
   const endpointName = endpointNameOf(source, found, session);
   const rate = ratesOf(source, session);
-  const tags = source.tagsOf(publicKey);
+  const tags = source.tagsOf(publicKey, device);
   const rows = source.store.sessions.query({
     device,
     publicKey,
@@ -75,14 +77,18 @@ export function peer(
     limit: EVENTS_MAX,
     type: null,
     publicKey,
-    device,
+    ...eventPlace({ gateway: null, device }),
     sinceMs: null,
   });
   const fired = source.store.alerts.query({ ...ALL_ALERTS, limit: EVENTS_MAX, device, publicKey });
   const seenMs = session?.lastActivity.wallMs ?? rows[0]?.endedAtMs ?? lastHandshakeMs;
   const to = (each: string) =>
     address(peerAddress(device, publicKey), { range: each === DEFAULT_RANGE ? null : each });
-  const mine = { peer: urlKey(publicKey) };
+  const mine = {
+    peer: urlKey(publicKey),
+    // On a hub, a key may be a peer of several gateways.
+    host: source.fleet === null ? null : splitDevice(device).gateway,
+  };
   return {
     title: name ?? publicKey,
     hasChart: true,
@@ -125,7 +131,13 @@ export function peer(
             <Transfer
               title="This session"
               sums={session === null ? null : transfer.session}
-              note={session === null ? "not connected" : counted(session.roams, "roam")}
+              note={
+                state === "unknown"
+                  ? "unknown"
+                  : session === null
+                    ? "not connected"
+                    : counted(session.roams, "roam")
+              }
             />
             <Transfer
               title="Since it was added"
@@ -206,7 +218,7 @@ export function peer(
                 )}
               </Fact>
               <Fact name="Device">
-                <Name text={device} />
+                <DeviceName device={device} />
               </Fact>
               <Fact name="Keepalive">
                 {persistentKeepaliveSeconds === 0 ? "off" : `every ${persistentKeepaliveSeconds} s`}
@@ -238,6 +250,13 @@ export function peer(
       </>
     ),
   };
+}
+
+/** On a hub with a link to the page of the gateway. */
+function DeviceName({ device }: { device: string }) {
+  const { gateway } = splitDevice(device);
+  const name = <Name text={device} />;
+  return gateway === null ? name : <a href={gatewayAddress(gateway)}>{name}</a>;
 }
 
 /** The alerts about the peer, its silences, and the form to add one. */

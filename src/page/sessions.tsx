@@ -2,8 +2,9 @@
 
 import { showBytes } from "../base/size.ts";
 import { duration } from "../events/event.ts";
+import { isObserved } from "../http/fleet-model.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type SessionView } from "../http/schemas.ts";
+import type { PeerView, SessionView } from "../http/schemas.ts";
 import { formatSessionCursor, parseSessionCursor } from "../http/session-cursor.ts";
 import { type Transfer, viewSession, viewSessions } from "../http/view.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
@@ -29,7 +30,7 @@ export function sessions(
     filter.candidates !== null
       ? []
       : source.store.sessions.query({
-          device: parameters.device,
+          ...filter.place,
           publicKey,
           sinceMs,
           untilMs,
@@ -86,7 +87,8 @@ export function SessionTable(props: SessionTableProps) {
     : viewSessions(source, rows);
   const items = views.map((view) => {
     const transfer = view.endedAt === null ? current : null;
-    return sessionItem({ ...view, ...transfer }, snapshot, isOnePeer);
+    const openState = isObserved(source, view.device) ? "connected" : "unknown";
+    return sessionItem({ ...view, ...transfer }, { snapshot, isOnePeer, openState });
   });
   const heads = [
     ...(isOnePeer ? [] : ["Peer", "Address"]),
@@ -139,7 +141,12 @@ const headStyles: Readonly<Record<string, string>> = {
   Endpoint: "endpoint",
 };
 
-function sessionItem(session: Row, snapshot: PageSnapshot, isOnePeer: boolean): Item {
+interface SessionData extends Pick<SessionTableProps, "snapshot" | "isOnePeer"> {
+  /** The state of the peer if the session is open. */
+  readonly openState: PeerView["state"];
+}
+
+function sessionItem(session: Row, { snapshot, isOnePeer, openState }: SessionData): Item {
   const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
   const { rxBytes, txBytes, roams, allowedIps = [] } = session;
   const id = idOf("s", device, publicKey, startedAt);
@@ -163,7 +170,7 @@ function sessionItem(session: Row, snapshot: PageSnapshot, isOnePeer: boolean): 
         ]),
     <td role="cell" class="desk">
       {endedAt === null ? (
-        <State state="connected" />
+        <State state={openState} />
       ) : (
         <At ms={Date.parse(endedAt)} snapshot={snapshot} />
       )}
@@ -172,9 +179,13 @@ function sessionItem(session: Row, snapshot: PageSnapshot, isOnePeer: boolean): 
       {endedAt === null ? (
         <>
           <span class="phone">
-            <State state="connected" />{" "}
+            <State state={openState} />{" "}
           </span>
-          <Age ms={startMs} snapshot={snapshot} as="for" />
+          {openState === "unknown" ? (
+            <span>{duration(durationMs)}</span>
+          ) : (
+            <Age ms={startMs} snapshot={snapshot} as="for" />
+          )}
         </>
       ) : (
         <span>{duration(durationMs)}</span>

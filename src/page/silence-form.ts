@@ -4,9 +4,9 @@ import {
   MATCHER_FIELDS,
   parseMatcher,
   SILENCE_LIMITS,
+  silenceEndMs,
   type SilenceMatcher,
 } from "../alerts/silences.ts";
-import { parseDuration } from "../base/duration.ts";
 import type { NewSilence } from "../http/alert-model.ts";
 import { singleLine } from "./alert-text.ts";
 
@@ -48,20 +48,16 @@ export function readSilence(form: URLSearchParams, nowMs: number): NewSilence | 
   }
   if (matchers.length === 0) return "Name what the silence applies to.";
   if (matchers.length > matchersMax) return `A silence has at most ${matchersMax} matchers.`;
-  const endMs = endOf(form.get("for") ?? "", nowMs);
+  const length = form.get("for") ?? "";
+  const endMs = length === TOMORROW ? tomorrow(nowMs) : silenceEndMs(length.trim(), nowMs);
   if (endMs === null) return "The time is not valid: from 1 second to 366 days, such as 2h.";
   const comment = singleLine(form.get("comment") ?? "").slice(0, commentLength);
   return { matchers, endMs, comment, createdBy: "page" };
 }
 
-function endOf(text: string, nowMs: number): number | null {
-  if (text === TOMORROW) {
-    const end = new Date(nowMs);
-    end.setDate(end.getDate() + 1);
-    return end.setHours(MORNING_HOUR, 0, 0, 0);
-  }
-  const durationMs = parseDuration(text.trim());
-  const isValid =
-    durationMs !== null && durationMs >= SILENCE_LIMITS.minMs && durationMs <= SILENCE_LIMITS.maxMs;
-  return isValid ? nowMs + durationMs : null;
+/** Tomorrow morning, in the time zone of this machine. */
+function tomorrow(nowMs: number): number {
+  const end = new Date(nowMs);
+  end.setDate(end.getDate() + 1);
+  return end.setHours(MORNING_HOUR, 0, 0, 0);
 }

@@ -49,7 +49,7 @@ export function isInTrouble({ state, dead }: TargetView): boolean {
 }
 
 function Health({ target, snapshot }: { target: TargetView; snapshot: PageSnapshot }) {
-  const { state, waiting, oldestAt, failures, reason, nextAttemptAt, dead } = target;
+  const { state, waiting, oldestAt, failures, reason, nextAttemptAt, dead, hub } = target;
   const why = <bdi>{truncate(sanitize(reason ?? "unknown reason"), REASON_MAX)}</bdi>;
   const letters = dead === 0 ? "" : ` ${counted(dead, "dead letter")}.`;
   const waits =
@@ -66,13 +66,16 @@ function Health({ target, snapshot }: { target: TargetView; snapshot: PageSnapsh
       return (
         <>
           {waiting === 0 ? "Delivers events." : "Sends events."}
+          {hub === null || hub.last <= hub.confirmed
+            ? ""
+            : ` The hub has not confirmed ${counted(hub.last - hub.confirmed, "event")}.`}
           {waits}
           {letters}
         </>
       );
     case "failing":
       // An event that was refused does not wait any more.
-      return waiting === 0 ? (
+      return waiting === 0 && hub === null ? (
         <>
           Refused the latest event: {why}.{letters}
         </>

@@ -4,19 +4,26 @@ import { SEVERITIES } from "../alerts/rule.ts";
 import { EVENT_TYPES, type EventType } from "../base/event-types.ts";
 import { showBytes } from "../base/size.ts";
 import { sanitize, truncate } from "../base/text.ts";
+import type { PeerCounts } from "../http/peer-lists.ts";
 import type { TargetView } from "../http/schemas.ts";
 import type { AlertsByState } from "./alerts-by-state.ts";
 import { ProportionBar } from "./charts.tsx";
 import { address, count, counted, speed } from "./format.ts";
-import type { PeerCounts, Today } from "./gateway-summary.ts";
+import type { Today } from "./gateway-summary.ts";
 import { ALERTS_PATH } from "./silences.tsx";
 import { isInTrouble } from "./targets.tsx";
 
 /** Length of the labels of the targets in trouble. */
 const LABELS_MAX = 80;
 
-export function totalOf({ connected, disconnected, never }: PeerCounts): number {
-  return connected + disconnected + never;
+export function totalOf({ connected, disconnected, never, unknown }: PeerCounts): number {
+  return connected + disconnected + never + unknown;
+}
+
+/** `3 disconnected, 1 never`; on a hub also the peers in an unknown state. */
+export function othersOf({ disconnected, never, unknown }: PeerCounts): string {
+  const others = `${count(disconnected)} disconnected, ${count(never)} never`;
+  return unknown === 0 ? others : `${others}, ${count(unknown)} unknown`;
 }
 
 export function Tiles({
@@ -30,7 +37,7 @@ export function Tiles({
   targets: readonly TargetView[];
   alerts: AlertsByState;
 }) {
-  const { connected, disconnected, never, rates } = counts;
+  const { connected, rates } = counts;
   const total = totalOf(counts);
   const eventCount = [...today.events.values()].reduce((sum, each) => sum + each, 0);
   const kinds = EVENT_TYPES.flatMap((type) => {
@@ -50,9 +57,7 @@ export function Tiles({
         <dd>
           <ProportionBar parts={[{ hue: "on", value: connected }]} of={total} />
         </dd>
-        <dd class="sub">
-          {count(disconnected)} disconnected, {count(never)} never
-        </dd>
+        <dd class="sub">{othersOf(counts)}</dd>
       </div>
       <div class="tile card">
         <dt>Traffic now</dt>
@@ -150,4 +155,10 @@ const kindText: Readonly<Record<EventType, (number: number) => string>> = {
   "device.removed": (number) => `${counted(number, "device")} removed`,
   "alert.firing": (number) => counted(number, "alert"),
   "alert.resolved": (number) => `${count(number)} resolved`,
+  "gateway.lost": (number) => `${counted(number, "gateway")} lost`,
+  "gateway.back": (number) => `${counted(number, "gateway")} back`,
+  "gateway.stopped": (number) => `${counted(number, "gateway")} stopped`,
+  "fleet.partition": (number) => counted(number, "partition"),
+  "fleet.gap": (number) => counted(number, "gap"),
+  "fleet.duplicate-name": (number) => counted(number, "duplicate name"),
 };

@@ -39,6 +39,8 @@ export interface AlertQuery {
   readonly state: "firing" | "resolved" | null;
   readonly rule: string | null;
   readonly device: string | null;
+  /** On a hub: only alerts about devices of this gateway. Omitted: as null. */
+  readonly gateway?: string | null;
   readonly publicKey: string | null;
   /** Only alerts that fired at this time or later. */
   readonly sinceMs: number | null;
@@ -229,7 +231,8 @@ export class AlertRows {
 
   /** The alerts that a query selects. */
   query(query: AlertQuery): AlertRecord[] {
-    const { before, limit, state, rule, device, publicKey, sinceMs, untilMs } = query;
+    const { before, limit, state, rule, device, gateway = null, publicKey } = query;
+    const { sinceMs, untilMs } = query;
     const conditions: string[] = [];
     const values: Value[] = [];
     const where = (condition: string, ...given: Value[]): void => {
@@ -242,6 +245,8 @@ export class AlertRows {
     if (state !== null) where(state === "firing" ? FIRING : `NOT ${FIRING}`);
     if (rule !== null) where("rule = ?", rule);
     if (device !== null) where("device = ?", device);
+    // The names of its devices begin with its name and a slash, which the digit 0 follows in ASCII.
+    if (gateway !== null) where("device > ? AND device < ?", `${gateway}/`, `${gateway}0`);
     if (publicKey !== null) where("public_key = ?", publicKey);
     if (sinceMs !== null) where("fired_at_ms >= ?", sinceMs);
     if (untilMs !== null) where("fired_at_ms < ?", untilMs);

@@ -62,6 +62,8 @@ export class Database implements Disposable {
   #cancelRetry = () => {};
   /** Whether the rows that wgmon needs to continue were copied to memory. */
   #isCopied = false;
+  /** Whether the events in memory are of an epoch of their own: see failover-rows.ts. */
+  #hasOwnEpoch = false;
   /** The functions passed to `repeatOnDisk` since the file failed. */
   #pending: (() => void)[] = [];
   /** The secret in the file, or the one to write to a new file. */
@@ -316,8 +318,9 @@ export class Database implements Disposable {
     this.#backend = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
     this.#isCopied = false;
+    this.#hasOwnEpoch = true;
     try {
-      copyToMemory(this.#sqlite);
+      this.#hasOwnEpoch = copyToMemory(this.#sqlite);
       this.#isCopied = true;
     } catch (readError) {
       if (!isSqliteError(readError)) throw readError;
@@ -358,7 +361,11 @@ export class Database implements Disposable {
       this.#sqlite
         .transaction(() => {
           this.#repeatPending();
-          moveToFile(this.#sqlite, { isSameFile: attached, wasCopied: this.#isCopied });
+          moveToFile(this.#sqlite, {
+            isSameFile: attached,
+            wasCopied: this.#isCopied,
+            hasOwnEpoch: this.#hasOwnEpoch,
+          });
         })
         .immediate();
     } catch (error) {

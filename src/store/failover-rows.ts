@@ -5,19 +5,27 @@
 
 import type { Database as Sqlite } from "bun:sqlite";
 
+import { NEW_EPOCH } from "./epoch-rows.ts";
 import { slotTables } from "./ranges.ts";
+
+/** Most events that are copied to memory because a hub does not have them: about 10 MB. */
+const UNCONFIRMED_MAX = 10_000;
+
+/** The tables whose rows are numbered, and whose numbers are never reused. */
+const NUMBERED = ["events", "alert_notices"];
 
 /**
  * Copies the rows to memory: open sessions, waiting events, the latest event and the latest notice.
  *
+ * @returns whether the events in memory are of an epoch of their own.
  * @throws SQLiteError if the file cannot be read. Then nothing is copied.
  */
-export function copyToMemory(sqlite: Sqlite): void {
+export function copyToMemory(sqlite: Sqlite): boolean {
   // The rows of the outbox that are copied to memory. Other rows, such as those that an external tool adds meanwhile,
   // stay in the file.
   sqlite.run("CREATE TEMP TABLE IF NOT EXISTS copied (target, seq)");
   sqlite.run("DELETE FROM temp.copied");
-  sqlite
+  return sqlite
     .transaction(() => {
       for (const table of ["outbox", "targets", "devices", "clock", "sessions"]) {
         const rows = table === "sessions" ? "WHERE ended_at_ms IS NULL" : "";
@@ -33,20 +41,95 @@ export function copyToMemory(sqlite: Sqlite): void {
         `INSERT INTO main.alert_notices SELECT * FROM disk.alert_notices
            WHERE seq = (SELECT max(seq) FROM disk.alert_notices)`,
       );
+      // The latest rows may have been deleted.
+      continueSequence(sqlite, "disk", "main");
+      return !copyUplinks(sqlite);
     })
     .deferred();
 }
 
-/** Lets the events and notices in memory start after each sequence number in the file, which may become readable again. */
+/**
+ * Copies how far the hub has the events, and the events that it does not have. If these are too many, or if there is no
+ * hub so far, copies nothing and begins an epoch for the events in memory: see `reviseEpochs`.
+ */
+function copyUplinks(sqlite: Sqlite): boolean {
+  // Finalized at the end of the function, because a prepared statement keeps the file open.
+  using unconfirmed = sqlite.prepare<{ count: number }, []>(
+    `SELECT iif(EXISTS (SELECT 1 FROM disk.epochs), count(*), ${UNCONFIRMED_MAX} + 1) AS count FROM
+       (SELECT 1 FROM disk.events WHERE seq > (${CONFIRMED}) LIMIT ${UNCONFIRMED_MAX} + 1)`,
+  );
+  if (unconfirmed.get()!.count > UNCONFIRMED_MAX) {
+    beginEpoch(sqlite, "disk");
+    return false;
+  }
+  for (const table of ["epochs", "uplinks"]) {
+    sqlite.run(`INSERT INTO main.${table} SELECT * FROM disk.${table}`);
+  }
+  sqlite.run(
+    `INSERT OR IGNORE INTO main.events SELECT * FROM disk.events WHERE seq > (${CONFIRMED})`,
+  );
+  return true;
+}
+
+/** Each hub has the events up to this number. */
+const CONFIRMED = "SELECT coalesce(min(confirmed_seq), 0) FROM disk.uplinks";
+
+/** Begins an epoch in memory, after the last event of the database. */
+function beginEpoch(sqlite: Sqlite, schema: "main" | "disk"): void {
+  sqlite.run(
+    `INSERT INTO main.epochs (first_seq, epoch) VALUES
+       (coalesce((SELECT seq FROM ${schema}.sqlite_sequence WHERE name = 'events'), 0) + 1, ${NEW_EPOCH})`,
+  );
+}
+
+/** Lets the numbers of new rows in one database start after those of the other. */
+function continueSequence(sqlite: Sqlite, from: "main" | "disk", to: "main" | "disk"): void {
+  for (const table of NUMBERED) {
+    sqlite.run(
+      `INSERT INTO ${to}.sqlite_sequence SELECT ?, 0
+         WHERE NOT EXISTS (SELECT 1 FROM ${to}.sqlite_sequence WHERE name = ?)`,
+      [table, table],
+    );
+    sqlite.run(
+      `UPDATE ${to}.sqlite_sequence
+         SET seq = max(seq, coalesce((SELECT seq FROM ${from}.sqlite_sequence WHERE name = ?1), 0))
+         WHERE name = ?1`,
+      [table],
+    );
+  }
+}
+
+/**
+ * Lets the events and notices in memory start after each sequence number in the file, which may become readable again.
+ * The events are of a new epoch.
+ */
 export function skipSequence(sqlite: Sqlite, wallMs: number): void {
-  for (const table of ["events", "alert_notices"]) {
+  for (const table of NUMBERED) {
     sqlite.run(
       `INSERT INTO main.sqlite_sequence SELECT ?, 0
          WHERE NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = ?)`,
       [table, table],
     );
   }
-  sqlite.run("UPDATE main.sqlite_sequence SET seq = max(seq, ?)", [wallMs]);
+  sqlite.run("UPDATE main.sqlite_sequence SET seq = max(seq, ?)", [Math.round(wallMs)]);
+  beginEpoch(sqlite, "main");
+}
+
+/**
+ * A hub may have the events in memory, which are of an epoch of their own, but not those in the file that come before.
+ * So all epochs get new ids, and all events are sent again, in order. The hub knows the events by their ids.
+ */
+function reviseEpochs(sqlite: Sqlite): void {
+  sqlite.run(
+    `INSERT INTO disk.epochs (first_seq, epoch)
+       SELECT seq, ${NEW_EPOCH} FROM (SELECT min(seq) AS seq FROM disk.events)
+       WHERE seq IS NOT NULL AND NOT EXISTS (SELECT 1 FROM disk.epochs)`,
+  );
+  for (const schema of ["disk", "main"]) {
+    sqlite.run(
+      `UPDATE ${schema}.epochs SET epoch = ${NEW_EPOCH} WHERE EXISTS (SELECT 1 FROM disk.events)`,
+    );
+  }
 }
 
 interface MoveOptions {
@@ -54,6 +137,8 @@ interface MoveOptions {
   readonly isSameFile: boolean;
   /** Whether `copyToMemory` succeeded when the file failed. */
   readonly wasCopied: boolean;
+  /** Whether the events in memory are of an epoch of their own. */
+  readonly hasOwnEpoch: boolean;
 }
 
 /**
@@ -61,7 +146,10 @@ interface MoveOptions {
  *
  * @throws SQLiteError
  */
-export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOptions): void {
+export function moveToFile(
+  sqlite: Sqlite,
+  { isSameFile, wasCopied, hasOwnEpoch }: MoveOptions,
+): void {
   const tables = [
     "devices",
     "clock",
@@ -74,7 +162,10 @@ export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOption
     "alert_notices",
     "noticed_alerts",
     "alert_state",
+    "epochs",
+    "uplinks",
   ];
+  if (hasOwnEpoch) reviseEpochs(sqlite);
   // Messages that an external tool deleted from the file meanwhile must not be restored. From a new file, none was
   // deleted.
   if (isSameFile) {
@@ -101,4 +192,6 @@ export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOption
   for (const table of ["events", ...tables, ...Object.keys(slotTables)]) {
     sqlite.run(`DELETE FROM main.${table}`);
   }
+  // The latest rows may have been deleted in memory.
+  continueSequence(sqlite, "main", "disk");
 }

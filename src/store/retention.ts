@@ -185,6 +185,7 @@ export class Trimmer {
     const slice = deletable.slice(0, SLICE);
     for (const { seq } of slice) {
       this.#database.run("DELETE FROM $.dead_letters WHERE seq = ?", seq);
+      this.#database.run("DELETE FROM $.fleet_events WHERE event = ?", seq);
       this.#database.run("DELETE FROM $.events WHERE seq = ?", seq);
     }
     const last = slice.length < deletable.length ? slice.at(-1) : old[SEARCH - 1];

@@ -234,6 +234,13 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (source, seq)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX $.fleet_events_by_event ON fleet_events (event);
+  CREATE INDEX $.fleet_events_by_source ON fleet_events (source, event);
+
+  -- On a hub: its own events about a gateway, which have the gateway, or a device of it such as berlin/wg0. The types of
+  -- such events (alert, device, fleet, gateway) come before this word; most events have another one.
+  CREATE INDEX $.events_about_gateway ON events (coalesce(body -> 'data' ->> 'gateway',
+    nullif(substr(body -> 'data' ->> 'device', 1, instr(body -> 'data' ->> 'device', '/') - 1), '')))
+    WHERE type < 'handshake';
   `,
 ];
 

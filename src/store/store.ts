@@ -10,6 +10,8 @@ import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
 import { type AlertRecord, AlertRows, type NewNotice, type StateChanges } from "./alert-rows.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
+import { EpochRows } from "./epoch-rows.ts";
+import { FleetRows } from "./fleet-rows.ts";
 import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
 import { type Retention, Trimmer } from "./retention.ts";
@@ -17,6 +19,7 @@ import { StoredEvents } from "./stored-events.ts";
 import { type EndedSession, StoredSessions } from "./stored-sessions.ts";
 import { targetKey } from "./target-key.ts";
 import { TrafficRows } from "./traffic-rows.ts";
+import { UplinkRows } from "./uplink-rows.ts";
 
 /** The changes found by one scan. */
 export interface ScanWrite {
@@ -46,6 +49,8 @@ export interface AlertWrite {
 interface StoreOptions extends DatabaseOptions {
   /** Machine.bootId; null or omitted if unknown. */
   readonly boot?: string | null;
+  /** The events and sessions have the times of other machines, whose clocks are not set with this one. */
+  readonly isHub?: boolean;
 }
 
 export class Store implements Disposable {
@@ -55,21 +60,32 @@ export class Store implements Disposable {
   readonly traffic: TrafficRows;
   readonly totals: GatewayRows;
   readonly alerts: AlertRows;
+  readonly epochs: EpochRows;
+  readonly uplinks: UplinkRows;
+  readonly fleet: FleetRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
+  readonly #isHub: boolean;
 
-  static async open({ boot = null, ...options }: StoreOptions): Promise<Store> {
-    return new Store(await Database.open(options), boot);
+  static async open({ boot = null, isHub = false, ...options }: StoreOptions): Promise<Store> {
+    return new Store(await Database.open(options), { boot, isHub });
   }
 
-  private constructor(database: Database, boot: string | null) {
+  private constructor(
+    database: Database,
+    { boot, isHub }: { readonly boot: string | null; readonly isHub: boolean },
+  ) {
     this.#database = database;
+    this.#isHub = isHub;
     this.events = new StoredEvents(database);
     this.sessions = new StoredSessions(database, boot);
     this.outbox = new OutboxRows(database);
     this.traffic = new TrafficRows(database);
     this.totals = new GatewayRows(database);
     this.alerts = new AlertRows(database);
+    this.epochs = new EpochRows(database);
+    this.uplinks = new UplinkRows(database);
+    this.fleet = new FleetRows(database);
     const { traffic, totals, alerts } = this;
     this.#trimmer = new Trimmer(database, { traffic, totals, alerts });
   }
@@ -96,9 +112,14 @@ export class Store implements Disposable {
   /**
    * Writes the changes of a scan in one transaction. Once this returns they survive a power failure.
    *
+   * @param also writes more in the same transaction; it gets the sequence numbers of the events.
    * @returns the sequence numbers of the events, and of those about alerts.
    */
-  record({ events, sessions, ended, devices, alerts = null }: ScanWrite, nowMs: number): number[] {
+  record(
+    { events, sessions, ended, devices, alerts = null }: ScanWrite,
+    nowMs: number,
+    also: (seqs: readonly number[]) => void = () => {},
+  ): number[] {
     return this.#database.write("now", () => {
       for (const session of sessions) this.sessions.put(session);
       for (const session of ended) this.sessions.end(session);
@@ -109,6 +130,7 @@ export class Store implements Disposable {
         return seq;
       });
       if (alerts !== null) this.#putAlerts(alerts, seqs.slice(events.length));
+      also(seqs);
       return seqs;
     });
   }
@@ -176,16 +198,18 @@ export class Store implements Disposable {
     move("outbox", "added_at_ms", fromMs);
     // 0 is not a time: it means that the next attempt is due at once.
     move("targets", "next_at_ms", Math.max(1, fromMs));
-    this.sessions.moveOpen(step);
+    if (!this.#isHub) this.sessions.moveOpen(step);
     if (unsureFromMs === null) return;
-    move("events", "at_ms", unsureFromMs);
+    if (!this.#isHub) {
+      move("events", "at_ms", unsureFromMs);
+      this.sessions.moveEnded(step, unsureFromMs);
+    }
     move("dead_letters", "at_ms", unsureFromMs);
     // Those of alerts that fire are replaced by the engine's.
     for (const column of ["since_ms", "fired_at_ms", "resolved_at_ms"]) {
       move("alerts", column, unsureFromMs);
     }
     move("alert_notices", "at_ms", unsureFromMs);
-    this.sessions.moveEnded(step, unsureFromMs);
     this.traffic.move(step, unsureFromMs);
     this.totals.table.move(step, unsureFromMs);
   }

@@ -28,6 +28,8 @@ export interface EndedSession {
 /** Selects sessions, latest first; a filter that is null matches every session. */
 export interface SessionQuery {
   readonly device: string | null;
+  /** On a hub: only sessions on devices of this gateway. Omitted: as null. */
+  readonly gateway?: string | null;
   readonly publicKey: string | null;
   /** Only sessions that are open or ended at this time or later. */
   readonly sinceMs: number | null;
@@ -136,8 +138,28 @@ export class StoredSessions {
     });
   }
 
+  /** On a hub: the open sessions of a gateway's devices. */
+  openOf(gateway: string): SavedSession[] {
+    return this.#database
+      .all<{ state: string }>(
+        `SELECT state FROM $.sessions
+         WHERE device > ? || '/' AND device < ? || '0' AND ended_at_ms IS NULL`,
+        gateway,
+        // The character after the slash.
+        gateway,
+      )
+      .map(({ state }) => JSON.parse(state) as SavedSession);
+  }
+
   query(query: SessionQuery): SessionRow[] {
-    const { device, publicKey, sinceMs, limit } = query;
+    const { device, gateway = null, publicKey, sinceMs, limit } = query;
+    if (gateway !== null) {
+      return this.#devices(gateway)
+        .filter((each) => device === null || each === device)
+        .flatMap((each) => this.query({ ...query, gateway: null, device: each }))
+        .toSorted(latestFirst)
+        .slice(0, limit);
+    }
     if (publicKey !== null) {
       const devices = device === null ? this.#devices() : [device];
       return devices
@@ -167,15 +189,19 @@ export class StoredSessions {
     return [...later, ...rest.toSorted(latestFirst)].slice(0, limit);
   }
 
-  /** The names of all devices that have sessions: one index lookup for each. */
-  #devices(): string[] {
+  /** The names of all devices that have sessions, on a hub those of one gateway: one index lookup for each. */
+  #devices(gateway: string | null = null): string[] {
+    // A slash follows the name of the gateway, and the digit 0 follows the slash in ASCII.
+    const [after, before] = gateway === null ? ["", null] : [`${gateway}/`, `${gateway}0`];
     return this.#database
       .all<{ device: string | null }>(
         `WITH RECURSIVE names (device) AS (
-           SELECT min(device) FROM $.sessions
+           SELECT min(device) FROM $.sessions WHERE device > ?1
            UNION ALL SELECT (SELECT min(device) FROM $.sessions WHERE device > names.device)
-           FROM names WHERE device IS NOT NULL)
-         SELECT device FROM names WHERE device IS NOT NULL`,
+           FROM names WHERE device IS NOT NULL AND device < coalesce(?2, device || ' '))
+         SELECT device FROM names WHERE device IS NOT NULL AND device < coalesce(?2, device || ' ')`,
+        after!,
+        before!,
       )
       .map(({ device }) => device!);
   }

@@ -97,6 +97,29 @@ describe("grouping and reminders", () => {
     expect(told.alerts()).toMatchObject([{ state: "firing", isSent: true }]);
   });
 
+  test("a reminder is not sent with the end of its alert if the peer was back when it was due", () => {
+    for (const [seconds, startedAgo, expected] of [
+      [0, 0, 1],
+      // The scan comes 7 s after the reminder was due; the handshake was before or after that.
+      [7, 9, 1],
+      [7, 5, 2],
+    ] as const) {
+      const told = story({ ...down, repeatMs: HOUR })
+        .connect("berlin")
+        .wait("1h");
+      told.disconnect("berlin", "idle", 0).wait("5m");
+      expect(told.told()).toHaveLength(1);
+      const [due] =
+        told.engine
+          .save()
+          .get(`group sites\nwg0`)!
+          .match(/(?<="remindAtMs":)\d+/) ?? [];
+      told.jump((Number(due) - told.nowMs) / 1000 + seconds);
+      told.connect("berlin", undefined, undefined, startedAgo);
+      expect(told.told()).toHaveLength(expected);
+    }
+  });
+
   test("reminders come every `repeat` while an alert fires", () => {
     const told = story({ ...down, repeatMs: 4 * HOUR })
       .connect("berlin")

@@ -8,10 +8,10 @@ import type { Notice } from "../../src/alerts/alert.ts";
 import { AlertEngine } from "../../src/alerts/engine.ts";
 import type { Input } from "../../src/alerts/input.ts";
 import { replay } from "../../src/alerts/replay.ts";
-import type { Rule } from "../../src/alerts/rule.ts";
+import { type Rule, ruleOf } from "../../src/alerts/rule.ts";
 import type { Rows } from "../../src/alerts/state.ts";
 import { someInputs, someRules } from "../support/alert-inputs.ts";
-import { isSent, MONDAY } from "../support/alert-story.ts";
+import { AlertStory, isSent, MONDAY } from "../support/alert-story.ts";
 
 const lookup = (address: string) =>
   address === "203.0.113.9"
@@ -40,14 +40,15 @@ function run(
     engine = onStep(engine, index);
   }
   const endMs = (recorded.at(-1)?.atMs ?? MONDAY) + 3 * 86_400_000;
-  notices.push(...tick(engine, endMs));
+  notices.push(...tick(engine, endMs + 1));
   return { engine, notices, endMs };
 }
 
 function* tick(engine: AlertEngine, untilMs: number): Iterable<Notice> {
   for (;;) {
     const dueMs = engine.nextDeadlineMs;
-    if (dueMs === null || dueMs > untilMs) return;
+    // A deadline at the time of an input is part of its step.
+    if (dueMs === null || dueMs >= untilMs) return;
     yield* engine.advance(
       { type: "tick" },
       Math.min(untilMs, Math.ceil(dueMs / TICK_MS) * TICK_MS),
@@ -173,6 +174,40 @@ test("time does not pass if nothing is due: the next deadline is later than now"
         engine.advance(input, atMs);
         expect(engine.nextDeadlineMs ?? Infinity).toBeGreaterThan(atMs);
       }
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+test("a roam is never a set endpoint, whenever the scans come and even if what it received is counted one scan later", () => {
+  const scans = fc.array(
+    fc.record({
+      afterMs: fc.constantFrom(1, 100, 1900, 2000, 10_000, 60_000),
+      roams: fc.boolean(),
+      isCountedLater: fc.boolean(),
+    }),
+    { maxLength: 30 },
+  );
+  const rule = ruleOf("changed", "changed", { waitMs: 0 });
+  fc.assert(
+    fc.property(scans, (list) => {
+      const told = new AlertStory([rule]).configured({ alice: [] }).connect("alice");
+      let place = 1000;
+      let owedBytes = 0;
+      told.scan({ alice: [1000, 1000] });
+      for (const { afterMs, roams, isCountedLater } of list) {
+        told.wait(afterMs / 1000);
+        let rxBytes = owedBytes;
+        owedBytes = 0;
+        if (roams) {
+          if (isCountedLater) owedBytes = 148;
+          else rxBytes += 148;
+          told.roam("alice", `192.0.2.1:${++place}`);
+        }
+        // The kernel reports only peers that changed.
+        told.scan(roams || rxBytes > 0 ? { alice: [rxBytes, 0] } : {});
+      }
+      expect(told.told()).toEqual([]);
     }),
     { numRuns: RUNS },
   );

@@ -9,8 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { AlertEngine } from "../../src/alerts/engine.ts";
-import type { Input } from "../../src/alerts/input.ts";
-import { recordedEvents, replay } from "../../src/alerts/replay.ts";
+import { type Input, inputOfEvent } from "../../src/alerts/input.ts";
+import { type Recorded, replay } from "../../src/alerts/replay.ts";
 import { type Rule, ruleOf } from "../../src/alerts/rule.ts";
 import { parseInterval } from "../../src/alerts/times.ts";
 import { systemClock } from "../../src/base/clock.ts";
@@ -84,6 +84,8 @@ function connectedEngine(rules: readonly Rule[]): { engine: AlertEngine; nowMs: 
     Array.from({ length: PEERS }, (_, index) => connected(index, START_MS)),
     START_MS,
   );
+  // Writes all of it once, as after a start.
+  engine.takeChanges({ samplesMax: Infinity });
   return { engine, nowMs: START_MS + 1000 };
 }
 
@@ -238,18 +240,21 @@ async function testedFromStore(note: Note, rules: readonly Rule[]): Promise<void
 /** Replays the events, made in portions as they are read from a store. The time for making them does not count. */
 function replayed(rules: readonly Rule[]) {
   let makingMs = 0;
-  function* events(): Iterable<Event> {
+  function* history(): Iterable<Recorded> {
     for (let first = 0; first < REPLAYED; first += PORTION) {
       const beforeMs = performance.now();
       const portion = Array.from({ length: PORTION }, (_, index) => eventAt(first + index));
       makingMs += performance.now() - beforeMs;
-      yield* portion;
+      for (const event of portion) {
+        const atMs = Date.parse(event.timestamp);
+        yield { atMs, input: inputOfEvent(event, atMs)! };
+      }
     }
   }
   const beforeMs = performance.now();
   const untilMs = START_MS + 31 * 86_400_000;
   let notices = 0;
-  for (const _ of replay(recordedEvents(events()), { rules, untilMs })) notices++;
+  for (const _ of replay(history(), { rules, untilMs })) notices++;
   if (notices === 0) throw new Error("the replay gave no notice");
   return { seconds: (performance.now() - beforeMs - makingMs) / 1000, notices };
 }

@@ -12,11 +12,11 @@ import { startWgmon } from "../support/wgmon.ts";
 import { figure, type Note, series } from "./figures.ts";
 import { FirstDataTap } from "./firstdata.ts";
 import {
-  BINARY,
   installRules,
   type Mode,
   MODES,
   onAllInterfaces,
+  OPTIONS,
   packetScans,
   reportedAtMs,
 } from "./subject.ts";
@@ -36,7 +36,7 @@ const TRIGGERS_PER_SECOND = 10_000;
 const STARTS = 11;
 const ROAMS = 3;
 
-const start = (...args: readonly string[]) => startWgmon(args, { binary: BINARY });
+const start = (...args: readonly string[]) => startWgmon(args, OPTIONS);
 
 export async function connects(note: Note): Promise<void> {
   // A warm-up run, so that the first figure does not include the JIT compilation of the benchmark itself.

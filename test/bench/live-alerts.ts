@@ -67,6 +67,7 @@ async function measure(note: Note, active: number): Promise<void> {
     settings: () => ({
       host: "gw1",
       alerts: rules,
+      devices: [],
       tickMs: TICK_MS,
       targets: [],
       peers: new Map(),

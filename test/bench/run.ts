@@ -3,8 +3,9 @@
  * root and the packages of the tests; run it on an idle machine.
  *
  *   --only NAME,...   runs only these parts
- *   --where here,vm   here: parts that need no WireGuard in the kernel; vm: parts that need it, in a virtual machine,
- *                     or on this machine if its kernel has WireGuard
+ *   --where PLACE,... here: parts that need no WireGuard in the kernel; vm: parts that need it, in a virtual machine,
+ *                     or on this machine if its kernel has WireGuard; counted: in a virtual machine whose clock counts
+ *                     instructions
  *   --soak DURATION   duration of the soak test; default 60s
  *   --json FILE       also writes the figures to this file
  *
@@ -31,6 +32,7 @@ import {
   type Note,
   wantedText,
 } from "./figures.ts";
+import { floodCost } from "./flood-cost.ts";
 import { flood } from "./flood.ts";
 import { connects, roams, starts, triggers } from "./gateway.ts";
 import { history } from "./history.ts";
@@ -49,8 +51,11 @@ import { userspace } from "./userspace.ts";
 /** Passes its figures to `note`. @param soakMs duration of the soak test. */
 type Measure = (note: Note, soakMs: number) => Promise<void>;
 
-/** here: without WireGuard in the kernel; vm: with it. */
-const WHERE = ["here", "vm"] as const;
+/**
+ * here: without WireGuard in the kernel; vm: with it; counted: with it, and in instructions instead of time, see
+ * `countsInstructions` in vm.ts.
+ */
+const WHERE = ["here", "vm", "counted"] as const;
 type Where = (typeof WHERE)[number];
 
 /** In the order in which they run. */
@@ -71,6 +76,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   data: { here: (note) => data(note, "played"), vm: (note) => data(note, "kernel") },
   tap: { here: tap, vm: tap },
   flood: { here: (note) => flood(note, "played"), vm: (note) => flood(note, "kernel") },
+  "flood-cost": { counted: (note) => floodCost(note, "kernel") },
   peers: { vm: peers },
   soak: {
     here: (note, soakMs) => soak(note, "played", soakMs),
@@ -113,7 +119,7 @@ function readOptions() {
   const places = values.where.split(",");
   const where = WHERE.filter((place) => places.includes(place));
   if (where.length !== places.length)
-    throw new Error("--where takes here, vm or both, with a comma");
+    throw new Error(`--where takes ${WHERE.join(", ")}, with commas between them`);
   const soakMs = parseDuration(values.soak);
   if (soakMs === null || soakMs === 0) throw new Error("--soak takes a duration such as 60s or 1h");
   const at = WHERE.find((place) => place === values.at) ?? null;
@@ -163,22 +169,34 @@ async function runPart(part: string, { at, found, soakMs }: Options): Promise<vo
 
 /** Runs the `vm` parts on this machine if its kernel has WireGuard, else in the virtual machine. */
 async function runWithWireguard(options: Options, folder: string, found: string): Promise<void> {
-  if (!options.only.some((part) => PARTS[part]!.vm !== undefined)) return;
-  if (whyNoWireguard() === null) {
-    await runParts(options, "vm", found);
-    return;
-  }
+  if (whyNoWireguard() === null) await runParts(options, "vm", found);
+  else await runPartsInVm(options, "vm", folder, found);
+}
+
+async function runPartsInVm(
+  options: Options,
+  where: Where,
+  folder: string,
+  found: string,
+): Promise<void> {
+  if (!options.only.some((part) => PARTS[part]![where] !== undefined)) return;
   const reason = whyNoVm();
   if (reason !== null) {
-    console.error(`parts that need WireGuard are skipped: ${reason}`);
+    console.error(`parts that need a virtual machine are skipped: ${reason}`);
     return;
   }
-  const command = [process.execPath, THIS, ...argumentsFor(options, "vm", found)];
-  const timeoutMs = VM_LIMIT_MS + options.soakMs;
-  const { exitCode } = await runInVm(command, { timeoutMs, resultsFolder: folder, cwd: ROOT });
+  const { exitCode } = await runInVm(
+    [process.execPath, THIS, ...argumentsFor(options, where, found)],
+    {
+      timeoutMs: VM_LIMIT_MS + options.soakMs,
+      resultsFolder: folder,
+      cwd: ROOT,
+      countsInstructions: where === "counted",
+    },
+  );
   if (exitCode === 0) return;
   console.error(`the virtual machine exited with ${exitCode}`);
-  const failure: Found = { where: "vm", part: "the virtual machine", type: "failed" };
+  const failure: Found = { where, part: "the virtual machine", type: "failed" };
   appendFileSync(found, `${JSON.stringify(failure)}\n`);
 }
 
@@ -194,6 +212,7 @@ async function runAll(options: Options): Promise<number> {
   try {
     if (options.where.includes("here")) await runParts(options, "here", file);
     if (options.where.includes("vm")) await runWithWireguard(options, folder, file);
+    if (options.where.includes("counted")) await runPartsInVm(options, "counted", folder, file);
     const lines = (await readFile(file, "utf8")).trim().split("\n");
     const found = lines.map((line) => JSON.parse(line, reviveNaN) as Found);
     printTable(found, load);

@@ -17,6 +17,9 @@ import { PlayedGateway } from "./gateways/played.ts";
 /** The binary to measure; default: ./wgmon. */
 export const BINARY = process.env["WGMON_TEST_BINARY"] ?? join(import.meta.dir, "../../wgmon");
 
+/** With the environment that wgmon.service sets. */
+export const OPTIONS = { binary: BINARY, environment: { MIMALLOC_PURGE_HOLES: "0" } } as const;
+
 /** Time for the effects of the reload in `startWarm` to end. */
 const SETTLE_MS = 1000;
 const PATIENCE_MS = 60_000;
@@ -95,7 +98,7 @@ export async function startWarm(...args: readonly string[]): Promise<Wgmon> {
   try {
     const settings = join(folder, "wgmon.toml");
     await Bun.write(settings, 'log_level = "debug"\n');
-    const wgmon = startWgmon([...args, "--config", settings], { binary: BINARY });
+    const wgmon = startWgmon([...args, "--config", settings], OPTIONS);
     await wgmon.waitForLog(({ msg }) => msg === "warm", PATIENCE_MS);
     await Bun.write(settings, 'log_level = "info"\n');
     wgmon.signal("SIGHUP");

@@ -19,11 +19,11 @@ import { startWgmon } from "../support/wgmon.ts";
 import { figure, type Note } from "./figures.ts";
 import { FirstDataTap } from "./firstdata.ts";
 import {
-  BINARY,
   installRules,
   type Mode,
   MODES,
   onAllInterfaces,
+  OPTIONS,
   packetScans,
   reportedAtMs,
 } from "./subject.ts";
@@ -70,7 +70,7 @@ async function measureConnects(
   const stateFolder = await mkdtemp(join(disk.folder, "wgmon-bench-"));
   await using _stateFolder = { [Symbol.asyncDispose]: () => rm(stateFolder, { recursive: true }) };
   const args = ["--state-dir", stateFolder, "--log-level", "debug", "--webhook", receiver.url()];
-  await using wgmon = startWgmon([...onAllInterfaces(mode, PORT), ...args], { binary: BINARY });
+  await using wgmon = startWgmon([...onAllInterfaces(mode, PORT), ...args], OPTIONS);
   await wgmon.waitForLog(({ msg }) => msg === "warm");
   for (let peer = 0; peer < WARM_UP_CONNECTS; peer++) await network.connect(peer, receiver);
   await Bun.sleep(TAIL_MS);
@@ -97,7 +97,7 @@ async function measureCost(note: Note, mode: Mode): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     using receiver = new Receiver();
     const args = [...onAllInterfaces(mode, PORT), "--webhook", receiver.url()];
-    await using wgmon = startWgmon(args, { binary: BINARY });
+    await using wgmon = startWgmon(args, OPTIONS);
     await wgmon.ready;
     await Bun.sleep(TAIL_MS);
     started.push(cpuSeconds(wgmon.pid));

@@ -193,7 +193,7 @@ test("--target selects a target of the settings by name or number, or a target t
     },
     targetKey: (address: string) => `key of ${address}`,
   };
-  const find = (word: string) => targetKeyOf(word, { targets }, store);
+  const find = (word: string) => targetKeyOf(word, { targets, hub: null }, store);
   expect(find("ops")).toBe("ops");
   expect(find("1")).toBe("ops");
   expect(find("2")).toBe("key of https://hooks.example.net/b");

@@ -54,10 +54,11 @@ function run(
   action: OutboxRequest["action"],
   request: Partial<OutboxRequest> = {},
   target: string | null = null,
+  hub: { readonly url: string } | null = null,
 ): string[] {
   const lines: string[] = [];
   const whole = { action, target, id: null, dead: false, json: false, ...request };
-  runOutbox(store, whole, { target, nowMs: NOW_MS, print: (line) => lines.push(line) });
+  runOutbox(store, whole, { target, hub, nowMs: NOW_MS, print: (line) => lines.push(line) });
   return lines;
 }
 
@@ -129,5 +130,36 @@ describe("wgmon outbox drop", () => {
     expect(remaining()).toEqual({ ops: [2, 3], script: [4], dead: [] });
     run("drop");
     expect(remaining()).toEqual({ ops: [], script: [], dead: [] });
+  });
+});
+
+describe("wgmon outbox and the hub", () => {
+  const url = "https://hub.example.net/pl4nted";
+  const hub = { url };
+
+  test("outbox shows how many events the hub does not have, and why, and retries them", () => {
+    store.outbox.saveTarget("hub", "hub", {
+      failures: 3,
+      retries: 3,
+      nextAtMs: NOW_MS + 5000,
+      reason: "ECONNREFUSED",
+    });
+    expect(run("list", {}, "hub", hub)).toEqual([
+      "hub https://hub.example.net/...: 5 events waiting, the oldest for 1h 39m; 3 failed attempts in a row, the last: ECONNREFUSED; next attempt in 5s",
+    ]);
+    expect(run("retry", {}, "hub", hub)).toEqual([
+      "0 dead letters queued again, 5 events to be retried within 10 s (or at the next start)",
+    ]);
+    expect(store.outbox.targetState("hub")).toMatchObject({ failures: 3, nextAtMs: 0 });
+  });
+
+  test("outbox shows nothing of a hub that has all events, and drops none of its events", () => {
+    expect(run("drop", {}, "hub", hub)).toEqual(["0 events and 0 dead letters deleted"]);
+    const { epoch } = store.epochs.all()[0]!;
+    const position = { epoch, sent: 5, confirmed: 5, streamSeq: null };
+    store.uplinks.save(store.targetKey(url), position);
+    expect(run("list", {}, "hub", hub)).toEqual([
+      "no events are waiting, and there are no dead letters",
+    ]);
   });
 });

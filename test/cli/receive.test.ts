@@ -19,7 +19,6 @@ import {
   type WebhookReceiver,
 } from "../../src/cli/receive.ts";
 import type { Message } from "../../src/delivery/target.ts";
-import type { Event } from "../../src/events/event-schema.ts";
 import { threadCpuMs } from "../../src/platform/clocks.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, eventTypes, hostileMessage, hostileText, messageOf } from "../support/events.ts";
@@ -144,7 +143,7 @@ describe("the start of wgmon receive", () => {
 
 describe("the output of wgmon receive", () => {
   test.each(eventTypes)("wgmon receive prints %s as its sentence", async (type) => {
-    const sentences: Record<Event["type"], string> = {
+    const sentences: Record<(typeof eventTypes)[number], string> = {
       "peer.connected": "alice (wg0) connected from 198.51.100.7:40001",
       "peer.roamed": "alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001",
       "peer.disconnected": "alice (wg0) disconnected after 4s",

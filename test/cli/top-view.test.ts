@@ -92,8 +92,8 @@ function shownOf(peers: readonly PeerView[], total = peers.length): TopData {
     peers,
     total,
     targets: [
-      { ...target, state: "ok", waiting: 0, nextAttemptAt: null },
-      { ...target, state: "failing", waiting: 12, nextAttemptAt: null },
+      { ...target, state: "ok", waiting: 0, nextAttemptAt: null, hub: null },
+      { ...target, state: "failing", waiting: 12, nextAttemptAt: null, hub: null },
     ],
     events: [
       { seq: 7, event: anEvent("peer.roamed") },

@@ -39,6 +39,8 @@ test.each<[string[], Command]>([
   [["nonsense", "--help"], { type: "help", command: null }],
   [["--group", "x", "--nonsense", "--help", "--version"], { type: "help", command: null }],
   [["help", "receive"], { type: "help", command: "receive" }],
+  [["help", "alerts", "test"], { type: "help", command: "alerts", subcommand: "test" }],
+  [["alerts", "test", "--help"], { type: "help", command: "alerts", subcommand: "test" }],
   [["receive", "--help"], { type: "help", command: "receive" }],
   [["receive", "-h", "--port"], { type: "help", command: "receive" }],
   [["--port", "x", "receive", "-help"], { type: "help", command: "receive" }],
@@ -74,7 +76,7 @@ test.each<[string[], ...string[]]>([
   [["--target", "ops"], "--target: is a flag of wgmon test-webhook and wgmon outbox"],
   [
     ["--json"],
-    "--json: is a flag of wgmon outbox, wgmon status, wgmon peer, wgmon sessions, wgmon events, wgmon alerts, wgmon silence and wgmon doctor",
+    "--json: is a flag of wgmon hub, wgmon outbox, wgmon status, wgmon peer, wgmon sessions, wgmon events, wgmon alerts, wgmon silence and wgmon doctor",
   ],
   [["test-webhook", "--dead"], "--dead: is a flag of wgmon outbox"],
   [["receive", "--monitor", "bpf"], "--monitor: is a flag of wgmon run"],

@@ -219,15 +219,15 @@ describe("filters and digest of targets", () => {
   test.each<[string[], ...string[]]>([
     [
       ["--webhook-events=peer.conected"],
-      '--webhook-events: "peer.conected" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, peer.*, device.* or alert.*; did you mean peer.connected?',
+      '--webhook-events: "peer.conected" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, gateway.lost, gateway.back, gateway.stopped, fleet.partition, fleet.gap, fleet.duplicate-name, peer.*, device.*, alert.*, gateway.* or fleet.*; did you mean peer.connected?',
     ],
     [
       ["--webhook-events=peer.connected,*"],
-      '--webhook-events (2 of 2): "*" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, peer.*, device.* or alert.*',
+      '--webhook-events (2 of 2): "*" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, gateway.lost, gateway.back, gateway.stopped, fleet.partition, fleet.gap, fleet.duplicate-name, peer.*, device.*, alert.*, gateway.* or fleet.*',
     ],
     [
-      ["--webhook-devices=a/b"],
-      '--webhook-devices: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
+      ["--webhook-devices=a/b/c"],
+      '--webhook-devices: "a/b/c" is not the name of a network interface (1 to 15 bytes, no / : or space)',
     ],
     [["--webhook-peers=,"], "--webhook-peers: the value is empty; an example is alice"],
     [["--webhook-digest=2h"], '--webhook-digest: "2h" is too long; the maximum is 1h'],
@@ -429,8 +429,8 @@ describe("a table [[target]]", () => {
     ],
     [
       `[[target]]\n${one}\nevents = ["peer.gone", "device"]`,
-      'target 1: events (1 of 2): "peer.gone" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, peer.*, device.* or alert.*',
-      'target 1: events (2 of 2): "device" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, peer.*, device.* or alert.*; did you mean device.*?',
+      'target 1: events (1 of 2): "peer.gone" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, gateway.lost, gateway.back, gateway.stopped, fleet.partition, fleet.gap, fleet.duplicate-name, peer.*, device.*, alert.*, gateway.* or fleet.*',
+      'target 1: events (2 of 2): "device" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, alert.firing, alert.resolved, gateway.lost, gateway.back, gateway.stopped, fleet.partition, fleet.gap, fleet.duplicate-name, peer.*, device.*, alert.*, gateway.* or fleet.*; did you mean device.*?',
     ],
     [
       `[[target]]\n${one}\nevents = "device.*"\npeers = "alice"`,

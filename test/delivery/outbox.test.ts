@@ -12,7 +12,7 @@ import { createWebhook } from "../../src/channels/webhook.ts";
 import { Outbox } from "../../src/delivery/outbox.ts";
 import type { Channel, DeliveryResult, Message, Target } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
-import { eventOf } from "../../src/events/event.ts";
+import { deviceOf, eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
 import type { TargetBacklog } from "../../src/store/outbox-rows.ts";
 import { Store } from "../../src/store/store.ts";
@@ -43,7 +43,7 @@ class FakeChannel implements Channel {
 
   attempt({ id, events }: Message, signal: AbortSignal): Promise<DeliveryResult> {
     expect(this.#pending).toBeNull();
-    this.attempts.push(events.map(({ data }) => data.device).join(" "));
+    this.attempts.push(events.map((event) => deviceOf(event)).join(" "));
     this.ids.push(id);
     this.signal = signal;
     if (this.#always !== undefined) return Promise.resolve(this.#always);
@@ -492,7 +492,7 @@ describe("the filters of targets", () => {
   test("filters select the events that a target gets", async () => {
     const parts = await setup();
     const [some, all] = [new FakeChannel("a", delivered), new FakeChannel("b", delivered)];
-    const accepts = ({ data }: Event) => data.device === "wg2";
+    const accepts = (event: Event) => deviceOf(event) === "wg2";
     parts.outbox.setTargets([target(some, { accepts }), target(all)]);
     addTo(parts, 1, 3);
     await flushPromises();
@@ -929,7 +929,7 @@ describe("the outbox with a real webhook", () => {
     const { lines, ...parts } = await real(receiver);
     addTo(parts, 1, 20);
     await receiver.waitFor((requests) => requests.length === bad.length + 20);
-    const devices = receiver.requests.map(({ event: sent }) => sent!.data.device);
+    const devices = receiver.requests.map(({ event: sent }) => deviceOf(sent!));
     expect(devices.slice(0, bad.length)).toEqual(bad.map(() => "wg1"));
     expect(devices.slice(bad.length)).toEqual(Array.from({ length: 20 }, (_, i) => `wg${i + 1}`));
     expect(new Set(receiver.requests.map(({ headers }) => headers.get("webhook-id"))).size).toBe(

@@ -104,6 +104,7 @@ const answers: Readonly<Record<string, unknown>> = {
         reason: EVIL,
         nextAttemptAt: null,
         dead: 1,
+        hub: null,
       },
     ],
   },

@@ -11,7 +11,7 @@ import {
   matchesNothing,
 } from "../../src/events/event-filter.ts";
 import type { AlertEvent, Event } from "../../src/events/event-schema.ts";
-import { anEvent, eventTypes } from "../support/events.ts";
+import { aFleetEvent, anEvent, eventTypes, fleetTypes } from "../support/events.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
 
 const all: EventFilter = { events: [], devices: [], peers: [] };
@@ -107,7 +107,10 @@ describe("matchesNothing", () => {
     fc.assert(
       fc.property(patterns, fc.boolean(), (wanted, isOfPeer) => {
         const selection = { ...all, events: wanted, peers: isOfPeer ? ["alice"] : [] };
-        expect(matchesNothing(selection)).toBe(selected(selection).length === 0);
+        const found = [...events, ...fleetTypes.map((type) => aFleetEvent(type))].filter((event) =>
+          matchesFilter(event, selection),
+        );
+        expect(matchesNothing(selection)).toBe(found.length === 0);
       }),
     );
   });

@@ -394,6 +394,23 @@ describe("the API", () => {
         failures: 2,
         reason: "503",
       },
+      {
+        key: "hub",
+        label: "hub https://hub.example.net",
+        waiting: 0,
+        isStopped: false,
+        failures: 1,
+        reason: "502",
+        hub: {
+          epoch: "01234567",
+          last: 7,
+          sent: 7,
+          confirmed: 5,
+          oldestAtMs: null,
+          unconfirmedAtMs: 60_000,
+          nextAtMs: 120_000,
+        },
+      },
     ];
     const { items } = await get("/v1/targets");
     expect(items).toEqual([
@@ -407,6 +424,25 @@ describe("the API", () => {
         reason: "503",
         nextAttemptAt: "2026-01-01T00:00:05.000Z",
         dead: 1,
+        hub: null,
+      },
+      {
+        key: "hub",
+        label: "hub https://hub.example.net",
+        state: "failing",
+        waiting: 0,
+        oldestAt: null,
+        failures: 1,
+        reason: "502",
+        nextAttemptAt: "1970-01-01T00:02:00.000Z",
+        dead: 0,
+        hub: {
+          epoch: "01234567",
+          last: 7,
+          sent: 7,
+          confirmed: 5,
+          unconfirmedSince: "1970-01-01T00:01:00.000Z",
+        },
       },
       expect.objectContaining({ key: "old", state: "gone", waiting: 1, dead: 0 }),
     ]);

@@ -47,8 +47,8 @@ describe("a peer that is down", () => {
     gateway.connect("alice");
     await gateway.pass(MINUTE_MS);
     expect(gateway.texts.slice(2)).toEqual([
-      "pager: resolved down: alice (wg0) is back after 5m 10s",
-      "mail: resolved down: alice (wg0) is back after 5m 10s",
+      "pager: resolved down: alice (wg0) is back after 5m",
+      "mail: resolved down: alice (wg0) is back after 5m",
     ]);
     expect(gateway.alerts.current()).toEqual([]);
     const [stored] = gateway.store.alerts.query(all);
@@ -355,6 +355,28 @@ describe("silences", () => {
     expect(gateway.alerts.silences()).toEqual([]);
   });
 
+  test("without rules, a silence moves with the clock, also while wgmon does not run, and is deleted when it ends", async () => {
+    const gateway = gatewayWith();
+    await gateway.start();
+    const { wallMs } = gateway.clock.now();
+    const endMs = wallMs + 3_600_000;
+    gateway.alerts.addSilence({ matchers, endMs, comment: "", createdBy: "" });
+    const left = () =>
+      gateway.alerts.silences().map((each) => each.endMs - gateway.clock.now().wallMs);
+    gateway.clock.jump(DAY_MS);
+    await gateway.pass(MINUTE_MS);
+    expect(left()[0]).toBeWithin(58 * MINUTE_MS, 60 * MINUTE_MS);
+    await gateway.stop();
+    gateway.clock.jump(-DAY_MS);
+    await gateway.start();
+    expect(left()[0]).toBeWithin(56 * MINUTE_MS, 60 * MINUTE_MS);
+    await gateway.pass(62 * MINUTE_MS);
+    expect(gateway.alerts.silences()).toEqual([]);
+    expect([...gateway.store.alerts.loadState().keys()]).not.toContainEqual(
+      expect.stringContaining("silence"),
+    );
+  });
+
   test("a silence without rules is kept until there are rules", async () => {
     const gateway = gatewayWith();
     gateway.add("alice");
@@ -372,6 +394,27 @@ describe("silences", () => {
     expect(gateway.texts).toEqual([]);
     expect(gateway.alerts.current()).toMatchObject([{ heldBy: { type: "silence" } }]);
   });
+});
+
+test("the alert of a device that the settings no longer name ends at the next start", async () => {
+  const gateway = gatewayWith(down);
+  gateway.add("alice");
+  await gateway.start();
+  gateway.connect("alice");
+  await gateway.pass(5 * MINUTE_MS);
+  gateway.active.delete("alice");
+  await gateway.pass(10 * MINUTE_MS);
+  expect(gateway.texts).toHaveLength(2);
+  await gateway.stop();
+  gateway.isDevicePresent = false;
+  await gateway.start("poll", 'device = "wg1"');
+  await gateway.pass(MINUTE_MS);
+  expect(gateway.texts.at(-1)).toBe(
+    "mail: resolved down: wgmon no longer watches alice (wg0): its settings do not name wg0",
+  );
+  await gateway.pass(60 * MINUTE_MS);
+  expect(gateway.texts).toHaveLength(4);
+  expect(gateway.alerts.current()).toEqual([]);
 });
 
 describe("the rules", () => {

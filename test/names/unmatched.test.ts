@@ -12,6 +12,7 @@ const present = {
   devices: ["wg0", "office"],
   publicKeys: new Set<string>([ALICE]),
   names: new Set(["alice", "bob's phone"]),
+  tags: ["site", "phone"],
 };
 
 /** The warnings for settings with these lines and a webhook. */
@@ -65,6 +66,14 @@ describe("warnOfUnmatched", () => {
       ],
     ],
     [
+      "for a tag of a rule that no peer has",
+      `[[alert]]\nname = "a"\nkind = "down"\ntags = ["stie", "ph*", "zz*"]`,
+      [
+        'no peer in the settings has the tag "stie"; did you mean site? (alert a)',
+        'no peer in the settings has the tag "zz*" (alert a)',
+      ],
+    ],
+    [
       "for a pattern in the filter of a target, where it is only text",
       `webhook_peers = ["al*"]`,
       ['no peer is called "al*" now (target 1)'],
@@ -100,7 +109,7 @@ test.each([
 });
 
 test("there is no warning for a peer if there is no device", () => {
-  const nothing = { devices: [], publicKeys: new Set<string>(), names: new Set<string>() };
+  const nothing = { ...present, devices: [], publicKeys: new Set<string>() };
   expect(warnings(`webhook_peers = "alice"\nwebhook_devices = "wg0"`, nothing)).toEqual([
     'wgmon watches no device "wg0" now (target 1)',
   ]);

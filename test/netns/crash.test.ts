@@ -175,23 +175,15 @@ function gaps(events: readonly Event[]): number {
     if (!("session" in event.data)) continue;
     const { publicKey, endpoint } = event.data.peer;
     const before = endpoints.get(publicKey) ?? null;
-    switch (event.type) {
-      case "peer.connected":
-        if (before !== null) count++;
-        endpoints.set(publicKey, endpoint);
-        break;
-      case "peer.roamed":
-        if (before !== event.data.previousEndpoint) count++;
-        endpoints.set(publicKey, endpoint);
-        break;
-      case "peer.disconnected":
-      case "handshake.unknown":
-      case "device.added":
-      case "device.removed":
-      case "alert.firing":
-      case "alert.resolved":
-        if (before !== endpoint) count++;
-        endpoints.set(publicKey, null);
+    if (event.type === "peer.connected") {
+      if (before !== null) count++;
+      endpoints.set(publicKey, endpoint);
+    } else if (event.type === "peer.roamed") {
+      if (before !== event.data.previousEndpoint) count++;
+      endpoints.set(publicKey, endpoint);
+    } else {
+      if (before !== endpoint) count++;
+      endpoints.set(publicKey, null);
     }
   }
   return count;

@@ -295,16 +295,16 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
         ["ping", "-n", "-q", "-i", "0.2", "-I", innerGateway, innerAddress],
         { stdin: "ignore", stdout: "ignore", stderr: "inherit" },
       );
-      // The link is busy after six ticks with data in both directions. The fault comes just after a tick.
+      // The link is steady after six ticks with data in both directions. The fault comes just after a tick.
       const wanted = links.scans("tick") + 8;
       await until("the link is known", () => links.scans("tick") >= wanted);
       const faultMs = performance.now();
       const queue = ["dev", client.link.clientInterface, "root"];
       await client.run("tc", "qdisc", "add", ...queue, "netem", "loss", "100%");
-      // The next tick still shows an answer, the second one none, and the third one proves it.
+      // The next tick still shows an answer, and the second one none.
       for (const [what, watch, maxMs] of [
         ["no-return-traffic, ticks of 1 s", quickLinks, 20_000],
-        ["no-return-traffic, ticks of 10 s", links, 30_000 + SLACK_MS],
+        ["no-return-traffic, ticks of 10 s", links, 20_000 + SLACK_MS],
       ] as const) {
         const firing = await watch.tells("black-hole", "firing");
         expect(delays.add(what, watch, firing, faultMs)).toBeLessThan(maxMs);
@@ -333,7 +333,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
   test(
     "nothing else was reported, and no event has a secret key",
     async () => {
-      expect(office.countByRule()).toEqual({
+      const unexpected = office.unexpected({
         unstable: 1,
         copies: 1,
         abroad: 1,
@@ -341,6 +341,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts"), () => {
         changes: 5,
         attempts: 1,
       });
+      expect(unexpected).toEqual([]);
       const secrets = [...(await secretsOf("wg0")), ...(await secretsOf("wg2"))].flatMap(texts);
       // Two devices, and the preshared keys of two peers.
       expect(secrets).toHaveLength(8);

@@ -8,6 +8,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
+import { deviceOf } from "../../src/events/event.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { initiation } from "../support/packets.ts";
@@ -207,7 +208,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
 
       await $`ip link set wg4 down && ip link set wg4 name wg4b && ip link set wg4b up`;
       const about = (name: string) =>
-        watcher.events.filter(({ data }) => data.device === name).map(({ type }) => type);
+        watcher.events.filter((event) => deviceOf(event) === name).map(({ type }) => type);
       await watcher.waitFor("a new name", () => about("wg4b").includes("peer.connected"));
       await client.forgetSession();
       await client.connect();

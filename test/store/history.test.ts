@@ -5,7 +5,7 @@ import { afterEach, describe, expect, spyOn, test } from "bun:test";
 import fc from "fast-check";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
-import { eventOf } from "../../src/events/event.ts";
+import { deviceOf, eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { Database } from "../../src/store/database.ts";
 import { SLOT_MS } from "../../src/store/ranges.ts";
@@ -259,7 +259,7 @@ describe("events", () => {
           const every = store.events.query({ ...all, order: filter.order });
           const matching = every.filter(({ event }) => {
             const atMs = Date.parse(event.timestamp);
-            const { device } = event.data;
+            const device = deviceOf(event);
             const key = "session" in event.data ? event.data.peer.publicKey : null;
             return (
               (filter.device === null || device === filter.device) &&

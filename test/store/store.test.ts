@@ -360,7 +360,7 @@ describe("a file of the store that cannot be used", () => {
     close(first);
     // Overwrites the pages of the events' indexes and of the older events.
     const bytes = readFileSync(path);
-    bytes.fill(0xff, 4096 * 40, bytes.length - 4096 * 12);
+    bytes.fill(0xff, 4096 * 60, bytes.length - 4096 * 12);
     writeFileSync(path, bytes);
     const { store, lines, clock } = await open(directory);
     record(store, 5000, ["a"]);
@@ -379,10 +379,10 @@ test("the store continues in memory if its corrupt file is noticed by a read", a
   const directory = folder();
   const path = join(directory, "wgmon.db");
   const { store: first } = await open(directory);
-  for (let n = 0; n < 200; n++) record(first, n, ["a"]);
+  for (let n = 0; n < 400; n++) record(first, n, ["a"]);
   close(first);
   const bytes = readFileSync(path);
-  bytes.fill(0xff, 4096 * 40);
+  bytes.fill(0xff, 4096 * 60);
   writeFileSync(path, bytes);
   const { store, lines } = await open(directory);
   expect(() => store.outbox.waiting("a", 0, 256)).not.toThrow();

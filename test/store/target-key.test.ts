@@ -92,7 +92,7 @@ describe("the key of a target in the store", () => {
     close(before);
     const path = join(directory, "wgmon.db");
     // Overwrites all but the first pages of the tables.
-    writeFileSync(path, readFileSync(path).fill(0xff, 4096 * 40));
+    writeFileSync(path, readFileSync(path).fill(0xff, 4096 * 60));
     const first = await open(directory, clock);
     record(first, 1);
     expect(first.isInMemory).toBe(true);

@@ -99,12 +99,13 @@ export class AlertStory {
     name: string,
     endpoint = "192.0.2.1:51820",
     handshakeAtMs: number | null = this.#nowMs,
+    startedAgoSeconds = 0,
   ): this {
     const counters = this.#peer(name);
     counters.endpoint = mustEndpoint(endpoint);
     counters.lastHandshakeMs = handshakeAtMs;
     const { device, peer } = this.#named(name);
-    const startedAtMs = this.#nowMs;
+    const startedAtMs = this.#nowMs - 1000 * startedAgoSeconds;
     return this.input({ type: "connected", device, peer, endpoint, handshakeAtMs, startedAtMs });
   }
 

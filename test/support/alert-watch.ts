@@ -71,12 +71,17 @@ export class AlertWatch implements AsyncDisposable {
     return this.events.filter(isAlert).filter(({ data }) => rule === null || data.rule === rule);
   }
 
-  /** How many events about alerts there are of each rule. */
-  countByRule(): Record<string, number> {
+  /** Returns the sentences of all events about alerts if the number of each rule's is not the expected one; otherwise []. */
+  unexpected(expected: Readonly<Record<string, number>>): string[] {
     const byRule = Object.groupBy(this.alerts(), ({ data }) => data.rule);
-    return Object.fromEntries(
-      Object.entries(byRule).map(([name, events]) => [name, events!.length]),
-    );
+    const names = new Set([...Object.keys(expected), ...Object.keys(byRule)]);
+    return [...names].flatMap((name) => {
+      const events = byRule[name] ?? [];
+      const wanted = expected[name] ?? 0;
+      if (events.length === wanted) return [];
+      const sentences = events.map((event) => `${wordOf(event)}: ${event.data.sentence}`);
+      return [`rule ${name}: ${events.length} instead of ${wanted}`, ...sentences];
+    });
   }
 
   /** `firing`, `reminder` and `resolved`, in the order of arrival. */

@@ -4,8 +4,9 @@ import fc from "fast-check";
 
 import type { Peer } from "../../src/base/wireguard.ts";
 import type { Message } from "../../src/delivery/target.ts";
-import type { AlertEvent, Event, Severity } from "../../src/events/event-schema.ts";
+import type { AlertEvent, Event, FleetEvent, Severity } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
+import { makeFleetSamples } from "../../src/events/samples.ts";
 import { type Change } from "../../src/sessions/change.ts";
 import { ALICE, mustEndpoint, peer } from "./peers.ts";
 
@@ -32,6 +33,17 @@ export interface AlertFields {
   readonly names?: readonly string[];
 }
 
+/** The types of events about gateways, which only a hub reports. */
+export const fleetTypes = [
+  "gateway.lost",
+  "gateway.back",
+  "gateway.stopped",
+  "fleet.partition",
+  "fleet.gap",
+  "fleet.duplicate-name",
+] as const;
+
+/** The types that a gateway reports. */
 export const eventTypes = [
   "peer.connected",
   "peer.roamed",
@@ -43,7 +55,14 @@ export const eventTypes = [
   "alert.resolved",
 ] as const;
 
-export function anEvent(type: Event["type"], fields: EventFields = {}): Event {
+/** An event about gateways. */
+export function aFleetEvent(type: FleetEvent["type"], host = "hub1"): FleetEvent {
+  const id = `evt_${"abcdef"[fleetTypes.indexOf(type)]!.repeat(32)}`;
+  const sample = makeFleetSamples(AT_MS, host).find((each) => each.type === type)!;
+  return { ...sample, id };
+}
+
+export function anEvent(type: (typeof eventTypes)[number], fields: EventFields = {}): Event {
   const { device = "wg0", host = "gw1", name = "alice", initial = false } = fields;
   const eventPeer = fields.peer ?? peer({ publicKey: ALICE, endpoint: "198.51.100.7:40001" });
   const id = `evt_${String(eventTypes.indexOf(type)).repeat(32)}`;
@@ -93,7 +112,7 @@ function alertData(type: AlertEvent["type"], parts: AlertParts): AlertEvent["dat
 }
 
 function changeOf(
-  type: Exclude<Event["type"], AlertEvent["type"]>,
+  type: Exclude<Event["type"], (AlertEvent | FleetEvent)["type"]>,
   { device, peer: eventPeer, initial }: { device: string; peer: Peer; initial: boolean },
 ): Change {
   const head = { atMs: AT_MS, device, peer: eventPeer, session };

@@ -270,7 +270,7 @@ function testText(name: FormatName, url: URL, text: TextSpec): void {
     };
     fc.assert(
       fc.property(hostileEvent, (event) => {
-        const plain = messageOf(anEvent(event.type));
+        const plain = messageOf(anEvent(event.type as (typeof eventTypes)[number]));
         expect(outsideText(messageOf(event))).toEqual(outsideText(plain));
       }),
       { numRuns: 50 },

@@ -126,7 +126,7 @@ export function story({ requests }: Receiver): string[] {
   return requests.map(({ event }) => {
     const { type, data } = event!;
     const [, what] = type.split(".");
-    if (!("session" in data)) return `${what} ${data.device}`;
+    if (!("session" in data)) return `${what} ${"device" in data ? data.device : ""}`;
     return `${what} ${numberOf(data.peer.publicKey)}`;
   });
 }

@@ -6,7 +6,9 @@ import { type Silence, withSilence } from "../../src/alerts/silences.ts";
 import { SystemError } from "../../src/base/errors.ts";
 import type { Device, Endpoint, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
+import { splitDevice } from "../../src/fleet/gateway-name.ts";
 import type { AlertActions, AlertModel, NewSilence } from "../../src/http/alert-model.ts";
+import type { FleetModel, GatewayState } from "../../src/http/fleet-model.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
 import type { SavedSession, Session } from "../../src/sessions/session.ts";
@@ -24,6 +26,8 @@ export class FakeSource implements ReadModel {
   readonly counters = new Metrics();
   readonly store: Store;
   readonly alerts = new FakeAlerts(this.clock);
+  /** null: a gateway. A test sets it before it makes the API or the page. */
+  fleet: FakeFleet | null = null;
   readonly found = new Map<string, { device: Device; peers: Peer[] }>();
   /** Devices of `found` whose peers cannot be read. */
   readonly unreadable = new Set<string>();
@@ -74,8 +78,8 @@ export class FakeSource implements ReadModel {
     return "gw1";
   }
 
-  wakeUp(): WakeUpState {
-    return this.wakeUpState;
+  wakeUp(): WakeUpState | null {
+    return this.fleet === null ? this.wakeUpState : null;
   }
 
   settings(): SettingsView {
@@ -97,7 +101,12 @@ export class FakeSource implements ReadModel {
     return this.found.get(device)?.peers ?? [];
   }
 
+  peersVersion(): null {
+    return null;
+  }
+
   session(device: string, publicKey: PublicKey): Session | null {
+    if (this.fleet?.isObserved(device) === false) return null;
     return this.#sessions.get(`${device} ${publicKey}`) ?? null;
   }
 
@@ -186,6 +195,29 @@ export class FakeSource implements ReadModel {
     };
     this.store.sessions.save([saved]);
     return session;
+  }
+}
+
+/** Gateways that a test sets. */
+export class FakeFleet implements FleetModel {
+  readonly all: GatewayState[] = [];
+  /** How far the clocks of gateways are ahead of the hub's. */
+  readonly offsets = new Map<string, number>();
+
+  gateways(): readonly GatewayState[] {
+    return this.all.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  gateway(name: string): GatewayState | null {
+    return this.all.find((each) => each.name === name) ?? null;
+  }
+
+  isObserved(device: string): boolean {
+    return this.gateway(splitDevice(device).gateway ?? "")?.condition === "up";
+  }
+
+  hubTime(name: string, ms: number): number {
+    return ms - (this.offsets.get(name) ?? 0);
   }
 }
 

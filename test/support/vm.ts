@@ -2,7 +2,7 @@
  * Runs one command in a temporary virtual machine whose kernel has WireGuard, for machines whose kernel has none. The
  * guest runs Debian's kernel under QEMU. Its root file system is this machine's, read-only, with an overlay in memory:
  * the guest can use every program and file of this machine and changes nothing.
- * From a shell: bun test/support/vm.ts [--timeout 300s] [--cpus 2] [--memory 3072] -- COMMAND...
+ * From a shell: bun test/support/vm.ts [--timeout 300s] [--cpus 2] [--memory 3072] [--clock time|instructions] -- COMMAND...
  */
 
 import { accessSync, constants, readFileSync, rmSync } from "node:fs";
@@ -24,6 +24,12 @@ export interface VmOptions {
   readonly timeoutMs: number;
   readonly cpus?: number;
   readonly memoryMib?: number;
+  /**
+   * Makes the guest's clock count instructions, one nanosecond each; idle time passes at once. Processor times in the
+   * guest then depend neither on the speed of this machine nor on other work on it; other durations say little. The
+   * guest is emulated and has one processor.
+   */
+  readonly countsInstructions?: boolean;
   readonly cwd?: string;
   /**
    * A folder with a Debian installation that has systemd. It becomes the guest's root, with systemd as its first
@@ -116,7 +122,7 @@ export async function runInVm(
     [
       // Ends the virtual machine when this process ends for any reason.
       [which("setpriv")!, "--pdeathsig", "KILL", which("qemu-system-x86_64")!],
-      ["-machine", "q35", ...accelerator(), "-smp", String(options.cpus ?? 2)],
+      ["-machine", "q35", ...processors(options)],
       ["-m", String(options.memoryMib ?? 3072), "-no-reboot", "-nodefaults", "-display", "none"],
       ["-kernel", image.kernel, "-initrd", image.initramfs],
       ["-append", `${KERNEL_OPTIONS} "guest=${guest}"`],
@@ -158,6 +164,14 @@ export async function runInVm(
 
 function share(tag: string, path: string, more: string): string {
   return `local,path=${path.replaceAll(",", ",,")},mount_tag=${tag},security_model=none${more}`;
+}
+
+/** QEMU options. */
+function processors({ countsInstructions = false, cpus = 2 }: VmOptions): readonly string[] {
+  if (!countsInstructions) return [...accelerator(), "-smp", String(cpus)];
+  // Each instruction takes 2^shift nanoseconds.
+  const clock = ["-icount", "shift=0,sleep=off"];
+  return ["-accel", "tcg,thread=single", ...clock, "-cpu", "max", "-smp", "1"];
 }
 
 /**
@@ -407,6 +421,7 @@ if (import.meta.main) {
     ["--timeout", "300s"],
     ["--cpus", "2"],
     ["--memory", "3072"],
+    ["--clock", "time"],
   ]);
   while (settings.has(words[0] ?? "")) settings.set(words.shift()!, words.shift() ?? "");
   if (words[0] === "--") words.shift();
@@ -419,6 +434,7 @@ if (import.meta.main) {
     timeoutMs: Number.parseFloat(settings.get("--timeout")!) * 1000,
     cpus: Number(settings.get("--cpus")),
     memoryMib: Number(settings.get("--memory")),
+    countsInstructions: settings.get("--clock") === "instructions",
   });
   if (exitCode === 124)
     console.error(`test machine: switched off after ${settings.get("--timeout")}`);

@@ -35,7 +35,7 @@ export class Watcher implements AsyncDisposable {
   eventsOf(about: Client | string): Event[] {
     return this.events.filter(({ data }) =>
       typeof about === "string"
-        ? !("session" in data) && data.device === about
+        ? !("session" in data) && "device" in data && data.device === about
         : "session" in data && data.peer.publicKey === about.publicKey,
     );
   }

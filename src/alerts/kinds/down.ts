@@ -31,11 +31,15 @@ export const down: PeerKind<"down"> = {
     const who = labelOf(alert, view);
     if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
     // Without any earlier activity, the alert counts from when wgmon began to watch the peer.
-    const { visits, watchedAtMs } = view.peer;
+    const { visits, watchedAtMs, connectedAtMs } = view.peer;
     const isFirstVisit =
       alert.sinceAtMs === watchedAtMs && (visits[0]?.fromAtMs ?? Infinity) > watchedAtMs;
     const verb = isFirstVisit ? "has connected" : "is back";
-    return `${who} ${verb} after ${duration(nowMs - alert.sinceAtMs)}`;
+    // A scan finds a handshake up to a tick later. Without a handshake, the data of this scan is the return.
+    const foundMs = alert.recoveredAtMs ?? nowMs;
+    const isNewSession = connectedAtMs !== null && connectedAtMs > alert.sinceAtMs;
+    const backMs = isNewSession ? Math.min(connectedAtMs, foundMs) : foundMs;
+    return `${who} ${verb} after ${duration(backMs - alert.sinceAtMs)}`;
   },
 };
 

@@ -25,6 +25,12 @@ const colours: Readonly<Record<Look, number>> = {
   "handshake.unknown": 0xf1c40f, // yellow
   "device.added": 0x95a5a6, // grey
   "device.removed": 0xe67e22, // orange
+  "gateway.lost": 0xe74c3c, // red
+  "gateway.back": 0x2ecc71, // green
+  "gateway.stopped": 0x95a5a6, // grey
+  "fleet.partition": 0xe74c3c, // red
+  "fleet.gap": 0xe67e22, // orange
+  "fleet.duplicate-name": 0xe67e22, // orange
   critical: 0xe74c3c, // red
   warning: 0xe67e22, // orange
   info: 0x3498db, // blue

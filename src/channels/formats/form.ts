@@ -44,6 +44,12 @@ function contentOf(event: Event): string {
     case "device.removed":
     case "alert.firing":
     case "alert.resolved":
+    case "gateway.lost":
+    case "gateway.back":
+    case "gateway.stopped":
+    case "fleet.partition":
+    case "fleet.gap":
+    case "fleet.duplicate-name":
       return lineOf(event, withoutMentions);
   }
 }

@@ -2,10 +2,15 @@
 
 import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { SystemError } from "../../base/errors.ts";
+import { counted } from "../../base/text.ts";
+import { duration } from "../../events/event.ts";
 import type { StatusView, TargetView } from "../../http/schemas.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import { reasonOf } from "../../platform/run-check.ts";
 import { type DaemonClient, DaemonNotRunning } from "../client.ts";
+
+/** The hub may be away for a while, for example during an upgrade. */
+const UNCONFIRMED_MAX_MS = 3_600_000;
 
 /** The daemon's status; a string: why it cannot be read; null: no daemon is running. */
 export type Running = StatusView | string | null;
@@ -20,7 +25,7 @@ export async function fetchStatus(daemon: DaemonClient): Promise<Running> {
 }
 
 /** What a wgmon of an older version does not return: it runs until it is restarted after an upgrade. */
-const ABSENT: Partial<SettingsView> = { alerts: [], places: [] };
+const ABSENT: Partial<SettingsView> = { alerts: [], places: [], hub: null };
 
 /** The settings of the running wgmon; null: it is not running, or does not respond. */
 export async function fetchSettings(daemon: DaemonClient): Promise<SettingsView | null> {
@@ -51,13 +56,16 @@ export function judgeDaemon({
   targets,
   version,
   devices,
+  nowMs = Date.now(),
 }: {
   readonly running: Running;
-  readonly targets: readonly Pick<TargetView, "label" | "state" | "failures" | "reason">[];
+  readonly targets: readonly (Pick<TargetView, "label" | "state" | "failures" | "reason"> &
+    Partial<Pick<TargetView, "hub">>)[];
   /** The version of this process. */
   readonly version: string;
   /** Number of devices that this process found with the daemon's settings; null: it checks other settings. */
   readonly devices: number | null;
+  readonly nowMs?: number;
 }): Finding[] {
   if (running === null) return [warning("wgmon is not running here", "start it")];
   if (typeof running === "string") {
@@ -93,6 +101,14 @@ export function judgeDaemon({
           state === "stopped" ? "set its new URL" : "wgmon test-webhook; wgmon outbox list",
         ),
       ),
+    ...targets.flatMap(({ label, hub = null }) => {
+      if (hub === null || hub.unconfirmedSince === null) return [];
+      const ms = nowMs - Date.parse(hub.unconfirmedSince);
+      if (ms < UNCONFIRMED_MAX_MS) return [];
+      const events = counted(hub.last - hub.confirmed, "event");
+      const found = `${label} has not confirmed ${events}, the oldest for ${duration(ms)}`;
+      return [warning(found, "check the hub: its log, its disk, wgmon doctor there")];
+    }),
   ];
   if (findings.length > 0) return findings;
   const { peers, connected } = running;

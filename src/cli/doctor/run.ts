@@ -39,7 +39,7 @@ import {
 } from "./machine.ts";
 import { checkNames, checkPlaces, judgeSettings } from "./settings.ts";
 import { checkStore } from "./store.ts";
-import { checkTargets } from "./targets.ts";
+import { checkHub, checkTargets } from "./targets.ts";
 
 export interface DoctorCommand extends DoctorRequest {
   readonly settings: Settings;
@@ -151,6 +151,9 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     events: [
       ["store", () => checkStore(settings)],
       ["targets", () => checkTargets(settings.targets, { network })],
+      ...(settings.hub === null
+        ? []
+        : [["hub", () => checkHub(settings.hub!, { network })] as const]),
     ],
     daemon: [
       [
@@ -171,7 +174,8 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
 /** The monitor of the running daemon, or the monitor that a daemon started now would try first. */
 async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
-  if (status !== null && typeof status !== "string") return status.wakeUp;
+  const known = status === null || typeof status === "string" ? null : status.wakeUp;
+  if (known !== null) return known;
   try {
     const { logAllPorts, found } = await findLoggingRules(settings);
     return { monitor: logAllPorts ? "nflog" : "bpf", reason: found };

@@ -45,7 +45,7 @@ export function judgeSettings({
 
 /** @param daemon the daemon that has these settings; null: it is not running, or other settings are checked. */
 export async function checkNames(
-  settings: Pick<SettingsView, "names" | "peers" | "targets" | "alerts">,
+  settings: Pick<SettingsView, "names" | "peers" | "tags" | "targets" | "alerts">,
   devices: readonly DeviceFacts[],
   daemon: ApiReader | null,
 ): Promise<Finding[]> {
@@ -72,7 +72,7 @@ export async function checkNames(
   );
   const { targets, alerts } = settings;
   const watched = { targets, alerts, peers };
-  const absent = unmatched(watched, presentOf(watched, devices, names));
+  const absent = unmatched(watched, { ...presentOf(watched, devices, names), tags: settings.tags });
   return [
     ...judgeNames({ warnings, isNamed }),
     ...absent.map((each) => warning(each, "correct the name, or add the peer")),

@@ -5,7 +5,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { proxyFor } from "../../channels/proxy.ts";
 import { networkReason } from "../../channels/webhook.ts";
-import type { TargetPlace } from "../../http/settings-view.ts";
+import type { SettingsView, TargetPlace } from "../../http/settings-view.ts";
 
 const REACH_TIMEOUT_MS = 5000;
 
@@ -30,8 +30,24 @@ export interface Reached {
   readonly ms: number;
 }
 
+/** Whether the hub can be reached, with its certificate. */
+export async function checkHub(
+  { origin, ca }: NonNullable<SettingsView["hub"]>,
+  { network }: { readonly network: boolean },
+): Promise<Finding[]> {
+  const label = `hub ${origin}`;
+  if (!network) return [skipped(`${label}: --no-network`)];
+  return [judgeReached(label, await reach(origin, { ca }))];
+}
+
 /** Sends a HEAD request for `/` to the target's origin, over the same path as an event: DNS, proxy, TCP, TLS. */
-export async function reach(origin: string, timeoutMs = REACH_TIMEOUT_MS): Promise<Reached> {
+export async function reach(
+  origin: string,
+  {
+    timeoutMs = REACH_TIMEOUT_MS,
+    ca = null,
+  }: { readonly timeoutMs?: number; readonly ca?: string | null } = {},
+): Promise<Reached> {
   const startMs = performance.now();
   const elapsedMs = () => Math.round(performance.now() - startMs);
   try {
@@ -40,6 +56,7 @@ export async function reach(origin: string, timeoutMs = REACH_TIMEOUT_MS): Promi
       redirect: "manual",
       keepalive: false,
       signal: AbortSignal.timeout(timeoutMs),
+      ...(ca === null ? {} : { tls: { ca } }),
     });
     return { status, reason: "", ms: elapsedMs() };
   } catch (error) {

@@ -229,7 +229,13 @@ test("names are read from the daemon, and from the files if it does not answer",
   const devices = [{ ...wg0, publicKeys: [named, unnamed] as PublicKey[] }];
   const selection = { devices: [], peers: ["alice"] };
   const target = { name: "ops", label: "", origin: null, program: null, selection };
-  const settings = { names: [], peers: { [named!]: null }, targets: [target], alerts: [] };
+  const settings = {
+    names: [],
+    tags: [],
+    peers: { [named!]: null },
+    targets: [target],
+    alerts: [],
+  };
   const names = (get: () => Promise<unknown>) =>
     checkNames(settings, devices, { get: get as ApiReader["get"] });
   const item = (publicKey: string, name: string | null) => ({ device: "wg0", publicKey, name });
@@ -446,6 +452,12 @@ test("the running wgmon has a problem if it does not answer, misses devices, or 
   };
   const target = { label: "ops", state: "ok", failures: 0, reason: null } as const;
   const facts = { running, targets: [target], version: "1.2.3", devices: 1 as number | null };
+  const hubSince = (minutes: number) => {
+    const unconfirmedSince = "2026-01-01T00:00:00.000Z";
+    const hub = { epoch: "01234567", last: 9, sent: 9, confirmed: 6, unconfirmedSince };
+    const nowMs = Date.parse(unconfirmedSince) + minutes * 60_000;
+    return { targets: [{ ...target, label: "hub", hub }], nowMs };
+  };
   table<Parameters<typeof judgeDaemon>[0]>(judgeDaemon, [
     [facts, "ok: version 1.2.3 is running; 2 of 5 peers are connected"],
     [{ ...facts, version: "1.3.0" }, "warning: version 1.2.3 is running, but this is 1.3.0"],
@@ -460,6 +472,11 @@ test("the running wgmon has a problem if it does not answer, misses devices, or 
     [
       { ...facts, targets: [{ ...target, state: "stopped", reason: "410" }] },
       "warning: ops is stopped, because it no longer exists: 410",
+    ],
+    [{ ...facts, ...hubSince(59) }, "ok: version 1.2.3 is running; 2 of 5 peers are connected"],
+    [
+      { ...facts, ...hubSince(61) },
+      "warning: hub has not confirmed 3 events, the oldest for 1h 1m",
     ],
     [{ ...facts, devices: 2 }, "problem: wgmon reads 1 of 2 WireGuard devices"],
     [{ ...facts, devices: null }, "ok: version 1.2.3 is running"],

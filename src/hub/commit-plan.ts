@@ -1,0 +1,58 @@
+/** Decides what the hub does with events of a gateway: which are new, which are missing, and how far they are complete. Pure. */
+
+import type { CheckedEvents } from "./check-messages.ts";
+
+/** What the hub knows of the epoch that the events are of. */
+export interface KnownEpoch {
+  readonly firstSeq: number;
+  readonly confirmedSeq: number;
+  /** Whether the last answer to the gateway had this `confirmedSeq`, so that the gateway continues after it. */
+  readonly isAnswered: boolean;
+  /** The id of the stored event with this number; null: there is no such event. */
+  readonly idAt: (seq: number) => string | null;
+}
+
+/** Numbers that the gateway does not have any more. */
+export interface Gap {
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+}
+
+export type CommitPlan =
+  /** The gateway has other events with these numbers. */
+  | { readonly type: "diverged" }
+  /** The message begins later than the hub needs. The answer tells the gateway where to continue. */
+  | { readonly type: "elsewhere" }
+  | {
+      readonly type: "commit";
+      /** The events that are not stored at their place. */
+      readonly placed: CheckedEvents["events"];
+      readonly gaps: readonly Gap[];
+      readonly confirmedSeq: number;
+    };
+
+export function planCommit({ after, events }: CheckedEvents, known: KnownEpoch): CommitPlan {
+  const { confirmedSeq, idAt } = known;
+  if (after !== null) {
+    const id = after.seq <= confirmedSeq ? idAt(after.seq) : null;
+    if (id !== null && id !== after.id) return { type: "diverged" };
+    if (after.seq > confirmedSeq) return { type: "elsewhere" };
+  }
+  const placed: CheckedEvents["events"][number][] = [];
+  const gaps: Gap[] = [];
+  let last = confirmedSeq;
+  for (const each of events) {
+    const { seq, event } = each;
+    const id = idAt(seq);
+    if (id !== null && id !== event.id) return { type: "diverged" };
+    if (id === null) placed.push(each);
+    if (seq <= last) continue;
+    if (seq > last + 1) gaps.push({ firstSeq: last + 1, lastSeq: seq - 1 });
+    last = seq;
+  }
+  // Without `after`, only a gateway that knows what the hub needs can say that it does not have the events before.
+  const [gap] = gaps;
+  const isFromStart = after === null && gap?.firstSeq === confirmedSeq + 1;
+  if (isFromStart && !known.isAnswered) return { type: "elsewhere" };
+  return { type: "commit", placed, gaps, confirmedSeq: last };
+}

@@ -1,0 +1,176 @@
+/**
+ * Stores the events of gateways and those of the hub itself, in one transaction with their places and sessions, and only
+ * then passes them to the targets, to listeners (the API's event stream and the page) and to the log.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { type PublicKey, shortKey } from "../base/wireguard.ts";
+import type { Outbox } from "../delivery/outbox.ts";
+import type { Event, FleetEvent } from "../events/event-schema.ts";
+import { describeEvent, logFields, logLevel } from "../events/event.ts";
+import { fleetDevice } from "../fleet/gateway-name.ts";
+import type { LiveAlerts } from "../live-alerts/live-alerts.ts";
+import type { Log } from "../platform/log.ts";
+import type { Metrics } from "../stats/counters.ts";
+import type { AlertWrite, Store } from "../store/store.ts";
+import type { StoredEvent } from "../store/stored-events.ts";
+import type { EndedSession } from "../store/stored-sessions.ts";
+import type { FleetState } from "./fleet-state.ts";
+import { inHubTerms } from "./hub-event.ts";
+import { sessionRows } from "./session-rows.ts";
+
+/** Older events are history: they are stored, and are neither sent to targets nor judged by rules. */
+const NEWS_MS = 3_600_000;
+
+interface Options {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly store: Store;
+  readonly state: FleetState;
+  readonly outbox: Outbox;
+  readonly alerts: () => LiveAlerts;
+  readonly settings: () => {
+    readonly peers: ReadonlyMap<PublicKey, { readonly mute: boolean }>;
+  };
+}
+
+/** Events of one gateway that are to be stored. */
+export interface GatewayEvents {
+  readonly gateway: string;
+  /** Those that the hub does not have, with their numbers on the gateway. */
+  readonly fresh: readonly { readonly seq: number; readonly event: Event }[];
+  /** The hub's own events about the message. */
+  readonly own: readonly FleetEvent[];
+  /** Writes the places of the events, in the same transaction. @param seqs the numbers on the hub of `fresh`. */
+  readonly also: (seqs: readonly number[]) => void;
+}
+
+type Listener = (events: readonly StoredEvent[]) => void;
+
+export class FleetReporter {
+  readonly #options: Options;
+  readonly #listeners = new Set<Listener>();
+
+  constructor(options: Options) {
+    this.#options = options;
+  }
+
+  /** Returns a function that ends the subscription. */
+  subscribe(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Stores events of a gateway, then sends those that are not history. */
+  reportEvents({ gateway, fresh, own, also }: GatewayEvents): void {
+    const { clock, state, outbox, alerts } = this.#options;
+    const now = clock.now();
+    const isNews = ({ timestamp }: Event) =>
+      state.hubTime(gateway, Date.parse(timestamp)) > now.wallMs - NEWS_MS;
+    for (const { event } of fresh) state.applyEvent(gateway, event, now);
+    const offsetMs = -state.hubTime(gateway, 0);
+    const judged = fresh
+      .filter(({ event }) => isNews(event) || this.#isStillGone(gateway, event))
+      .map(({ event }) => inHubTerms(event, gateway, offsetMs));
+    const events = fresh.map(({ event }) => ({
+      event,
+      targets: isNews(event) && !this.#isMute(event) ? outbox.keysFor(event) : [],
+      level: isNews(event) ? logLevel(event) : ("debug" as const),
+      fields: { gateway },
+    }));
+    const rows = sessionRows(
+      fresh.map(({ event }) => event),
+      { gateway, state, now },
+    );
+    this.#store({ events, own, ...rows, alerts: alerts().onEvents(judged), also });
+  }
+
+  /** Stores and sends events of the hub itself, and what the alert engine has found. */
+  report(own: readonly FleetEvent[], write: AlertWrite | null): void {
+    if (own.length === 0 && write === null) return;
+    this.#store({ events: [], own, sessions: [], ended: [], alerts: write, also: () => {} });
+  }
+
+  /** Ends sessions that a gateway does not have any more, and whose end no event reported. */
+  endSessions(ended: readonly EndedSession[]): void {
+    if (ended.length === 0) return;
+    const { store, clock } = this.#options;
+    store.record({ events: [], sessions: [], ended, devices: null }, clock.now().wallMs);
+  }
+
+  #store({
+    events,
+    own,
+    alerts,
+    also,
+    ...rows
+  }: ReturnType<typeof sessionRows> & {
+    readonly events: readonly {
+      readonly event: Event;
+      readonly targets: readonly string[];
+      readonly level: "debug" | "info" | "warn";
+      readonly fields: object;
+    }[];
+    readonly own: readonly FleetEvent[];
+    readonly alerts: AlertWrite | null;
+    readonly also: (seqs: readonly number[]) => void;
+  }): void {
+    const { clock, log, metrics, outbox, store } = this.#options;
+    const { wallMs } = clock.now();
+    const reported = [
+      ...events,
+      ...own.map((event) => ({
+        event,
+        targets: outbox.keysFor(event),
+        level: logLevel(event),
+        fields: {},
+      })),
+    ];
+    const write = { events: reported, ...rows, devices: null, alerts };
+    const seqs = store.record(write, wallMs, (all) => also(all.slice(0, events.length)));
+    const ofAlerts = (alerts?.events ?? []).map((each) => ({
+      ...each,
+      level: logLevel(each.event),
+      fields: {},
+    }));
+    const stored = [...reported, ...ofAlerts].map((each, index) => ({
+      ...each,
+      seq: seqs[index]!,
+    }));
+    outbox.added(stored);
+    for (const listener of this.#listeners) listener(stored);
+    for (const { event, level, fields } of stored) {
+      log[level](describeEvent(event, { key: shortKey }), { ...fields, ...logFields(event) });
+      metrics.events.add([event.type]);
+      if (event.type === "peer.disconnected") {
+        metrics.sessionSeconds.observe(event.data.session.durationMs / 1000);
+      }
+    }
+    for (const { type, event, rule, sentence, dryRun, suppressedBy } of alerts?.notices ?? []) {
+      const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
+      metrics.notices.add([rule, type, result]);
+      const about = { rule, notice: type, heldBackBy: suppressedBy?.type };
+      if (suppressedBy !== null) log.debug(`held back: ${sentence}`, about);
+      else if (dryRun) log.info(`dry run: ${sentence}`, about);
+    }
+  }
+
+  /** An old event by which the rules learn that a peer is not connected any more. */
+  #isStillGone(gateway: string, event: Event): boolean {
+    if (event.type !== "peer.disconnected") return false;
+    const { device, peer } = event.data;
+    const { state } = this.#options;
+    return state.session(fleetDevice(gateway, device), peer.publicKey as PublicKey) === null;
+  }
+
+  #isMute({ data }: Event): boolean {
+    const { peers } = this.#options.settings();
+    const isMutePeer = (publicKey: string) => peers.get(publicKey as PublicKey)?.mute === true;
+    if ("peer" in data && data.peer !== null) return isMutePeer(data.peer.publicKey);
+    if (!("peers" in data) || typeof data.peers === "number" || data.peers.length === 0) {
+      return false;
+    }
+    return data.peers.every(({ publicKey }) => isMutePeer(publicKey));
+  }
+}

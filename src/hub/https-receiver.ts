@@ -1,0 +1,149 @@
+/**
+ * Receives the messages of gateways by HTTPS. Each is signed with the gateway's secret as in Standard Webhooks; the
+ * signature is the only authentication, so neither the Host header nor a token matters here. A message that was received
+ * before is refused.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
+import { verify } from "../channels/signature.ts";
+import { problem, type ProblemStatus } from "../http/problem.ts";
+import type { Log } from "../platform/log.ts";
+import { checkEvents, checkState } from "./check-messages.ts";
+import type { EnrolledGateway, EnrolledGateways } from "./enrolled.ts";
+import type { Intake } from "./intake.ts";
+
+/** Ids are remembered for longer than a signature is valid. */
+const REMEMBERED_MS = 10 * 60_000;
+/** Most ids that are remembered of one gateway: it sends one message at a time. */
+const IDS_MAX = 20_000;
+const ID_LENGTH_MAX = 100;
+/** Bodies that are read at once; each may take MESSAGE_BYTES_MAX. */
+const BODIES_MAX = 64;
+/** A refused message is logged at most once in this time, for each gateway. */
+const LOG_MS = 60_000;
+
+interface Options {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly enrolled: EnrolledGateways;
+  readonly intake: Pick<Intake, "events" | "state">;
+}
+
+export class HttpsReceiver {
+  readonly #options: Options;
+  /** The ids of accepted messages by gateway, with the time of each, the oldest first. Monotonic. */
+  readonly #ids = new Map<string, Map<string, number>>();
+  readonly #loggedMs = new Map<string, number>();
+  #bodies = 0;
+
+  constructor(options: Options) {
+    this.#options = options;
+  }
+
+  /** Answers `POST /v1/fleet/events` and `POST /v1/fleet/state`. */
+  async handle(request: Request): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    const kind = pathname === "/v1/fleet/events" ? "events" : "state";
+    if (kind === "state" && pathname !== "/v1/fleet/state") return problem(404);
+    if (request.method !== "POST") return problem(405, { headers: { allow: "POST" } });
+    const name = request.headers.get("wgmon-gateway") ?? "";
+    const gateway = this.#options.enrolled.get(name);
+    if (gateway === null || gateway.secrets.length === 0) {
+      return this.#refuse(name, 401, "no gateway is enrolled with this name and secret");
+    }
+    if (this.#bodies >= BODIES_MAX) return problem(503, { headers: { "retry-after": "1" } });
+    const body = await this.#readBody(request);
+    if (body === null) return problem(400, { detail: "the body did not arrive completely" });
+    const refusal = this.#authenticate(gateway, request.headers, body);
+    if (refusal !== null) return this.#refuse(name, 401, refusal);
+    const value = parse(body);
+    if (value === null) return this.#refuse(name, 400, "the body is not JSON");
+    return this.#take(name, kind, value);
+  }
+
+  async #readBody(request: Request): Promise<Uint8Array | null> {
+    this.#bodies++;
+    try {
+      return await request.bytes();
+    } catch {
+      return null;
+    } finally {
+      this.#bodies--;
+    }
+  }
+
+  /** Returns why the message is not accepted; null: it is. */
+  #authenticate(gateway: EnrolledGateway, headers: Headers, body: Uint8Array): string | null {
+    const { wallMs, monotonicMs } = this.#options.clock.now();
+    const id = headers.get("webhook-id");
+    const timestamp = headers.get("webhook-timestamp");
+    const signature = headers.get("webhook-signature");
+    const result = verify(gateway.secrets, { id, timestamp, signature }, body, wallMs);
+    if (result === "no signature matches any of the secrets") {
+      return "no gateway is enrolled with this name and secret";
+    }
+    if (result !== "ok") return result;
+    if (id!.length > ID_LENGTH_MAX) return "webhook-id is too long";
+    const seconds = Number(timestamp);
+    if (seconds < gateway.signedAtSeconds) {
+      return "webhook-timestamp is earlier than that of a message that was accepted";
+    }
+    const ids = this.#idsOf(gateway.name, monotonicMs);
+    if (ids.has(id!)) return "a message with this webhook-id was accepted before";
+    ids.set(id!, monotonicMs);
+    gateway.signedAtSeconds = seconds;
+    return null;
+  }
+
+  #idsOf(name: string, nowMs: number): Map<string, number> {
+    const ids = this.#ids.get(name) ?? new Map<string, number>();
+    this.#ids.set(name, ids);
+    for (const [id, atMs] of ids) {
+      if (nowMs - atMs < REMEMBERED_MS && ids.size < IDS_MAX) break;
+      ids.delete(id);
+    }
+    return ids;
+  }
+
+  #take(name: string, kind: "events" | "state", value: unknown): Response {
+    const { intake } = this.#options;
+    try {
+      if (kind === "events") {
+        const checked = checkEvents(value);
+        if ("problem" in checked) return this.#refuse(name, 422, checked.problem);
+        return Response.json(intake.events(name, checked.message));
+      }
+      const checked = checkState(value);
+      if ("problem" in checked) return this.#refuse(name, 422, checked.problem);
+      return Response.json(intake.state(name, checked.message));
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      return this.#refuse(name, 503, "the hub's store cannot keep events now");
+    }
+  }
+
+  /** The gateway learns the hub's time from the response, so that its next signature is valid. */
+  #refuse(name: string, status: ProblemStatus, detail: string): Response {
+    const { clock, log, enrolled } = this.#options;
+    const { monotonicMs, wallMs } = clock.now();
+    // Unknown names share one entry, because any client may send them.
+    const gateway = enrolled.get(name) === null ? "" : name;
+    const loggedMs = this.#loggedMs.get(gateway) ?? -Infinity;
+    if (monotonicMs - loggedMs >= LOG_MS) {
+      this.#loggedMs.set(gateway, monotonicMs);
+      const about = gateway === "" ? {} : { gateway };
+      log.warn(`a message of a gateway was refused: ${detail}`, about);
+    }
+    return problem(status, { detail, nowMs: wallMs });
+  }
+}
+
+/** null: the body is not JSON. */
+function parse(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as unknown;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * START HERE for `wgmon hub`. Runs the stages in the order of the flow:
+ *
+ *   message -> receiver -> intake -> store -> fleet state, alerts, outbox, listeners
+ *
+ * To follow one message, read HttpsReceiver.handle, Intake.events or Intake.state, and FleetReporter.reportEvents.
+ * stages.ts connects the stages; run-hub.ts starts the hub.
+ */
+
+import type { Settings } from "../config/config.ts";
+import { mergeReloaded } from "../config/reload.ts";
+import { makeFleetSamples } from "../events/samples.ts";
+import { buildHubStages, type HubOptions } from "./stages.ts";
+
+/** Time limit for the last delivery attempts at shutdown. */
+const DRAIN_MS = 800;
+/** How often gateways are looked for that are lost. */
+const WATCH_MS = 5000;
+/** The two clocks of the machine drift apart by more only if it was suspended. */
+const SUSPENDED_MS = 2000;
+
+export type HubStages = ReturnType<typeof buildHubStages>;
+
+export class Hub {
+  readonly stages: HubStages;
+  readonly #options: HubOptions;
+  #settings: Settings;
+  #cancelWatch = () => {};
+  #suspendedMs: number;
+
+  constructor(settings: Settings, options: HubOptions) {
+    this.#settings = settings;
+    this.#options = options;
+    this.stages = buildHubStages(options, () => this.#settings);
+    this.#suspendedMs = this.#readSuspended();
+    this.#applySettings();
+  }
+
+  get settings(): Settings {
+    return this.#settings;
+  }
+
+  /** Names in the settings of a hub may match gateways that report later. */
+  readonly unmatched: readonly string[] = [];
+
+  start(): void {
+    const { maintenance, outbox } = this.stages;
+    maintenance.start();
+    this.#scheduleWatch();
+    const [sample] = makeFleetSamples(0, this.#settings.host);
+    outbox.warmUp(sample!);
+  }
+
+  /** Applies the settings that can change at run time, and logs a warning for the others. */
+  reload(wanted: Settings): Settings {
+    const { settings, needRestart } = mergeReloaded(this.#settings, wanted);
+    if (needRestart.length > 0) {
+      this.#options.log.warn(`changed settings that need a restart: ${needRestart.join(", ")}`);
+    }
+    this.#settings = settings;
+    this.#applySettings();
+    this.stages.alerts.reload();
+    return settings;
+  }
+
+  /** Shuts down. Pending events are tried once more within DRAIN_MS. */
+  async stop(): Promise<void> {
+    const { alerts, clockSteps, endpointNames, fleet } = this.stages;
+    const { maintenance, outbox, saver, store, traffic } = this.stages;
+    this.#cancelWatch();
+    maintenance.stop();
+    clockSteps.stop();
+    endpointNames[Symbol.dispose]();
+    await outbox.drain(DRAIN_MS);
+    saver.saveAll();
+    traffic.flush(fleet.storedSessions());
+    alerts.stop();
+    store[Symbol.dispose]();
+  }
+
+  /** Adds a gateway, or replaces its secret. Returns the secret. */
+  enroll(name: string): string {
+    const { enrolled, fleet, watch, intake, clock } = this.stages;
+    const secret = enrolled.enroll(name);
+    fleet.add(name, null, clock.now());
+    watch.add(name, null);
+    intake.add(name);
+    this.#options.log.info("gateway enrolled", { gateway: name });
+    return secret;
+  }
+
+  /** Forgets a gateway and its secret; its events stay. Returns whether it was enrolled. */
+  forget(name: string): boolean {
+    const { enrolled, fleet, watch, intake } = this.stages;
+    if (!enrolled.forget(name)) return false;
+    intake.forget(name);
+    fleet.remove(name);
+    watch.remove(name);
+    this.#options.log.info("gateway forgotten", { gateway: name });
+    return true;
+  }
+
+  #applySettings(): void {
+    const { endpointNames, outbox } = this.stages;
+    endpointNames.setEnabled(this.#settings.resolveEndpoints);
+    outbox.setTargets(this.#options.makeTargets(this.#settings));
+  }
+
+  #scheduleWatch(): void {
+    const { clock, intake, watch } = this.stages;
+    this.#cancelWatch = clock.after(WATCH_MS, () => {
+      const suspendedMs = this.#readSuspended();
+      if (suspendedMs - this.#suspendedMs > SUSPENDED_MS) watch.disturbed(clock.now());
+      this.#suspendedMs = suspendedMs;
+      intake.tick();
+      this.#scheduleWatch();
+    });
+  }
+
+  /** CLOCK_BOOTTIME minus the monotonic clock: changes when the machine is suspended. */
+  #readSuspended(): number {
+    return this.#options.machine.bootMs() - this.stages.clock.now().monotonicMs;
+  }
+}

@@ -1,0 +1,39 @@
+/** Builds the uplink with its transport, from the settings. Loaded only if there is a hub. */
+
+import { HttpsTransport } from "./https-transport.ts";
+import type { HubLinkOptions } from "./hub-link.ts";
+import { HUB_KEY, type HubSettings } from "./hub-settings.ts";
+import type { HubTransport } from "./hub-transport.ts";
+import { StateReport } from "./state-report.ts";
+import { Uplink } from "./uplink.ts";
+
+export function createUplink(
+  settings: HubSettings,
+  options: HubLinkOptions,
+): { readonly uplink: Uplink; readonly report: StateReport } {
+  const report = new StateReport(options.source);
+  const { store, clock, log, attempted } = options;
+  const uplink = new Uplink({
+    key: HUB_KEY,
+    placeKey: store.targetKey(settings.url),
+    store,
+    clock,
+    log,
+    attempted,
+    transport: createTransport(settings, options),
+    report,
+  });
+  return { uplink, report };
+}
+
+export function createTransport(
+  { url, gateway, secret, ca }: HubSettings,
+  {
+    clock,
+    source,
+  }: Pick<HubLinkOptions, "clock"> & {
+    readonly source: Pick<HubLinkOptions["source"], "program">;
+  },
+): HubTransport {
+  return new HttpsTransport({ url, gateway, secret, ca, version: source.program, clock });
+}
