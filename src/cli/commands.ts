@@ -98,7 +98,8 @@ async function testWebhook(settings: Settings, word: string | null): Promise<boo
   if (hub === null || chosen !== null) return areDelivered;
   const { testHub } = await import("./test-hub.ts");
   const openStore = () => openStoreOf(settings);
-  const isAccepted = await testHub(hub, { clock: systemClock, openStore, print: printLine });
+  const log = createLog({ format: "text", level: "warn" });
+  const isAccepted = await testHub(hub, { clock: systemClock, log, openStore, print: printLine });
   return areDelivered && isAccepted;
 }
 

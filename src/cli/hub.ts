@@ -39,7 +39,12 @@ export async function runHubCommand(
         (enrolled) => enrolled.enroll(gateway),
         options,
       );
-      print(`hub = "https://${gateway}:${secret}@${addressOf(settings)}"`);
+      if (settings.nats === null) {
+        print(`hub = "https://${gateway}:${secret}@${addressOf(settings)}"`);
+        return;
+      }
+      const { natsEnrollment } = await import("../hub/nats-setup.ts");
+      printLines(await natsEnrollment(gateway, settings.nats.servers), print);
       return;
     }
     case "forget": {
@@ -73,8 +78,15 @@ export async function runHubCommand(
       return;
     }
     case "init":
-      for (const line of initText(settings).split("\n")) print(line);
+      if (request.isNats) {
+        const { natsInit } = await import("../hub/nats-setup.ts");
+        printLines(await natsInit(settings.nats?.servers ?? ["nats.example.net:4222"]), print);
+      } else printLines(initText(settings), print);
   }
+}
+
+function printLines(text: string, print: (line: string) => void): void {
+  for (const line of text.trimEnd().split("\n")) print(line);
 }
 
 /** Asks the running hub; changes its store if it does not run. */

@@ -69,7 +69,7 @@ function hubBacklog(store: Store, { hub }: Options): TargetBacklog | null {
   const state = store.outbox.targetState(HUB_KEY);
   if (count === 0 && (state?.failures ?? 0) === 0) return null;
   const { failures = 0, retries = 0, nextAtMs = 0, reason = "" } = state ?? {};
-  const label = `hub ${redactUrl(hub.url)}`;
+  const label = `hub ${/^https?:/.test(hub.url) ? redactUrl(hub.url) : hub.url}`;
   return {
     target: HUB_KEY,
     label,

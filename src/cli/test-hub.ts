@@ -3,6 +3,7 @@
 import { version } from "../../package.json";
 import type { Clock } from "../base/clock.ts";
 import { FLEET_VERSION } from "../fleet/messages.ts";
+import type { Log } from "../platform/log.ts";
 import type { Store } from "../store/store.ts";
 import type { HubSettings } from "../uplink/hub-settings.ts";
 import type { HubResult } from "../uplink/hub-transport.ts";
@@ -11,6 +12,7 @@ import { UplinkCursor } from "../uplink/uplink-cursor.ts";
 
 interface Options {
   readonly clock: Clock;
+  readonly log: Log;
   /** Opens the store of the daemon: the message needs the epoch of its events. */
   readonly openStore: () => Promise<Store>;
   readonly print: (line: string) => void;
@@ -23,9 +25,9 @@ interface Options {
  */
 export async function testHub(
   hub: HubSettings,
-  { clock, openStore, print }: Options,
+  { clock, log, openStore, print }: Options,
 ): Promise<boolean> {
-  const transport = createTransport(hub, { clock, source: { program: version } });
+  const transport = createTransport(hub, { clock, log, source: { program: version } });
   print(transport.name);
   using store = await openStore();
   const { epoch, first } = new UplinkCursor(store, store.targetKey(hub.url)).place().epoch;

@@ -31,7 +31,7 @@ export interface OutboxRequest {
 /** `run`: be the hub. `gateway`: its name. */
 export type HubRequest =
   | { readonly action: "run" }
-  | { readonly action: "init" }
+  | { readonly action: "init"; readonly isNats: boolean }
   | { readonly action: "gateways"; readonly json: boolean }
   | { readonly action: "enroll" | "forget"; readonly gateway: string }
   | { readonly action: "rebuild"; readonly gateway: string | null };
@@ -344,6 +344,12 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
   if (found.has("json") && subcommand !== "gateways") {
     errors.push("--json: is for wgmon hub gateways");
   }
+  if (subcommand === "init") {
+    if (argument !== null && argument !== "nats") {
+      errors.push(`wgmon hub init: ${quoteSafely(argument)} is not nats`);
+    }
+    return { action: subcommand, isNats: argument !== null };
+  }
   if (argument !== null && !isGatewayName(argument)) {
     const guess = gatewayName(argument);
     errors.push(
@@ -359,8 +365,6 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
       return { action: subcommand, gateway: argument };
     case "gateways":
       return { action: subcommand, json };
-    case "init":
-      return { action: subcommand };
     case null:
     default:
       return { action: "run" };

@@ -196,6 +196,11 @@ export const commands = {
         isOptional: false,
       },
       forget: gatewayArgument("forget: the gateway; its events stay", false),
+      init: {
+        placeholder: "nats",
+        description: "init: print the configuration of NATS",
+        isOptional: true,
+      },
       rebuild: gatewayArgument("rebuild: only this gateway", true),
     },
     takesSettings: true,
@@ -203,6 +208,7 @@ export const commands = {
     examples: [
       ["hub --listen 127.0.0.1:9587", "receive the reports of gateways, and serve the page"],
       ["hub init", "print what to set up, and where"],
+      ["hub init nats", "print the configuration of a NATS server for gateways"],
       ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
       ["hub gateways", "list the gateways, and which are lost"],
       ["hub rebuild", "ask all gateways for all their events again"],

@@ -251,9 +251,16 @@ interface Defaults {
   readonly file: string | null;
   /** Settings that are refused. */
   readonly without: readonly SettingName[];
+  /** Why they are refused. */
+  readonly reason: string;
 }
 
-const gatewayDefaults: Defaults = { stateDir: DEFAULT_STATE_DIR, file: null, without: [] };
+const gatewayDefaults: Defaults = {
+  stateDir: DEFAULT_STATE_DIR,
+  file: null,
+  without: ["nats", "nats-file", "nats-ca"],
+  reason: "is a setting of wgmon hub; a gateway has the setting hub",
+};
 const hubDefaults: Defaults = {
   stateDir: "/var/lib/wgmon-hub",
   file: "/etc/wgmon/hub.toml",
@@ -272,6 +279,7 @@ const hubDefaults: Defaults = {
     "announce-existing",
     "report-unknown",
   ],
+  reason: "is a setting of gateways; a hub has no devices",
 };
 
 /** @param besides settings whose targets and MMDB files the rules can use, too; null: only those that are read. */
@@ -295,8 +303,7 @@ function configure(
   );
   for (const name of defaults.without) {
     const where = resolved.given(name)?.where;
-    if (where !== undefined)
-      errors.push(`${where}: is a setting of gateways; a hub has no devices`);
+    if (where !== undefined) errors.push(`${where}: ${defaults.reason}`);
   }
   warnings.push(...warningsOf(resolved));
   const targets = readTargets({ sources, resolved, file, errors, warnings });

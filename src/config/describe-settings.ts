@@ -21,7 +21,10 @@ export function describe(settings: Settings): Record<string, unknown> {
     filter: filter === null ? "default" : redact(filter),
     devices: devices.length === 0 ? "all" : devices,
     targets: targets.map(describeTarget),
-    hub: hub === null ? "none" : `${redactUrl(hub.url)} as ${hub.gateway}`,
+    hub:
+      hub === null
+        ? "none"
+        : `${hub.type === "nats" ? hub.url : redactUrl(hub.url)} as ${hub.gateway}`,
     idleTimeout: formatDuration(settings.idleTimeoutMs),
     tick: formatDuration(settings.tickMs),
     reconcile: settings.reconcileMs === 0 ? "off" : formatDuration(settings.reconcileMs),

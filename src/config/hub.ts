@@ -2,8 +2,10 @@
 
 import { parseSecrets } from "../channels/signature.ts";
 import { gatewayName, isGatewayName } from "../fleet/gateway-name.ts";
+import { describeServers, type NatsAddress } from "../fleet/nats-url.ts";
 import { HUB_KEY, type HubSettings } from "../uplink/hub-settings.ts";
 import { isLoopback } from "./listen.ts";
+import { natsLogin } from "./nats.ts";
 import { fileOrCredential, type Parsed, readNamedFile } from "./resolve.ts";
 import type { HubUrl } from "./value-types.ts";
 import { hubUrl } from "./value-types.ts";
@@ -24,6 +26,10 @@ export function readHub(context: Context, { host, targets }: Others): HubSetting
     return null;
   }
   const parsed = hasHub ? (resolved.parsed("hub")[0] ?? null) : readHubFile(context);
+  const address = parsed?.value;
+  if (address !== undefined && "servers" in address) {
+    return readNatsHub({ where: parsed!.where, value: address }, host, context);
+  }
   const ca = readAuthority(context);
   if (parsed === null) {
     const given = resolved.given("hub-ca");
@@ -31,7 +37,7 @@ export function readHub(context: Context, { host, targets }: Others): HubSetting
     if (given !== null && isWithout) warnings.push(`${given.where} has no effect without hub`);
     return null;
   }
-  const { where, value } = parsed;
+  const { where, value } = parsed as Parsed<HubUrl>;
   const found = errors.length;
   const secrets = parseSecrets(value.secret);
   if (!("value" in secrets)) {
@@ -50,6 +56,23 @@ export function readHub(context: Context, { host, targets }: Others): HubSetting
   return { type: "https", url: value.url, gateway: value.gateway, secret: secrets.value[0]!, ca };
 }
 
+function readNatsHub(
+  parsed: Parsed<NatsAddress>,
+  host: string,
+  context: Context,
+): HubSettings | null {
+  const { errors } = context;
+  const { user } = parsed.value;
+  const name = gatewayName(host);
+  const login = natsLogin(parsed, "hub-ca", context);
+  if (name === null || (user !== null && user !== name)) {
+    errors.push(`${parsed.where}: ${nameProblem(user ?? "", name)}`);
+    return null;
+  }
+  if (login === null) return null;
+  return { type: "nats", url: describeServers(login), gateway: name, login };
+}
+
 /** @param wanted null: `--host` has no letter or digit. */
 function nameProblem(given: string, wanted: string | null): string {
   // Anything else may be a part of the secret.
@@ -61,7 +84,7 @@ function nameProblem(given: string, wanted: string | null): string {
 }
 
 /** The URL is on one line; blank lines and lines that begin with # are ignored. */
-function readHubFile(context: Context): Parsed<HubUrl> | null {
+function readHubFile(context: Context): Parsed<HubUrl | NatsAddress> | null {
   const { sources, errors } = context;
   const file = fileOrCredential("hub-file", "hub", context);
   const text = file === null ? null : readNamedFile(sources, file, errors);

@@ -14,32 +14,34 @@ export function readNats(context: Context): NatsLogin | null {
     return null;
   }
   const address = isGiven ? (resolved.parsed("nats")[0] ?? null) : readNatsFile(context);
-  if (address !== null) return natsLogin(address, ["nats-credentials", "nats-ca"], context);
+  if (address !== null) return natsLogin(address, "nats-ca", context);
   if (isGiven || resolved.given("nats-file") !== null) return null;
+  const hasHub = resolved.given("hub") !== null || resolved.given("hub-file") !== null;
   for (const name of ["nats-credentials", "nats-ca"] as const) {
     const given = resolved.given(name);
-    if (given !== null) warnings.push(`${given.where} has no effect without nats`);
+    const isOfHub = name === "nats-credentials" && hasHub;
+    if (given !== null && !isOfHub) warnings.push(`${given.where} has no effect without nats`);
   }
   return null;
 }
 
-/** Completes an address with the content of two files. */
-function natsLogin(
+/** Completes an address with the content of two files: the credentials, and the authority that `caSetting` names. */
+export function natsLogin(
   { where, value }: Parsed<NatsAddress>,
-  [credentialsSetting, caSetting]: readonly ["nats-credentials", "nats-ca"],
+  caSetting: "nats-ca" | "hub-ca",
   context: Context,
 ): NatsLogin | null {
   const { errors } = context;
   const before = errors.length;
-  const credentials = readFile(credentialsSetting, "BEGIN NATS USER JWT", "credentials", context);
+  const credentials = readFile("nats-credentials", "BEGIN NATS USER JWT", "credentials", context);
   const ca = readFile(caSetting, "BEGIN CERTIFICATE", "certificate in PEM", context);
   if (errors.length > before) return null;
   if (value.user === null && credentials === null) {
-    errors.push(`${where}: has no user and password; give them, or ${credentialsSetting}`);
+    errors.push(`${where}: has no user and password; give them, or nats-credentials`);
     return null;
   }
   if (value.user !== null && credentials !== null) {
-    errors.push(`${where}: has a user; with ${credentialsSetting}, leave it out`);
+    errors.push(`${where}: has a user; with nats-credentials, leave it out`);
     return null;
   }
   // Otherwise the file would have no effect.
@@ -69,7 +71,7 @@ function readNatsFile(context: Context): Parsed<NatsAddress> | null {
 
 /** null: the setting is not given, or the file is not what it should be. */
 function readFile(
-  setting: "nats-credentials" | "nats-ca",
+  setting: "nats-credentials" | "nats-ca" | "hub-ca",
   mark: string,
   what: string,
   { sources, resolved, errors }: Context,

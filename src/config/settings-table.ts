@@ -300,7 +300,7 @@ export const table = {
   },
   "nats-credentials": {
     ...secretFile("/etc/wgmon/hub.creds"),
-    description: "a credentials file of NATS; it replaces user and password",
+    description: "a credentials file of NATS, of a hub or a gateway; it replaces user and password",
     defaultValue: null,
     defaultNote: "user and password",
     section: "nats",

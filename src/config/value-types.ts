@@ -485,13 +485,15 @@ export interface HubUrl {
   readonly secret: string;
 }
 
-export function hubUrl(): ValueType<HubUrl> {
+/** Over HTTPS, or over NATS. */
+export function hubUrl(): ValueType<HubUrl | NatsAddress> {
   return {
     placeholder: "URL",
     example: "https://berlin:whsec_...@hub.example.net",
     tomlTypes: ["string"],
     secret: true,
     parse(text) {
+      if (/^(nats|tls):/.test(text)) return natsServers().parse(text);
       // By hand, because base64 may contain a slash, which would end the password of a URL.
       const [, scheme, user, password, rest] =
         /^(https?):\/\/([^\s:@/]+):([^\s@]+)@([^\s@?#]+)$/.exec(text) ?? [];

@@ -68,7 +68,9 @@ export function viewSettings(settings: Settings, labels: readonly string[]): Set
     hub:
       settings.hub === null
         ? null
-        : { origin: new URL(settings.hub.url).origin, ca: settings.hub.ca },
+        : settings.hub.type === "nats"
+          ? { origin: settings.hub.url, ca: null }
+          : { origin: new URL(settings.hub.url).origin, ca: settings.hub.ca },
     targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };
 }

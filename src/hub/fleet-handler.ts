@@ -35,7 +35,7 @@ export function makeFleetHandler(
       if (pathname === "/v1/fleet/rebuild" && method === "POST") {
         const gateway = searchParams.get("gateway");
         if (gateway !== null && enrolled.get(gateway) === null) return problem(404);
-        const gateways = intake.rebuild(gateway);
+        const gateways = hub.rebuild(gateway);
         return Response.json({ gateways } satisfies FleetViews["rebuilding"]);
       }
       const name = pathname.startsWith(`${GATEWAYS}/`) ? pathname.slice(GATEWAYS.length + 1) : "";

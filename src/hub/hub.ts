@@ -10,6 +10,8 @@
 import type { Settings } from "../config/config.ts";
 import { mergeReloaded } from "../config/reload.ts";
 import { makeFleetSamples } from "../events/samples.ts";
+import { gatewayName } from "../fleet/gateway-name.ts";
+import type { NatsReceiver } from "./nats-receiver.ts";
 import { buildHubStages, type HubOptions } from "./stages.ts";
 
 /** Time limit for the last delivery attempts at shutdown. */
@@ -27,6 +29,8 @@ export class Hub {
   #settings: Settings;
   #cancelWatch = () => {};
   #suspendedMs: number;
+  #nats: NatsReceiver | null = null;
+  #isStopped = false;
 
   constructor(settings: Settings, options: HubOptions) {
     this.#settings = settings;
@@ -47,6 +51,7 @@ export class Hub {
     const { maintenance, outbox } = this.stages;
     maintenance.start();
     this.#scheduleWatch();
+    void this.#startNats();
     const [sample] = makeFleetSamples(0, this.#settings.host);
     outbox.warmUp(sample!);
   }
@@ -63,11 +68,21 @@ export class Hub {
     return settings;
   }
 
+  /** Asks for all events again, of one gateway or of all (null). Returns the number of gateways. */
+  rebuild(gateway: string | null): number {
+    const count = this.stages.intake.rebuild(gateway);
+    // The stream may have events of gateways that do not exist any more.
+    if (gateway === null) this.#nats?.rebuild();
+    return count;
+  }
+
   /** Shuts down. Pending events are tried once more within DRAIN_MS. */
   async stop(): Promise<void> {
     const { alerts, clockSteps, endpointNames, fleet } = this.stages;
     const { maintenance, outbox, saver, store, traffic } = this.stages;
     this.#cancelWatch();
+    this.#isStopped = true;
+    await this.#nats?.stop();
     maintenance.stop();
     clockSteps.stop();
     endpointNames[Symbol.dispose]();
@@ -98,6 +113,25 @@ export class Hub {
     watch.remove(name);
     this.#options.log.info("gateway forgotten", { gateway: name });
     return true;
+  }
+
+  /** Its code is loaded only if the settings have servers. */
+  async #startNats(): Promise<void> {
+    const { nats: login, host } = this.#settings;
+    if (login === null) return;
+    const { NatsReceiver } = await import("./nats-receiver.ts");
+    if (this.#isStopped) return;
+    const { clock, enrolled, intake, watch } = this.stages;
+    this.#nats = new NatsReceiver({
+      login,
+      hub: gatewayName(host) ?? "hub",
+      intake,
+      isEnrolled: (gateway) => enrolled.get(gateway) !== null,
+      log: this.#options.log,
+      clock,
+      // No gateway is lost because the hub itself was away.
+      onConnection: () => watch.disturbed(clock.now()),
+    });
   }
 
   #applySettings(): void {

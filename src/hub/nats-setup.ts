@@ -1,5 +1,5 @@
 /**
- * What `wgmon hub init --nats` and `wgmon hub enroll` print for NATS: the server's configuration, and the user of one
+ * What `wgmon hub init nats` and `wgmon hub enroll` print for NATS: the server's configuration, and the user of one
  * gateway. https://docs.nats.io/running-a-nats-service/configuration
  */
 
@@ -122,7 +122,7 @@ export function natsUrl({ user, password }: NatsUser, servers: readonly string[]
   return `nats://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${servers.join(",")}`;
 }
 
-/** What `wgmon hub init --nats` prints: the server's configuration with the user of the hub, and the setting of the hub. */
+/** What `wgmon hub init nats` prints: the server's configuration with the user of the hub, and the setting of the hub. */
 export async function natsInit(servers: readonly string[]): Promise<string> {
   const hub = newNatsUser(HUB_USER);
   return `1. On the machine with NATS (Debian: apt-get install nats-server), /etc/nats-server.conf:
@@ -134,11 +134,11 @@ ${indent(serverConfig([await hubUserLine(hub)]))}
 
 ${indent(nscCommands("NAME").join("\n"))}
 
-2. On the hub, in the file /etc/wgmon/nats, which only root can read (with nats-file = "/etc/wgmon/nats"):
+2. On the hub, in the file /etc/wgmon/nats, which only root can read (with nats_file = "/etc/wgmon/nats"):
 
 ${indent(natsUrl(hub, servers))}
 
-   nats-ca = FILE, if the certificate of the server is not signed by an authority of the system.
+   nats_ca = FILE, if the certificate of the server is not signed by an authority of the system.
 
 3. For each gateway: wgmon hub enroll NAME
 `;
@@ -151,7 +151,7 @@ export async function natsEnrollment(gateway: string, servers: readonly string[]
 
 ${indent(await gatewayUserLine(user))}
 
-2. On the gateway, in its settings, or in the file hub-file:
+2. On the gateway, in its settings, or in the file that hub_file names:
 
 ${indent(`hub = "${natsUrl(user, servers)}"`)}
 `;

@@ -133,6 +133,7 @@ export class HubLink {
 /** Equal for equal settings. */
 function identity(settings: HubSettings | null): string {
   if (settings === null) return "";
+  if (settings.type === "nats") return JSON.stringify(settings);
   const { secret, ...rest } = settings;
   return JSON.stringify([rest, secret.sign(SIGNED)]);
 }

@@ -4,6 +4,7 @@ import { HttpsTransport } from "./https-transport.ts";
 import type { HubLinkOptions } from "./hub-link.ts";
 import { HUB_KEY, type HubSettings } from "./hub-settings.ts";
 import type { HubTransport } from "./hub-transport.ts";
+import { createNatsTransport } from "./nats-transport.ts";
 import { StateReport } from "./state-report.ts";
 import { Uplink } from "./uplink.ts";
 
@@ -27,13 +28,20 @@ export function createUplink(
 }
 
 export function createTransport(
-  { url, gateway, secret, ca }: HubSettings,
+  settings: HubSettings,
   {
     clock,
+    log,
     source,
-  }: Pick<HubLinkOptions, "clock"> & {
+  }: Pick<HubLinkOptions, "clock" | "log"> & {
     readonly source: Pick<HubLinkOptions["source"], "program">;
   },
 ): HubTransport {
-  return new HttpsTransport({ url, gateway, secret, ca, version: source.program, clock });
+  const { gateway } = settings;
+  const version = source.program;
+  if (settings.type === "nats") {
+    return createNatsTransport({ login: settings.login, gateway, version, log, clock });
+  }
+  const { url, secret, ca } = settings;
+  return new HttpsTransport({ url, gateway, secret, ca, version, clock });
 }

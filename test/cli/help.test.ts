@@ -231,6 +231,14 @@ test("the help texts of commands are the expected ones", () => {
                                   key; may be repeated (default: all)
       --webhook-digest DURATION   collect events for this long into one message; 0:
                                   send each at once (default: 0s)
+      --hub URL                   the hub to report to: the URL that wgmon hub
+                                  enroll prints (default: none)
+      --hub-file FILE             a file with the URL of the hub; unlike a flag, it
+                                  does not show in process lists (default:
+                                  $CREDENTIALS_DIRECTORY/hub, if it exists)
+      --hub-ca FILE               the certificate of the authority that signed the
+                                  hub's certificate, in PEM (default: the
+                                  authorities of the system)
 
     Names, sessions and intervals:
       --names PATH                a file or folder whose comments name the peers;
@@ -280,8 +288,9 @@ test("the help texts of commands are the expected ones", () => {
       --nats-file FILE            a file with the value of nats; unlike a flag, it
                                   does not show in process lists (default:
                                   $CREDENTIALS_DIRECTORY/nats, if it exists)
-      --nats-credentials FILE     a credentials file of NATS; it replaces user and
-                                  password (default: user and password)
+      --nats-credentials FILE     a credentials file of NATS, of a hub or a gateway;
+                                  it replaces user and password (default: user and
+                                  password)
       --nats-ca FILE              the certificate of the authority that signed the
                                   certificates of the servers, in PEM (default: the
                                   authorities of the system)

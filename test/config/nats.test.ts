@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { describeSettings } from "../../src/config/config.ts";
-import { errors, type Given, run } from "../support/settings.ts";
+import { errors as errorsOf, type Given, parse, run as runGateway } from "../support/settings.ts";
 
 const URL = "nats://wgmon_hub:s3cret@nats.example.net";
 const FILE = "/etc/wgmon/nats";
@@ -18,7 +18,17 @@ const LOGIN = {
   ca: null,
 } as const;
 
-describe("the settings of NATS", () => {
+function run(argv: readonly string[], given: Given = {}) {
+  const command = parse(["hub", ...argv], given);
+  if (command.type !== "hub") throw new Error(`expected the command hub, got ${command.type}`);
+  return command;
+}
+
+function errors(argv: readonly string[], given: Given = {}): readonly string[] {
+  return errorsOf(["hub", ...argv], given);
+}
+
+describe("the settings of NATS on a hub", () => {
   test("the address is a flag, a file or a credential of systemd", () => {
     expect(run(["--nats", URL]).settings.nats).toEqual(LOGIN);
     const withFile: Given = { files: { [FILE]: `# of the fleet\n${URL}\n` } };
@@ -81,5 +91,48 @@ describe("the settings of NATS", () => {
       "nats and nats-file: give only one of them",
     ]);
     expect(run(["--nats-ca", "/etc/x"]).warnings).toEqual(["--nats-ca has no effect without nats"]);
+  });
+});
+
+describe("a hub that a gateway reaches by NATS", () => {
+  const gateway = ["--host", "Berlin"];
+  const address = "nats://berlin:s3cret@n1.example.net,n2.example.net";
+
+  test("the URL has the servers, the name of the gateway and its password", () => {
+    const { settings } = runGateway([...gateway, "--hub", address]);
+    const servers = ["n1.example.net:4222", "n2.example.net:4222"];
+    const login = { ...LOGIN, servers, user: "berlin" };
+    const url = "tls://n1.example.net:4222,n2.example.net:4222";
+    expect(settings.hub).toEqual({ type: "nats", url, gateway: "berlin", login } as never);
+    const described = describeSettings(settings, "gw1");
+    expect(described["hub"]).toBe(`${url} as berlin`);
+    expect(JSON.stringify(described)).not.toContain("s3cret");
+  });
+
+  test("it may be in the file, as wgmon hub enroll prints it, with an authority", () => {
+    const files = { "/h": `hub = "${address}"`, "/ca": CA };
+    const argv = [...gateway, "--hub-file", "/h", "--hub-ca", "/ca"];
+    expect(runGateway(argv, { files }).settings.hub).toMatchObject({ login: { ca: CA } });
+  });
+
+  test("with a credentials file, the name is that of the host", () => {
+    const argv = [...gateway, "--hub", "tls://n1.example.net", "--nats-credentials", "/c"];
+    const { settings, warnings } = runGateway(argv, { files: { "/c": CREDENTIALS } });
+    expect(settings.hub).toMatchObject({ gateway: "berlin", login: { credentials: CREDENTIALS } });
+    expect(warnings).toEqual([]);
+  });
+
+  test("the user must be the name of the gateway, and the settings of a hub are refused", () => {
+    const of = (...argv: string[]) => errorsOf([...gateway, ...argv]);
+    expect(of("--hub", "nats://paris:s3cret@n1.example.net")).toEqual([
+      '--hub: the user name in the URL is "paris", but this gateway is "berlin"; set host to paris, or on the hub: wgmon hub enroll berlin',
+    ]);
+    expect(of("--hub", "nats://n1.example.net")).toEqual([
+      "--hub: has no user and password; give them, or nats-credentials",
+    ]);
+    expect(of("--hub", "nats://berlin:s3cret@n1.example.net/x")[0]).not.toContain("s3cret");
+    expect(of("--nats", URL)).toEqual([
+      "--nats: is a setting of wgmon hub; a gateway has the setting hub",
+    ]);
   });
 });

@@ -1,4 +1,4 @@
-/** What `wgmon hub init --nats` and `wgmon hub enroll` print for NATS. The other tests run servers with this text. */
+/** What `wgmon hub init nats` and `wgmon hub enroll` print for NATS. The other tests run servers with this text. */
 
 import { describe, expect, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** A fleet on a real NATS server, configured as `wgmon hub init --nats` and `wgmon hub enroll` print it. */
+/** A fleet on a real NATS server, configured as `wgmon hub init nats` and `wgmon hub enroll` print it. */
 
 import { connect as connectSocket, createServer, type Socket } from "node:net";
 

@@ -37,6 +37,10 @@ export async function checkHub(
 ): Promise<Finding[]> {
   const label = `hub ${origin}`;
   if (!network) return [skipped(`${label}: --no-network`)];
+  if (!/^https?:/.test(origin)) {
+    const { checkNatsServers } = await import("./nats.ts");
+    return await checkNatsServers(label, origin);
+  }
   return [judgeReached(label, await reach(origin, { ca }))];
 }
 
