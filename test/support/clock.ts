@@ -62,6 +62,11 @@ export class HandClock implements Clock, Machine {
     this.#wallMs += ms;
   }
 
+  /** No timer fires any more: the process that set them was killed. */
+  forgetTimers(): void {
+    this.#timers = [];
+  }
+
   /** Number of pending timers. */
   get waiting(): number {
     return this.#timers.length;
