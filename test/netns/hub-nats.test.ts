@@ -23,9 +23,11 @@ const NAME = "wghub";
 const tools = needs("own namespaces");
 const isMissing = tools.missing || natsNeeds.missing;
 
-/** The bodies of the events in a store of a program that has ended, in order. */
+/** The bodies of the events in a store, in order. */
 function bodiesOf(path: string, types: string): string[] {
   using database = new Database(path, { readonly: true });
+  // A program that was killed and started again recovers its file first.
+  database.run("PRAGMA busy_timeout = 60000");
   const query = `SELECT body FROM events WHERE type GLOB '${types}' ORDER BY seq`;
   return database
     .query<{ body: string }, []>(query)
