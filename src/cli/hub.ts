@@ -57,6 +57,8 @@ export async function runHubCommand(
       );
       if (!isForgotten) throw unknown(gateway);
       print(`${gateway} is forgotten; its events stay for --keep`);
+      if (settings.nats !== null)
+        print("also remove its user from nats-server.conf, and reload it");
       return;
     }
     case "gateways": {

@@ -28,7 +28,7 @@ async function checkServer(label: string, server: string): Promise<Finding> {
   return problem(`${label}: ${server}: ${reason}`, "check the address, DNS and the route");
 }
 
-/** The line that a NATS server sends first, or why there is none. */
+/** The line that a NATS server sends first, or why it sent no line. */
 async function firstLine(server: string): Promise<string> {
   const [, host = "", port = ""] = /^(.*):(\d+)$/.exec(server) ?? [];
   const { promise, resolve } = Promise.withResolvers<string>();
