@@ -71,8 +71,9 @@ function copyUplinks(sqlite: Sqlite): boolean {
   return true;
 }
 
-/** Each hub has the events up to this number. */
-const CONFIRMED = "SELECT coalesce(min(confirmed_seq), 0) FROM disk.uplinks";
+/** Each hub has the events up to this number. If the epochs are new, it is sent all events again. */
+const CONFIRMED = `SELECT coalesce(min(iif(epoch IN (SELECT epoch FROM disk.epochs), confirmed_seq, 0)), 0)
+  FROM disk.uplinks`;
 
 /** Begins an epoch in memory, after the last event of the database. */
 function beginEpoch(sqlite: Sqlite, schema: "main" | "disk"): void {

@@ -1,8 +1,9 @@
 /**
- * Sends the gateway's events and its state to the hub. The events in the store are the queue: the uplink keeps the place
- * up to which the hub has them, and the hub's answers move this place, forward or back. So a lost request, a lost answer,
- * a crash on either side, and a hub that lost its store all mean the same: sending continues after the events that the
- * hub has. One request is in flight at a time. More than 400 lines because each result changes the same state.
+ * Sends the gateway's events and its state to the hub; more than 400 lines because each result of a request changes the
+ * same state. The events in the store are the queue: the uplink keeps the place up to which the hub has them, and the
+ * hub's answers move this place, forward or back. So a lost request, a lost answer, a crash on either side, and a hub that
+ * lost its store all mean the same: sending continues after the events that the hub has. One request is in flight at a
+ * time.
  */
 
 import type { Clock } from "../base/clock.ts";

@@ -440,6 +440,15 @@ test("whatever is lost, killed or forgotten, the hub ends with exactly the gatew
   );
 }, 120_000);
 
+type Act =
+  "record" | "fail" | "fail-read" | "mend" | "restart" | "hub-away" | "hub-back" | "advance";
+
+/** The hub must be sent all events again in new epochs, but only few events are in memory. */
+const NEW_EPOCHS_AND_FAILURE: Act[] = [
+  ...(["record", "advance", "fail-read", "record", "advance", "hub-away", "mend"] as const),
+  ...(["fail", "record", "hub-back", "advance"] as const),
+];
+
 test("whatever happens to the file of the store, the hub ends with all events, in order", async () => {
   type Act =
     "record" | "fail" | "fail-read" | "mend" | "restart" | "hub-away" | "hub-back" | "advance";
@@ -486,6 +495,9 @@ test("whatever happens to the file of the store, the hub ends with all events, i
       gateway.uplink!.close();
       close(gateway.store);
     }),
-    { numRuns: Number(process.env["FLEET_RUNS"] ?? 40) },
+    {
+      numRuns: Number(process.env["FLEET_RUNS"] ?? 40),
+      examples: [[NEW_EPOCHS_AND_FAILURE]],
+    },
   );
 }, 120_000);
