@@ -74,6 +74,7 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     state: fleet,
     outbox,
     alerts: () => alerts,
+    traffic,
     settings,
   });
   const ownTags = (publicKey: PublicKey) => settings().peers.get(publicKey)?.tags ?? [];
