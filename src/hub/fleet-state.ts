@@ -134,6 +134,8 @@ const MEASUREMENTS = 8;
 export class FleetState {
   readonly #gateways = new Map<string, Gateway>();
   readonly #sessions = new SessionTable();
+  /** The number of sessions, by gateway: there may be too many sessions to count them for each gateway. */
+  readonly #connected = new Map<string, number>();
   /** By gateway: see `version`. */
   readonly #versions = new Map<string, number>();
 
@@ -141,29 +143,15 @@ export class FleetState {
 
   /** The enrolled gateways, by name. */
   gateways(): readonly GatewayView[] {
-    const ofDevices = new Map<string, number>();
-    for (const { device } of this.#sessions.values()) {
-      ofDevices.set(device, (ofDevices.get(device) ?? 0) + 1);
-    }
-    const connected = new Map<string | null, number>();
-    for (const [device, count] of ofDevices) {
-      const { gateway } = splitDevice(device);
-      connected.set(gateway, (connected.get(gateway) ?? 0) + count);
-    }
     return [...this.#gateways.values()]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
-      .map((gateway) => this.#view(gateway, connected.get(gateway.name) ?? 0));
+      .map((gateway) => this.#view(gateway));
   }
 
   /** null: not enrolled. */
   gateway(name: string): GatewayView | null {
     const gateway = this.#gateways.get(name);
-    if (gateway === undefined) return null;
-    let connected = 0;
-    for (const { device } of this.#sessions.values()) {
-      if (splitDevice(device).gateway === name) connected++;
-    }
-    return this.#view(gateway, connected);
+    return gateway === undefined ? null : this.#view(gateway);
   }
 
   /** The devices of all gateways, by gateway and name; their index is 0. */
@@ -176,11 +164,17 @@ export class FleetState {
   counts(device: string): { readonly peers: number; readonly connected: number } {
     let connected = 0;
     for (const session of this.#sessions.values()) if (session.device === device) connected++;
-    return { peers: this.#deviceOf(device)?.peers.size ?? 0, connected };
+    return { peers: this.peerCount(device), connected };
   }
 
+  /** The number of a device's peers; 0 if the device is unknown. */
   peerCount(device: string): number {
     return this.#deviceOf(device)?.peers.size ?? 0;
+  }
+
+  /** `waiting` if the gateway is not enrolled. */
+  condition(name: string): GatewayCondition {
+    return this.#gateways.get(name)?.condition ?? "waiting";
   }
 
   /** Why the gateway could not read the device; null if it could, or if the device is unknown. */
@@ -262,7 +256,7 @@ export class FleetState {
     for (const session of sessions) {
       const gateway = this.#gateways.get(splitDevice(session.device).gateway ?? "");
       if (gateway === undefined) continue;
-      this.#sessions.put(shifted(restored(session, now), -appliedOffset(gateway)));
+      this.#putSession(shifted(restored(session, now), -appliedOffset(gateway)));
     }
   }
 
@@ -348,7 +342,7 @@ export class FleetState {
     if (event.type === "peer.disconnected") {
       const { device, peer } = event.data;
       const key = sessionKey(fleetDevice(name, device), peer.publicKey as PublicKey);
-      this.#sessions.delete(key);
+      this.#deleteSession(key);
       gateway.endedAtMs.set(key, timestampMs);
       return;
     }
@@ -360,7 +354,7 @@ export class FleetState {
     const device = fleetDevice(name, event.data.device);
     const reported = peerOfEvent(event.data.peer);
     const known = this.#deviceOf(device)?.peers.get(reported.publicKey)?.peer;
-    this.#sessions.put({
+    this.#putSession({
       device,
       peer: known === undefined ? reported : { ...known, endpoint: reported.endpoint },
       startedAtMs,
@@ -430,7 +424,7 @@ export class FleetState {
     this.#versions.set(name, this.version(name) + 1);
   }
 
-  #view(gateway: Gateway, connected: number): GatewayView {
+  #view(gateway: Gateway): GatewayView {
     const { name, condition, sinceMs, saved, epoch, lastSeq, confirmedSeq, devices } = gateway;
     let peers = 0;
     for (const device of devices.values()) peers += device.peers.size;
@@ -448,8 +442,26 @@ export class FleetState {
       confirmedSeq,
       devices: devices.size,
       peers,
-      connected,
+      connected: this.#connected.get(name) ?? 0,
     };
+  }
+
+  #putSession(session: Session): void {
+    const { device, peer } = session;
+    if (!this.#sessions.has(sessionKey(device, peer.publicKey))) this.#countSession(device, 1);
+    this.#sessions.put(session);
+  }
+
+  #deleteSession(key: string): void {
+    const session = this.#sessions.get(key);
+    if (session === undefined) return;
+    this.#sessions.delete(key);
+    this.#countSession(session.device, -1);
+  }
+
+  #countSession(device: string, change: 1 | -1): void {
+    const name = splitDevice(device).gateway ?? "";
+    this.#connected.set(name, (this.#connected.get(name) ?? 0) + change);
   }
 
   #deviceOf(name: string): KnownDevice | undefined {
@@ -459,7 +471,7 @@ export class FleetState {
 
   #endAll(isOf: (device: string) => boolean): Session[] {
     const ended = [...this.#sessions.values()].filter(({ device }) => isOf(device));
-    for (const { device, peer } of ended) this.#sessions.delete(sessionKey(device, peer.publicKey));
+    for (const { device, peer } of ended) this.#deleteSession(sessionKey(device, peer.publicKey));
     return ended;
   }
 
@@ -485,7 +497,7 @@ export class FleetState {
     if (appliedOffsetMs === before) return;
     for (const session of this.#sessions.values()) {
       if (splitDevice(session.device).gateway !== gateway.name) continue;
-      this.#sessions.put(shifted(session, before - appliedOffsetMs));
+      this.#putSession(shifted(session, before - appliedOffsetMs));
     }
   }
 
@@ -584,7 +596,7 @@ export class FleetState {
     const startedAtMs = Math.floor(session.startedAtMs) - offsetMs;
     const lastActivityMs = Math.min(session.lastActivityMs - offsetMs, now.wallMs);
     if (before !== null && before.startedAtMs !== startedAtMs) ended.push(before);
-    this.#sessions.put({
+    this.#putSession({
       device: name,
       peer,
       startedAtMs,
@@ -602,7 +614,7 @@ export class FleetState {
   #end(device: string, publicKey: PublicKey, ended: Session[]): void {
     const session = this.session(device, publicKey);
     if (session === null) return;
-    this.#sessions.delete(sessionKey(device, publicKey));
+    this.#deleteSession(sessionKey(device, publicKey));
     ended.push(session);
   }
 

@@ -87,7 +87,7 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     loadEngine,
     lookup: options.lookup,
     devices: {
-      count: (device) => fleet.counts(device).peers,
+      count: (device) => fleet.peerCount(device),
       peers: (device) => fleet.peers(device),
     },
     nameOf: (publicKey, device) =>

@@ -45,7 +45,7 @@ export class StateSaver {
     const { enrolled, fleet, store } = this.#options;
     const changed = new Map<string, string>();
     for (const { name, signedAtSeconds } of enrolled.all) {
-      const condition = fleet.gateway(name)?.condition ?? "waiting";
+      const condition = fleet.condition(name);
       const state: GatewayState = { saved: fleet.saved(name), condition, signedAtSeconds };
       const text = JSON.stringify(state);
       if (this.#states.get(name) === text) continue;
