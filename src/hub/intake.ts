@@ -62,6 +62,7 @@ export class Intake {
   readonly #options: Options;
   /** Kept in memory, because the rows cannot be read while the store's file fails. */
   readonly #epochs = new Map<string, Epochs>();
+  #isStopped = false;
 
   constructor(options: Options) {
     this.#options = options;
@@ -146,9 +147,10 @@ export class Intake {
     return this.#answer(gateway, null);
   }
 
-  /** Applies the state of a gateway, then answers. */
+  /** Applies the state of a gateway, then answers. @throws SystemError if the hub is stopping. */
   state(gateway: string, message: StateMessage): HubAnswer {
     const { state, clock, onScan, reporter } = this.#options;
+    this.#checkRunning();
     const standing = this.#standing(gateway, message, true);
     if (standing.type !== "accepted") return this.#answer(gateway, standing.type);
     const applied = state.applyState(gateway, message, clock.now());
@@ -166,6 +168,11 @@ export class Intake {
     };
   }
 
+  /** From now on messages are refused, because the store is about to be closed. The gateways send them again. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
   /** Looks for gateways that are lost. Call it every few seconds. */
   tick(): void {
     const { watch, clock } = this.#options;
@@ -173,8 +180,13 @@ export class Intake {
   }
 
   #checkStore(): void {
+    this.#checkRunning();
     const { problem } = this.#options.store;
     if (problem !== null) throw new SystemError("store events", "EIO", problem);
+  }
+
+  #checkRunning(): void {
+    if (this.#isStopped) throw new SystemError("store events", "ESHUTDOWN");
   }
 
   /**

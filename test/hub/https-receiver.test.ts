@@ -283,6 +283,18 @@ describe("a message of a gateway", () => {
   });
 });
 
+test("a hub that is stopping refuses messages, and the gateway sends them again later", async () => {
+  const { origin, clock, secrets, hub, lines } = await start();
+  const berlin = new TestGateway("berlin", clock);
+  berlin.device();
+  await hub.stop();
+  const sent = { secret: secrets!.berlin, clock };
+  expect((await post(origin, requestOf(berlin.message(0), sent))).status).toBe(503);
+  const state = requestOf(berlin.state(), { ...sent, kind: "state" });
+  expect((await post(origin, state)).status).toBe(503);
+  expect(lines.filter(({ level }) => level === "error")).toEqual([]);
+});
+
 test("the secret of an enrolled gateway is valid in a URL as it is, and 32 bytes long", async () => {
   const { hub } = await start();
   for (let n = 0; n < 50; n++) {
