@@ -453,6 +453,38 @@ describe("sessions, targets and history", () => {
   });
 });
 
+test("events that the store's file cannot keep are not confirmed, and are stored once when it works again", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const running = await startHub({ settings, clock, directory });
+  running.hub.enroll("berlin");
+  const berlin = new TestGateway("berlin", clock);
+  for (let n = 0; n < 3; n++) berlin.device();
+  berlin.report(running);
+  berlin.sendAll(running);
+  for (let n = 0; n < 3; n++) berlin.device();
+  const other = new Database(join(directory, "wgmon.db"));
+  other.run("BEGIN IMMEDIATE");
+  expect(() => berlin.send(running, berlin.message(3))).toThrow("store events");
+  // Also not in memory, where they would be lost with the process.
+  berlin.device();
+  expect(() => berlin.send(running, berlin.message(3))).toThrow("store events");
+  expect(berlin.report(running)).toMatchObject({ confirmed: 3, problem: null });
+  other.run("ROLLBACK");
+  other.close();
+  clock.advance(61_000);
+  expect(running.store.problem).toBeNull();
+  expect(berlin.sendAll(running)).toMatchObject({ confirmed: 7 });
+  await running.hub.stop();
+  using file = new Database(join(directory, "wgmon.db"), { readonly: true });
+  const rows = file.query<{ seq: number; body: string }, []>(
+    "SELECT fleet_events.seq AS seq, body FROM fleet_events JOIN events ON events.seq = event ORDER BY 1",
+  );
+  expect(rows.all()).toEqual(
+    berlin.events.map(({ seq, event }) => ({ seq, body: JSON.stringify(event) })),
+  );
+});
+
 test("a gateway that reported before a crash of the hub, and not after, is lost", async () => {
   const clock = new HandClock();
   const directory = folder();
