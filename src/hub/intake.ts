@@ -3,6 +3,8 @@
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { newId } from "../base/new-id.ts";
+import type { Event } from "../events/event-schema.ts";
+import { isFleetEvent } from "../events/event.ts";
 import { gatewayName } from "../fleet/gateway-name.ts";
 import { FLEET_VERSION, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
@@ -242,8 +244,8 @@ export class Intake {
       const stored = store.fleet.eventOf(event.id);
       if (stored !== null) {
         known.push({ seq, event: stored });
-      } else if (this.#isOfOther(gateway, event.host)) {
-        log.warn("an event was refused, because its host is the name of another gateway", {
+      } else if (this.#isAboutOther(gateway, event)) {
+        log.warn("an event was refused, because it is about another gateway", {
           gateway,
           id: event.id,
         });
@@ -275,9 +277,10 @@ export class Intake {
     if (epochs.current === row.epoch) state.setProgress(gateway, row.epoch, confirmedSeq);
   }
 
-  /** A gateway can lie about itself only. */
-  #isOfOther(gateway: string, host: string): boolean {
-    const name = gatewayName(host);
+  /** A gateway can lie about itself only. Events about gateways are those of the hub. */
+  #isAboutOther(gateway: string, event: Event): boolean {
+    if (isFleetEvent(event)) return true;
+    const name = gatewayName(event.host);
     return name !== null && name !== gateway && this.#options.enrolled.get(name) !== null;
   }
 

@@ -9,6 +9,7 @@ import fc from "fast-check";
 
 import type { Target } from "../../src/delivery/target.ts";
 import { eventOf } from "../../src/events/event.ts";
+import { makeFleetSamples } from "../../src/events/samples.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { aliceReport, startHub, TestGateway } from "../support/fleet.ts";
@@ -155,9 +156,18 @@ describe("events of a gateway", () => {
     expect(hosts).toEqual(["berlin", "berlin-mitte", "hub1"]);
     expect(types(running)).toEqual(["device.added", "device.added", "fleet.gap"]);
     expect(running.lines.filter(({ level }) => level === "warn")[0]!.text).toBe(
-      "an event was refused, because its host is the name of another gateway",
+      "an event was refused, because it is about another gateway",
     );
   });
+});
+
+test("a gateway cannot report events about gateways, which are those of the hub", async () => {
+  const running = await hubWith("berlin", "paris");
+  const berlin = new TestGateway("berlin", running.clock);
+  for (const sample of makeFleetSamples(berlin.nowMs, "berlin")) berlin.record(sample);
+  berlin.device();
+  expect(berlin.sendAll(running)).toMatchObject({ confirmed: 7 });
+  expect(types(running).filter((type) => type !== "fleet.gap")).toEqual(["device.added"]);
 });
 
 describe("stores that were put back, wiped or copied", () => {
