@@ -208,7 +208,9 @@ async function hub(
   const { settings } = command;
   const log = createLog({ format: "text", level: "warn" });
   const { env } = process;
-  await runHubCommand(command, { settings, env, clock: systemClock, log, print: printLine });
+  const { lockInstance: lock } = await import("../platform/instance-lock.ts");
+  const clock = systemClock;
+  await runHubCommand(command, { settings, env, clock, log, lock, print: printLine });
 }
 
 async function testAlerts(

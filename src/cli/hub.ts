@@ -9,7 +9,7 @@ import { duration } from "../events/event.ts";
 import { EnrolledGateways } from "../hub/enrolled.ts";
 import type { FleetViews } from "../hub/fleet-handler.ts";
 import type { GatewayView } from "../hub/fleet-state.ts";
-import { lockInstance } from "../platform/instance-lock.ts";
+import type { lockInstance } from "../platform/instance-lock.ts";
 import type { Log } from "../platform/log.ts";
 import { hubRuntimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { Store } from "../store/store.ts";
@@ -22,6 +22,8 @@ interface Options {
   readonly clock: Clock;
   readonly log: Log;
   readonly print: (line: string) => void;
+  /** Keeps a hub from starting meanwhile, until the process ends. */
+  readonly lock: typeof lockInstance;
 }
 
 export async function runHubCommand(
@@ -95,23 +97,23 @@ function printLines(text: string, print: (line: string) => void): void {
 async function orInStore<Result>(
   ask: () => Promise<Result>,
   change: (enrolled: EnrolledGateways) => Result,
-  { settings, env, clock, log }: Options,
+  { settings, env, clock, log, lock }: Options,
 ): Promise<Result> {
   try {
     return await ask();
   } catch (error) {
     if (!(error instanceof DaemonNotRunning)) throw error;
   }
-  const { stateDir: refusal } = lockStateDir(settings.stateDir, env);
+  const { stateDir: refusal } = lockStateDir(settings.stateDir, { env, lock });
   if (refusal !== null) throw refusal;
   using store = await Store.open({ directory: settings.stateDir, clock, log });
   if (store.isInMemory) throw new SystemError(`open ${settings.stateDir}`, "EIO");
   return change(new EnrolledGateways(store.fleet));
 }
 
-function lockStateDir(stateDir: string, env: Options["env"]) {
+function lockStateDir(stateDir: string, { env, lock }: Pick<Options, "env" | "lock">) {
   try {
-    return lockInstance(stateDir, hubRuntimeDirOf(env));
+    return lock(stateDir, hubRuntimeDirOf(env));
   } catch (error) {
     if (!(error instanceof AlreadyRunning)) throw error;
     const hint = "set RUNTIME_DIRECTORY as for the hub, so that this command finds it";

@@ -168,8 +168,14 @@ export class FleetState {
     return { peers: this.#deviceOf(device)?.peers.size ?? 0, connected };
   }
 
+  /** The number of a device's peers; 0 if the device is unknown. */
   peerCount(device: string): number {
     return this.#deviceOf(device)?.peers.size ?? 0;
+  }
+
+  /** `waiting` if the gateway is not enrolled. */
+  condition(name: string): GatewayCondition {
+    return this.#gateways.get(name)?.condition ?? "waiting";
   }
 
   /** Why the gateway could not read the device; null if it could, or if the device is unknown. */

@@ -78,9 +78,10 @@ export class Hub {
 
   /** Shuts down. Pending events are tried once more within DRAIN_MS. */
   async stop(): Promise<void> {
-    const { alerts, clockSteps, endpointNames, fleet } = this.stages;
+    const { alerts, clockSteps, endpointNames, fleet, intake } = this.stages;
     const { maintenance, outbox, saver, store, traffic } = this.stages;
     this.#cancelWatch();
+    intake.stop();
     this.#isStopped = true;
     await this.#nats?.stop();
     maintenance.stop();

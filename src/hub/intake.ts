@@ -3,6 +3,8 @@
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { newId } from "../base/new-id.ts";
+import type { Event } from "../events/event-schema.ts";
+import { isFleetEvent } from "../events/event.ts";
 import { gatewayName } from "../fleet/gateway-name.ts";
 import { FLEET_VERSION, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
@@ -33,6 +35,8 @@ interface Options {
   readonly reporter: FleetReporter;
   /** The hub's name. */
   readonly host: () => string;
+  /** Called when the condition of a gateway has changed. */
+  readonly onCondition: () => void;
   /** Receives what a state message says, and what became unknown because a gateway is lost. */
   readonly onScan: (scan: ScanResult) => void;
 }
@@ -60,6 +64,7 @@ export class Intake {
   readonly #options: Options;
   /** Kept in memory, because the rows cannot be read while the store's file fails. */
   readonly #epochs = new Map<string, Epochs>();
+  #isStopped = false;
 
   constructor(options: Options) {
     this.#options = options;
@@ -144,9 +149,10 @@ export class Intake {
     return this.#answer(gateway, null);
   }
 
-  /** Applies the state of a gateway, then answers. */
+  /** Applies the state of a gateway, then answers. @throws SystemError if the hub is stopping. */
   state(gateway: string, message: StateMessage): HubAnswer {
     const { state, clock, onScan, reporter } = this.#options;
+    this.#checkRunning();
     const standing = this.#standing(gateway, message, true);
     if (standing.type !== "accepted") return this.#answer(gateway, standing.type);
     const applied = state.applyState(gateway, message, clock.now());
@@ -164,6 +170,11 @@ export class Intake {
     };
   }
 
+  /** From now on messages are refused, because the store is about to be closed. The gateways send them again. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
   /** Looks for gateways that are lost. Call it every few seconds. */
   tick(): void {
     const { watch, clock } = this.#options;
@@ -171,8 +182,13 @@ export class Intake {
   }
 
   #checkStore(): void {
+    this.#checkRunning();
     const { problem } = this.#options.store;
     if (problem !== null) throw new SystemError("store events", "EIO", problem);
+  }
+
+  #checkRunning(): void {
+    if (this.#isStopped) throw new SystemError("store events", "ESHUTDOWN");
   }
 
   /**
@@ -228,8 +244,8 @@ export class Intake {
       const stored = store.fleet.eventOf(event.id);
       if (stored !== null) {
         known.push({ seq, event: stored });
-      } else if (this.#isOfOther(gateway, event.host)) {
-        log.warn("an event was refused, because its host is the name of another gateway", {
+      } else if (this.#isAboutOther(gateway, event)) {
+        log.warn("an event was refused, because it is about another gateway", {
           gateway,
           id: event.id,
         });
@@ -261,17 +277,21 @@ export class Intake {
     if (epochs.current === row.epoch) state.setProgress(gateway, row.epoch, confirmedSeq);
   }
 
-  /** A gateway can lie about itself only. */
-  #isOfOther(gateway: string, host: string): boolean {
-    const name = gatewayName(host);
+  /** A gateway can lie about itself only. Events about gateways are those of the hub. */
+  #isAboutOther(gateway: string, event: Event): boolean {
+    if (isFleetEvent(event)) return true;
+    const name = gatewayName(event.host);
     return name !== null && name !== gateway && this.#options.enrolled.get(name) !== null;
   }
 
   #heard(gateway: string, isStopping: boolean): void {
     const { watch, state, clock } = this.#options;
     const now = clock.now();
+    const before = watch.condition(gateway);
     const findings = watch.heard(gateway, { isStopping }, now);
-    state.setCondition(gateway, watch.condition(gateway), now.wallMs);
+    const condition = watch.condition(gateway);
+    state.setCondition(gateway, condition, now.wallMs);
+    if (condition !== before) this.#options.onCondition();
     this.#report(findings);
   }
 
@@ -289,6 +309,7 @@ export class Intake {
       return finding.type === "back" ? [] : [finding.gateway];
     });
     for (const name of gone) state.setCondition(name, watch.condition(name), atMs);
+    if (gone.length > 0) this.#options.onCondition();
     reporter.report(events, null);
     const failed = state
       .devices()

@@ -29,22 +29,23 @@ export class StateSaver {
 
   /** Begins to save what has changed. */
   save(): void {
-    this.#saveStates();
+    this.saveStates();
     this.#saveSlice([...this.#options.fleet.sessions]);
   }
 
   /** Saves everything now. */
   saveAll(): void {
     this.#cancel();
-    this.#saveStates();
+    this.saveStates();
     this.#put([...this.#options.fleet.sessions]);
   }
 
-  #saveStates(): void {
+  /** Saves the states of the gateways: their conditions must survive a crash of the hub. */
+  saveStates(): void {
     const { enrolled, fleet, store } = this.#options;
     const changed = new Map<string, string>();
     for (const { name, signedAtSeconds } of enrolled.all) {
-      const condition = fleet.gateway(name)?.condition ?? "waiting";
+      const condition = fleet.condition(name);
       const state: GatewayState = { saved: fleet.saved(name), condition, signedAtSeconds };
       const text = JSON.stringify(state);
       if (this.#states.get(name) === text) continue;

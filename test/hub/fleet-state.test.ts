@@ -100,6 +100,7 @@ describe("sessions", () => {
     const startedAtMs = berlin.nowMs;
     state.applyEvent("berlin", berlin.connect(), clock.now());
     expect(state.session("berlin/wg0", ALICE)).toMatchObject({ startedAtMs });
+    expect(state.gateway("berlin")).toMatchObject({ peers: 1, connected: 1 });
     const session = { startedAtMs, lastActivityMs: startedAtMs, rxBytes: 1, txBytes: 2, roams: 0 };
     const older = berlin.state({ peers: [aliceReport({ session })] });
     clock.advance(100);
@@ -107,6 +108,7 @@ describe("sessions", () => {
     expect(state.session("berlin/wg0", ALICE)).toBeNull();
     state.applyState("berlin", older, clock.now());
     expect(state.session("berlin/wg0", ALICE)).toBeNull();
+    expect(state.gateway("berlin")).toMatchObject({ peers: 1, connected: 0 });
   });
 
   test("an event of the past does not open a session", () => {

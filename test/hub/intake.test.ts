@@ -9,6 +9,7 @@ import fc from "fast-check";
 
 import type { Target } from "../../src/delivery/target.ts";
 import { eventOf } from "../../src/events/event.ts";
+import { makeFleetSamples } from "../../src/events/samples.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { aliceReport, startHub, TestGateway } from "../support/fleet.ts";
@@ -155,9 +156,18 @@ describe("events of a gateway", () => {
     expect(hosts).toEqual(["berlin", "berlin-mitte", "hub1"]);
     expect(types(running)).toEqual(["device.added", "device.added", "fleet.gap"]);
     expect(running.lines.filter(({ level }) => level === "warn")[0]!.text).toBe(
-      "an event was refused, because its host is the name of another gateway",
+      "an event was refused, because it is about another gateway",
     );
   });
+});
+
+test("a gateway cannot report events about gateways, which are those of the hub", async () => {
+  const running = await hubWith("berlin", "paris");
+  const berlin = new TestGateway("berlin", running.clock);
+  for (const sample of makeFleetSamples(berlin.nowMs, "berlin")) berlin.record(sample);
+  berlin.device();
+  expect(berlin.sendAll(running)).toMatchObject({ confirmed: 7 });
+  expect(types(running).filter((type) => type !== "fleet.gap")).toEqual(["device.added"]);
 });
 
 describe("stores that were put back, wiped or copied", () => {
@@ -451,6 +461,58 @@ describe("sessions, targets and history", () => {
     ]);
     await running.hub.stop();
   });
+});
+
+test("events that the store's file cannot keep are not confirmed, and are stored once when it works again", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const running = await startHub({ settings, clock, directory });
+  running.hub.enroll("berlin");
+  const berlin = new TestGateway("berlin", clock);
+  for (let n = 0; n < 3; n++) berlin.device();
+  berlin.report(running);
+  berlin.sendAll(running);
+  for (let n = 0; n < 3; n++) berlin.device();
+  const other = new Database(join(directory, "wgmon.db"));
+  other.run("BEGIN IMMEDIATE");
+  expect(() => berlin.send(running, berlin.message(3))).toThrow("store events");
+  // Also not in memory, where they would be lost with the process.
+  berlin.device();
+  expect(() => berlin.send(running, berlin.message(3))).toThrow("store events");
+  expect(berlin.report(running)).toMatchObject({ confirmed: 3, problem: null });
+  other.run("ROLLBACK");
+  other.close();
+  clock.advance(61_000);
+  expect(running.store.problem).toBeNull();
+  expect(berlin.sendAll(running)).toMatchObject({ confirmed: 7 });
+  await running.hub.stop();
+  using file = new Database(join(directory, "wgmon.db"), { readonly: true });
+  const rows = file.query<{ seq: number; body: string }, []>(
+    "SELECT fleet_events.seq AS seq, body FROM fleet_events JOIN events ON events.seq = event ORDER BY 1",
+  );
+  expect(rows.all()).toEqual(
+    berlin.events.map(({ seq, event }) => ({ seq, body: JSON.stringify(event) })),
+  );
+});
+
+test("a gateway that reported before a crash of the hub, and not after, is lost", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const first = await startHub({ settings, clock, directory });
+  first.hub.enroll("berlin");
+  new TestGateway("berlin", clock).report(first);
+  // The first hub does not stop, and is not heard of any more.
+  const crashed = folder();
+  cpSync(directory, crashed, { recursive: true });
+  const second = await startHub({ settings, clock: new HandClock(), directory: crashed });
+  second.clock.advance(100_000);
+  expect(types(second)).toEqual(["gateway.lost"]);
+  expect(second.hub.stages.fleet.gateway("berlin")).toMatchObject({
+    host: "berlin",
+    condition: "lost",
+  });
+  await second.hub.stop();
+  await first.hub.stop();
 });
 
 test("after the hub's clock was set, stored events and sessions keep the times of their gateways", async () => {
