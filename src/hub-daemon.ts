@@ -58,6 +58,7 @@ export async function runHub(
     directory: settings.stateDir,
     refusal: locks.stateDir,
     boot: machine.bootId,
+    isHub: true,
     clock,
     log,
   });

@@ -183,7 +183,7 @@ export const commands = {
   },
   hub: {
     section: "setup",
-    summary: "be the hub of several gateways, until it is stopped; or administer its gateways",
+    summary: "be the hub of several gateways; enroll them, and list them",
     subcommands: ["enroll", "forget", "gateways", "init", "rebuild"],
     operands: {
       enroll: {
@@ -197,7 +197,7 @@ export const commands = {
     takesSettings: true,
     flags: { json: { ...json("gateway"), description: "gateways: print JSON, a line for each" } },
     examples: [
-      ["hub --listen 0.0.0.0:9587", "receive the reports of gateways, and serve the page"],
+      ["hub --listen 127.0.0.1:9587", "receive the reports of gateways, and serve the page"],
       ["hub init", "print what to set up, and where"],
       ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
       ["hub gateways", "list the gateways, and which are lost"],

@@ -65,7 +65,7 @@ export const PeerReport = T.Object({
 });
 export type PeerReport = Static<typeof PeerReport>;
 
-/** The state of the gateway: a sign of life, and the peers that changed since the last message that was answered. */
+/** The state of the gateway: that it runs, and the peers that changed since the last message that was answered. */
 export const StateMessage = T.Object({
   version: T.Literal(FLEET_VERSION),
   epoch: Epoch,

@@ -6,9 +6,9 @@ import type { CheckedEvents } from "./check-messages.ts";
 export interface KnownEpoch {
   readonly firstSeq: number;
   readonly confirmedSeq: number;
-  /** Whether the last answer to the gateway told this `confirmedSeq`, so that the gateway continues after it. */
-  readonly isTold: boolean;
-  /** The id of the stored event with this number; null: there is none. */
+  /** Whether the last answer to the gateway had this `confirmedSeq`, so that the gateway continues after it. */
+  readonly isAnswered: boolean;
+  /** The id of the stored event with this number; null: there is no such event. */
   readonly idAt: (seq: number) => string | null;
 }
 
@@ -53,6 +53,6 @@ export function planCommit({ after, events }: CheckedEvents, known: KnownEpoch):
   // Without `after`, only a gateway that knows what the hub needs can say that it does not have the events before.
   const [gap] = gaps;
   const isFromStart = after === null && gap?.firstSeq === confirmedSeq + 1;
-  if (isFromStart && !known.isTold) return { type: "elsewhere" };
+  if (isFromStart && !known.isAnswered) return { type: "elsewhere" };
   return { type: "commit", placed, gaps, confirmedSeq: last };
 }

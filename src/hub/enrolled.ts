@@ -57,13 +57,6 @@ export class EnrolledGateways {
     return secret;
   }
 
-  /** Adds a gateway that the transport authenticates. */
-  enrollWithoutSecret(name: string): void {
-    if (this.#gateways.has(name)) return;
-    this.#rows.enroll(name, null);
-    this.#put(name, null, 0, null);
-  }
-
   /** Returns whether it was enrolled. */
   forget(name: string): boolean {
     this.#rows.forget(name);

@@ -374,7 +374,7 @@ export class FleetState {
     }
   }
 
-  /** A session as in `storedSessions`; null: there is none. */
+  /** A session as in `storedSessions`; null as for `session`. */
   storedSession(device: string, publicKey: PublicKey): Session | null {
     const session = this.session(device, publicKey);
     return session && this.inGatewayTime(splitDevice(device).gateway ?? "", session);
@@ -409,9 +409,9 @@ export class FleetState {
       gateway.saved = {
         ...gateway.saved,
         seenMs: moved(step, seenMs),
-        // The next message measures it again. Until then the times stay as the gateway reported them.
+        // The next message measures it again. Until then `storedSessions` has the same times as before.
         clockOffsetMs: clockOffsetMs - step.ms,
-        appliedOffsetMs: appliedOffsetMs === 0 ? 0 : appliedOffsetMs - step.ms,
+        appliedOffsetMs: appliedOffsetMs - step.ms,
       };
     }
   }

@@ -39,19 +39,21 @@ interface Options {
 
 /** What is known of a gateway's epochs. */
 interface Epochs {
-  /** In the order in which they became known; the last one is current. */
-  readonly rows: EpochRow[];
+  /** By the name of the epoch. */
+  readonly rows: Map<string, EpochRow>;
+  /** The epoch that the gateway reports as now; null: none is known. */
+  current: string | null;
   /** The last message of the current epoch. Monotonic. */
   heardMs: number;
   /** The `confirmed` of the last answer; null: none since the hub started. */
-  told: number | null;
+  answered: number | null;
   /** The `confirmedSeq` at the last report, if the gateway had more events; null: it had none. */
   missingAfter: number | null;
   duplicateMs: number;
 }
 
 type Standing =
-  | { readonly type: "current"; readonly row: EpochRow }
+  | { readonly type: "accepted"; readonly row: EpochRow }
   | { readonly type: "diverged" | "duplicate-name" };
 
 export class Intake {
@@ -68,11 +70,17 @@ export class Intake {
   add(gateway: string): void {
     if (this.#epochs.has(gateway)) return;
     const { store, state } = this.#options;
-    const rows = store.fleet.epochs(gateway);
-    const unheard = { heardMs: -Infinity, told: null, missingAfter: null, duplicateMs: -Infinity };
-    this.#epochs.set(gateway, { rows, ...unheard });
-    const current = rows.at(-1);
-    if (current !== undefined) state.setProgress(gateway, current.epoch, current.confirmedSeq);
+    const known = store.fleet.epochs(gateway);
+    const rows = new Map(known.map((row) => [row.epoch, row]));
+    const current = known.at(-1) ?? null;
+    const unheard = {
+      heardMs: -Infinity,
+      answered: null,
+      missingAfter: null,
+      duplicateMs: -Infinity,
+    };
+    this.#epochs.set(gateway, { rows, current: current?.epoch ?? null, ...unheard });
+    if (current !== null) state.setProgress(gateway, current.epoch, current.confirmedSeq);
   }
 
   /** A gateway is not enrolled any more: its sessions end. Its events stay. */
@@ -93,13 +101,13 @@ export class Intake {
     for (const [name, epochs] of this.#epochs) {
       if (gateway !== null && gateway !== name) continue;
       count++;
-      for (const [index, row] of epochs.rows.entries()) {
-        epochs.rows[index] = { ...row, confirmedSeq: row.firstSeq - 1 };
+      for (const [epoch, row] of epochs.rows) {
+        epochs.rows.set(epoch, { ...row, confirmedSeq: row.firstSeq - 1 });
       }
-      epochs.told = null;
-      epochs.missingAfter = epochs.rows.at(-1)?.confirmedSeq ?? null;
-      const current = epochs.rows.at(-1);
-      if (current !== undefined) state.setProgress(name, current.epoch, current.confirmedSeq);
+      const current = currentOf(epochs);
+      epochs.answered = null;
+      epochs.missingAfter = current?.confirmedSeq ?? null;
+      if (current !== null) state.setProgress(name, current.epoch, current.confirmedSeq);
     }
     return count;
   }
@@ -113,7 +121,7 @@ export class Intake {
   events(gateway: string, message: CheckedEvents, { isSignOfLife = true } = {}): HubAnswer {
     this.#checkStore();
     const standing = this.#standing(gateway, message, isSignOfLife);
-    if (standing.type !== "current") return this.#answer(gateway, standing.type);
+    if (standing.type !== "accepted") return this.#answer(gateway, standing.type);
     const { row } = standing;
     const epochs = this.#epochs.get(gateway)!;
     const lastSeq = message.events.at(-1)?.seq ?? 0;
@@ -122,7 +130,7 @@ export class Intake {
     const idOfAfter = message.after === null ? undefined : ids.get(message.after.seq);
     const plan = planCommit(message, {
       ...row,
-      isTold: epochs.told === row.confirmedSeq,
+      isAnswered: epochs.answered === row.confirmedSeq,
       idAt: (seq) => ids.get(seq) ?? (seq === message.after?.seq ? (idOfAfter ?? null) : null),
     });
     if (plan.type === "diverged") return this.#answer(gateway, "diverged");
@@ -140,7 +148,7 @@ export class Intake {
   state(gateway: string, message: StateMessage): HubAnswer {
     const { state, clock, onScan, reporter } = this.#options;
     const standing = this.#standing(gateway, message, true);
-    if (standing.type !== "current") return this.#answer(gateway, standing.type);
+    if (standing.type !== "accepted") return this.#answer(gateway, standing.type);
     const applied = state.applyState(gateway, message, clock.now());
     this.#heard(gateway, message.isStopping);
     if (applied.scan !== null) onScan(applied.scan);
@@ -167,34 +175,42 @@ export class Intake {
     if (problem !== null) throw new SystemError("store events", "EIO", problem);
   }
 
-  /** Whether the message is of the gateway's current epoch. An unknown epoch becomes current. */
+  /**
+   * Finds the epoch of a message. One that is unknown becomes current, and any that is the first to be heard since the
+   * hub started. Events that waited somewhere may be of an epoch that is over.
+   */
   #standing(
     gateway: string,
     { epoch, first }: { readonly epoch: string; readonly first: number },
     isSignOfLife: boolean,
   ): Standing {
-    const { clock, store } = this.#options;
-    const { monotonicMs } = clock.now();
+    const { monotonicMs } = this.#options.clock.now();
     const epochs = this.#epochs.get(gateway)!;
-    const current = epochs.rows.at(-1);
-    if (epoch === current?.epoch) {
-      if (isSignOfLife) epochs.heardMs = monotonicMs;
-      return { type: "current", row: current };
-    }
-    if (epochs.rows.some((row) => row.epoch === epoch)) {
+    const known = epochs.rows.get(epoch);
+    const isHeard = epochs.heardMs !== -Infinity;
+    if (isSignOfLife && known !== undefined && epochs.current !== epoch && isHeard) {
       if (monotonicMs - epochs.heardMs >= SAME_TIME_MS) return { type: "diverged" };
       this.#reportDuplicate(gateway, epochs);
       return { type: "duplicate-name" };
     }
-    this.#checkStore();
-    const id = store.fleet.addEpoch(gateway, epoch, first);
-    this.#checkStore();
-    const row = { id, epoch, firstSeq: first, confirmedSeq: first - 1 };
-    epochs.rows.push(row);
-    epochs.told = null;
+    const row = known ?? this.#newEpoch(gateway, epoch, first);
     if (isSignOfLife) epochs.heardMs = monotonicMs;
-    this.#options.state.setProgress(gateway, epoch, row.confirmedSeq);
-    return { type: "current", row };
+    if (epochs.current !== epoch && (isSignOfLife || !isHeard)) {
+      epochs.current = epoch;
+      epochs.answered = null;
+      epochs.missingAfter = null;
+      this.#options.state.setProgress(gateway, epoch, row.confirmedSeq);
+    }
+    return { type: "accepted", row };
+  }
+
+  #newEpoch(gateway: string, epoch: string, firstSeq: number): EpochRow {
+    this.#checkStore();
+    const id = this.#options.store.fleet.addEpoch(gateway, epoch, firstSeq);
+    this.#checkStore();
+    const row = { id, epoch, firstSeq, confirmedSeq: firstSeq - 1 };
+    this.#epochs.get(gateway)!.rows.set(epoch, row);
+    return row;
   }
 
   #commit(
@@ -240,9 +256,9 @@ export class Intake {
     });
     // If the file failed just now, the rows are in memory without their places. The gateway sends the events again.
     this.#checkStore();
-    const { rows } = this.#epochs.get(gateway)!;
-    rows[rows.length - 1] = { ...row, confirmedSeq };
-    state.setProgress(gateway, row.epoch, confirmedSeq);
+    const epochs = this.#epochs.get(gateway)!;
+    epochs.rows.set(row.epoch, { ...row, confirmedSeq });
+    if (epochs.current === row.epoch) state.setProgress(gateway, row.epoch, confirmedSeq);
   }
 
   /** A gateway can lie about itself only. */
@@ -321,8 +337,8 @@ export class Intake {
 
   #answer(gateway: string, problem: HubAnswer["problem"]): HubAnswer {
     const epochs = this.#epochs.get(gateway)!;
-    const confirmed = problem === null ? (epochs.rows.at(-1)?.confirmedSeq ?? null) : null;
-    if (problem === null) epochs.told = confirmed;
+    const confirmed = problem === null ? (currentOf(epochs)?.confirmedSeq ?? null) : null;
+    if (problem === null) epochs.answered = confirmed;
     return {
       version: FLEET_VERSION,
       nowMs: this.#options.clock.now().wallMs,
@@ -332,4 +348,8 @@ export class Intake {
       problem,
     };
   }
+}
+
+function currentOf({ rows, current }: Epochs): EpochRow | null {
+  return rows.get(current ?? "") ?? null;
 }

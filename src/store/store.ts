@@ -47,6 +47,8 @@ export interface AlertWrite {
 interface StoreOptions extends DatabaseOptions {
   /** Machine.bootId; null or omitted if unknown. */
   readonly boot?: string | null;
+  /** The events and sessions have the times of other machines, whose clocks are not set with this one. */
+  readonly isHub?: boolean;
 }
 
 export class Store implements Disposable {
@@ -59,13 +61,18 @@ export class Store implements Disposable {
   readonly fleet: FleetRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
+  readonly #isHub: boolean;
 
-  static async open({ boot = null, ...options }: StoreOptions): Promise<Store> {
-    return new Store(await Database.open(options), boot);
+  static async open({ boot = null, isHub = false, ...options }: StoreOptions): Promise<Store> {
+    return new Store(await Database.open(options), { boot, isHub });
   }
 
-  private constructor(database: Database, boot: string | null) {
+  private constructor(
+    database: Database,
+    { boot, isHub }: { readonly boot: string | null; readonly isHub: boolean },
+  ) {
     this.#database = database;
+    this.#isHub = isHub;
     this.events = new StoredEvents(database);
     this.sessions = new StoredSessions(database, boot);
     this.outbox = new OutboxRows(database);
@@ -185,16 +192,18 @@ export class Store implements Disposable {
     move("outbox", "added_at_ms", fromMs);
     // 0 is not a time: it means that the next attempt is due at once.
     move("targets", "next_at_ms", Math.max(1, fromMs));
-    this.sessions.moveOpen(step);
+    if (!this.#isHub) this.sessions.moveOpen(step);
     if (unsureFromMs === null) return;
-    move("events", "at_ms", unsureFromMs);
+    if (!this.#isHub) {
+      move("events", "at_ms", unsureFromMs);
+      this.sessions.moveEnded(step, unsureFromMs);
+    }
     move("dead_letters", "at_ms", unsureFromMs);
     // Those of alerts that fire are replaced by the engine's.
     for (const column of ["since_ms", "fired_at_ms", "resolved_at_ms"]) {
       move("alerts", column, unsureFromMs);
     }
     move("alert_notices", "at_ms", unsureFromMs);
-    this.sessions.moveEnded(step, unsureFromMs);
     this.traffic.move(step, unsureFromMs);
     this.totals.table.move(step, unsureFromMs);
   }

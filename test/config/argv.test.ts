@@ -74,7 +74,7 @@ test.each<[string[], ...string[]]>([
   [["--target", "ops"], "--target: is a flag of wgmon test-webhook and wgmon outbox"],
   [
     ["--json"],
-    "--json: is a flag of wgmon outbox, wgmon status, wgmon peer, wgmon sessions, wgmon events, wgmon alerts, wgmon silence and wgmon doctor",
+    "--json: is a flag of wgmon hub, wgmon outbox, wgmon status, wgmon peer, wgmon sessions, wgmon events, wgmon alerts, wgmon silence and wgmon doctor",
   ],
   [["test-webhook", "--dead"], "--dead: is a flag of wgmon outbox"],
   [["receive", "--monitor", "bpf"], "--monitor: is a flag of wgmon run"],

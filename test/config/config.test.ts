@@ -316,17 +316,17 @@ describe("the errors in the settings", () => {
     [["versoin"], '"versoin" is not a command; did you mean version?'],
     [
       ["wg0"],
-      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"wg0" is not a command; there are run, test-webhook, hub, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
     [["run", "run"], '"run" is not expected here'],
     [["run", "https://a.example/secret"], '"https..." is not expected here'],
     [
       ["--announce-existing", "false"],
-      '"false" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"false" is not a command; there are run, test-webhook, hub, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
     [
       ["---tick"],
-      '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"---tick" is not a command; there are run, test-webhook, hub, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
   ])("errors are reported for the arguments %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
@@ -472,7 +472,7 @@ describe("the errors in the settings", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_GROP: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(errors(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
       "--bogus: there is no such flag",
-      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"wg0" is not a command; there are run, test-webhook, hub, outbox, rules, receive, status, peer, sessions, events, alerts, silence, top, doctor, check, schema, health, completion, install-service, uninstall-service, extract-names, help and version',
       "WGMON_GROP: there is no such variable; did you mean WGMON_GROUP?",
       `${FILE}: group: must be a number, not a string`,
       `${FILE}: there is no key "nope"`,

@@ -262,6 +262,46 @@ describe("stores that were put back, wiped or copied", () => {
     ]);
   });
 
+  test("events of an old epoch that waited in a stream are stored, and are no duplicate name", async () => {
+    const running = await hubWith("berlin");
+    const [old, now] = [
+      new TestGateway("berlin", running.clock),
+      new TestGateway("berlin", running.clock),
+    ];
+    now.epoch = "00000002";
+    for (const each of [old, old, now]) each.device();
+    const { intake, fleet } = running.hub.stages;
+    const waited = (gateway: TestGateway, after: number) =>
+      intake.events("berlin", gateway.message(after, 1) as never, { isSignOfLife: false });
+    now.report(running);
+    waited(old, 0);
+    now.sendAll(running);
+    waited(old, 1);
+    expect(types(running)).toEqual(["device.added", "device.added", "device.added"]);
+    expect(now.report(running)).toMatchObject({ problem: null, confirmed: 1 });
+    expect(fleet.gateway("berlin")).toMatchObject({
+      epoch: "00000002",
+      confirmedSeq: 1,
+      lastSeq: 1,
+    });
+  });
+
+  test("events from a stream do not make a lost gateway report again", async () => {
+    const running = await hubWith("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    for (let n = 0; n < 9; n++) berlin.device();
+    berlin.report(running);
+    running.clock.advance(120_000);
+    for (let n = 0; n < 9; n++) {
+      const message = berlin.message(n, 1) as never;
+      running.hub.stages.intake.events("berlin", message, { isSignOfLife: false });
+    }
+    expect(running.hub.stages.fleet.gateway("berlin")).toMatchObject({
+      condition: "lost",
+      confirmedSeq: 9,
+    });
+  });
+
   test("an old epoch that reports when the current one is silent has diverged", async () => {
     const running = await hubWith("berlin");
     const [one, two] = [
@@ -411,6 +451,28 @@ describe("sessions, targets and history", () => {
     ]);
     await running.hub.stop();
   });
+});
+
+test("after the hub's clock was set, stored events and sessions keep the times of their gateways", async () => {
+  const running = await hubWith("berlin");
+  const { clock, hub, store } = running;
+  const berlin = new TestGateway("berlin", clock);
+  berlin.report(running, { peers: [aliceReport()] });
+  clock.advance(1000);
+  const startedAtMs = berlin.nowMs;
+  berlin.connect();
+  berlin.sendAll(running);
+  clock.jump(3_600_000);
+  berlin.offsetMs = -3_600_000;
+  hub.stages.clockSteps.read();
+  clock.advance(70_000);
+  const query = { device: null, publicKey: ALICE, sinceMs: null, from: null, limit: 9 };
+  const rows = () => store.sessions.query({ ...query, isOpen: null });
+  expect(rows()).toMatchObject([{ startedAtMs, endedAtMs: null }]);
+  berlin.disconnect({ startedAtMs });
+  berlin.sendAll(running);
+  expect(rows()).toMatchObject([{ startedAtMs, endedAtMs: startedAtMs + 70_000 }]);
+  expect(hub.stages.fleet.session("berlin/wg0", ALICE)).toBeNull();
 });
 
 test("a gateway that is lost, back and stopped is three events of the hub, and its peers are unknown meanwhile", async () => {

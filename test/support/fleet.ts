@@ -40,7 +40,7 @@ export async function startHub({ clock = new HandClock(), directory = null, ...r
     warn: write("warn"),
     error: write("error"),
   };
-  const store = await Store.open({ directory, clock, log, boot: "boot" });
+  const store = await Store.open({ directory, clock, log, boot: "boot", isHub: true });
   const hub = new Hub(rest.settings, {
     clock,
     machine: clock,

@@ -1,0 +1,267 @@
+/** Which messages the hub accepts by HTTPS: signature, age, replay, size, and what a stolen secret can do. */
+
+import { afterEach, describe, expect, test } from "bun:test";
+
+import { parseSecrets, sign } from "../../src/channels/signature.ts";
+import { HttpServer } from "../../src/http/server.ts";
+import { makeFleetHandler } from "../../src/hub/fleet-handler.ts";
+import { HubReadModel } from "../../src/hub/hub-read-model.ts";
+import { loadPage } from "../../src/page/load-page.ts";
+import { HandClock } from "../support/clock.ts";
+import { startHub, TestGateway } from "../support/fleet.ts";
+import { parse } from "../support/settings.ts";
+import { useStoreFolders } from "../support/store-folders.ts";
+
+const { folder } = useStoreFolders();
+const servers: HttpServer[] = [];
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.stop()));
+});
+
+const TOKEN = "a-token-that-is-long-enough-0123456789";
+
+/** A hub with the gateways berlin and paris, behind a real server that has a token. */
+async function start({ clock = new HandClock(), directory = null as string | null } = {}) {
+  const command = parse(["hub", "--host", "hub1"]);
+  if (command.type !== "hub") throw new Error();
+  const running = await startHub({ clock, directory, settings: command.settings });
+  const { hub, lines } = running;
+  const isKnown = hub.stages.enrolled.get("berlin") !== null;
+  const secrets = isKnown ? null : { berlin: hub.enroll("berlin"), paris: hub.enroll("paris") };
+  const log = {
+    debug() {},
+    info() {},
+    warn: (text: string) => void lines.push({ level: "warn", text }),
+    error: (text: string) => void lines.push({ level: "error", text }),
+  };
+  const server = await HttpServer.start({
+    loadPage,
+    source: new HubReadModel("0.1.0", hub.stages),
+    fleet: makeFleetHandler(hub, log),
+    settings: () => ({
+      listen: { address: "127.0.0.1", port: 0 },
+      listenTokens: [TOKEN],
+      listenTls: null,
+      metrics: [],
+    }),
+    runtimeDir: null,
+    log,
+    clock,
+  });
+  servers.push(server);
+  return { ...running, server, origin: server.url!.origin, secrets };
+}
+
+interface Sent {
+  readonly gateway?: string;
+  readonly secret: string;
+  readonly id?: string;
+  /** By the hub's clock. */
+  readonly agoMs?: number;
+  readonly clock: HandClock;
+  readonly kind?: "events" | "state";
+  readonly headers?: Record<string, string>;
+}
+
+function requestOf(message: object | string, sent: Sent): RequestInit & { readonly path: string } {
+  const {
+    gateway = "berlin",
+    id = `msg_${crypto.randomUUID()}`,
+    agoMs = 0,
+    kind = "events",
+  } = sent;
+  const body = typeof message === "string" ? message : JSON.stringify(message);
+  const timestamp = String(Math.floor((sent.clock.now().wallMs - agoMs) / 1000));
+  const parsed = parseSecrets(sent.secret);
+  if (!("value" in parsed)) throw new Error(parsed.problem);
+  const signature = sign(parsed.value, { id, timestamp, body: new TextEncoder().encode(body) });
+  return {
+    path: `/v1/fleet/${kind}`,
+    method: "POST",
+    body,
+    headers: {
+      "content-type": "application/json",
+      "wgmon-gateway": gateway,
+      "webhook-id": id,
+      "webhook-timestamp": timestamp,
+      "webhook-signature": signature,
+      ...sent.headers,
+    },
+  };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly confirmed?: number | null;
+  readonly detail?: string;
+  readonly nowMs?: number;
+}
+
+async function post(
+  origin: string,
+  { path, ...init }: ReturnType<typeof requestOf>,
+): Promise<Answer> {
+  const response = await fetch(`${origin}${path}`, init);
+  const body = (await response.json()) as object;
+  return { ...body, status: response.status };
+}
+
+describe("a message of a gateway", () => {
+  test("a signed message is accepted, without the server's token and with any Host header", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    berlin.device();
+    const headers = { host: "hub.example.net" };
+    const request = requestOf(berlin.message(0), { secret: secrets!.berlin, clock, headers });
+    expect(await post(origin, request)).toMatchObject({ status: 200, confirmed: 1 });
+  });
+
+  test("a message that was accepted is refused when it is sent again, also after a restart of the hub", async () => {
+    const clock = new HandClock();
+    const directory = folder();
+    const first = await start({ clock, directory });
+    const berlin = new TestGateway("berlin", clock);
+    berlin.device();
+    const { secrets } = first;
+    const request = requestOf(berlin.message(0), { secret: secrets!.berlin, clock, agoMs: 60_000 });
+    expect(await post(first.origin, request)).toMatchObject({ status: 200 });
+    expect(await post(first.origin, request)).toMatchObject({
+      status: 401,
+      detail: "a message with this webhook-id was accepted before",
+    });
+    const later = requestOf(berlin.message(1), { secret: secrets!.berlin, clock });
+    expect(await post(first.origin, later)).toMatchObject({ status: 200 });
+    await first.hub.stop();
+    const second = await start({ clock, directory });
+    expect(await post(second.origin, request)).toMatchObject({
+      status: 401,
+      detail: "webhook-timestamp is earlier than that of a message that was accepted",
+    });
+    await second.hub.stop();
+  });
+
+  test.each([6, -6])(
+    "a signature of %d minutes ago is refused, and the response has the hub's time",
+    async (minutes) => {
+      const { origin, clock, secrets } = await start();
+      const berlin = new TestGateway("berlin", clock);
+      const sent = { secret: secrets!.berlin, clock, agoMs: minutes * 60_000 };
+      const answer = await post(origin, requestOf(berlin.message(0), sent));
+      expect(answer).toMatchObject({ status: 401, nowMs: clock.now().wallMs });
+      expect(answer.detail).toContain("webhook-timestamp is more than 5 minutes");
+    },
+  );
+
+  test("a changed body, another gateway's secret and an unknown name get the same answer", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const right = requestOf(berlin.message(0), { secret: secrets!.berlin, clock });
+    const requests = [
+      { ...right, body: `${right.body as string} ` },
+      requestOf(berlin.message(0), { secret: secrets!.paris, clock }),
+      requestOf(berlin.message(0), { secret: secrets!.berlin, clock, gateway: "rome" }),
+      requestOf(berlin.message(0), { secret: secrets!.berlin, clock, gateway: "" }),
+    ];
+    for (const request of requests) {
+      expect(await post(origin, request)).toMatchObject({
+        status: 401,
+        detail: "no gateway is enrolled with this name and secret",
+      });
+    }
+  });
+
+  test("with a new secret the old one is refused at once, and a forgotten gateway as well", async () => {
+    const { origin, clock, secrets, hub } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const old = () => requestOf(berlin.message(0), { secret: secrets!.berlin, clock });
+    expect((await post(origin, old())).status).toBe(200);
+    const secret = hub.enroll("berlin");
+    expect((await post(origin, old())).status).toBe(401);
+    const renewed = () => requestOf(berlin.message(0), { secret, clock });
+    expect((await post(origin, renewed())).status).toBe(200);
+    hub.forget("berlin");
+    expect((await post(origin, renewed())).status).toBe(401);
+  });
+
+  test.each([
+    ["not JSON", "{", 400],
+    ["of another version", JSON.stringify({ version: 2 }), 422],
+    ["of the wrong form", JSON.stringify({ version: 1, epoch: "x" }), 422],
+    ["null", "null", 400],
+  ])("a message that is %s is refused, and does not change anything", async (_, body, status) => {
+    const { origin, clock, secrets, store } = await start();
+    const request = requestOf(body, { secret: secrets!.berlin, clock });
+    expect((await post(origin, request)).status).toBe(status);
+    expect(store.fleet.epochs("berlin")).toEqual([]);
+  });
+
+  test("an event of an unknown type is refused with the advice to update the hub, and nothing of the message is stored", async () => {
+    const { origin, clock, secrets, store } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    berlin.device();
+    const message = berlin.message(0);
+    const unknown = { ...message.events[0]!.event, type: "peer.teleported" };
+    const events = [...message.events, { seq: 2, event: unknown }];
+    const answer = await post(
+      origin,
+      requestOf({ ...message, events }, { secret: secrets!.berlin, clock }),
+    );
+    expect(answer).toMatchObject({ status: 422 });
+    expect(answer.detail).toContain("update the hub before its gateways");
+    expect(store.events.sequenceRange().last).toBe(0);
+  });
+
+  test("a message of a megabyte is accepted, a longer one is not, and other paths accept 12 KiB as before", async () => {
+    const { origin, clock, secrets } = await start();
+    const secret = secrets!.berlin;
+    const padded = (length: number) => " ".repeat(length);
+    expect((await post(origin, requestOf(padded(1_000_000), { secret, clock }))).status).toBe(400);
+    const long = requestOf(padded(1_000_001), { secret, clock });
+    const { status } = await fetch(`${origin}${long.path}`, long);
+    expect(status).toBe(413);
+    const headers = { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" };
+    const silence = await fetch(`${origin}/v1/silences`, {
+      method: "POST",
+      headers,
+      body: padded(13_000),
+    });
+    expect(silence.status).toBe(413);
+  });
+
+  test("the requests of wgmon hub are answered on the Unix socket only", async () => {
+    const { origin, store } = await start();
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    for (const [method, path] of [
+      ["POST", "/v1/fleet/gateways/rome"],
+      ["DELETE", "/v1/fleet/gateways/berlin"],
+      ["GET", "/v1/fleet/gateways"],
+      ["POST", "/v1/fleet/rebuild"],
+    ] as const) {
+      expect((await fetch(`${origin}${path}`, { method, headers })).status).toBe(404);
+    }
+    expect(store.fleet.gateways().map(({ gateway }) => gateway)).toEqual(["berlin", "paris"]);
+  });
+
+  test("refused messages are one line in the log each minute, which has no secret", async () => {
+    const { origin, clock, secrets, lines } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    for (let n = 0; n < 5; n++) {
+      await post(origin, requestOf(berlin.message(0), { secret: secrets!.paris, clock }));
+    }
+    const warnings = lines.filter(({ level }) => level === "warn");
+    expect(warnings.map(({ text }) => text)).toEqual([
+      "a message of a gateway was refused: no gateway is enrolled with this name and secret",
+    ]);
+  });
+});
+
+test("the secret of an enrolled gateway is valid in a URL as it is, and 32 bytes long", async () => {
+  const { hub } = await start();
+  for (let n = 0; n < 50; n++) {
+    const secret = hub.enroll("rome");
+    expect(new URL(`https://rome:${secret}@hub.example.net`).password).toBe(secret);
+    const parsed = parseSecrets(secret);
+    expect("value" in parsed && parsed.value.length).toBe(1);
+    expect(secret).toMatch(/^whsec_[A-Za-z0-9]{43}$/);
+  }
+});
