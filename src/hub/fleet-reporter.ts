@@ -15,6 +15,7 @@ import type { Metrics } from "../stats/counters.ts";
 import type { AlertWrite, Store } from "../store/store.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import type { EndedSession } from "../store/stored-sessions.ts";
+import type { TrafficRecorder } from "../store/traffic-recorder.ts";
 import type { FleetState } from "./fleet-state.ts";
 import { inHubTerms } from "./hub-event.ts";
 import { sessionRows } from "./session-rows.ts";
@@ -30,6 +31,7 @@ interface Options {
   readonly state: FleetState;
   readonly outbox: Outbox;
   readonly alerts: () => LiveAlerts;
+  readonly traffic: Pick<TrafficRecorder, "ended">;
   readonly settings: () => {
     readonly peers: ReadonlyMap<PublicKey, { readonly mute: boolean }>;
   };
@@ -68,7 +70,11 @@ export class FleetReporter {
     const now = clock.now();
     const isNews = ({ timestamp }: Event) =>
       state.hubTime(gateway, Date.parse(timestamp)) > now.wallMs - NEWS_MS;
-    for (const { event } of fresh) state.applyEvent(gateway, event, now);
+    const counts = fresh.map(({ event }) => {
+      const count = this.#trafficOf(gateway, event, isNews(event));
+      state.applyEvent(gateway, event, now);
+      return count;
+    });
     const offsetMs = -state.hubTime(gateway, 0);
     const judged = fresh
       .filter(({ event }) => isNews(event) || this.#isStillGone(gateway, event))
@@ -84,6 +90,7 @@ export class FleetReporter {
       { gateway, state, now },
     );
     this.#store({ events, own, ...rows, alerts: alerts().onEvents(judged), also });
+    for (const count of counts) count?.();
   }
 
   /** Stores and sends events of the hub itself, and what the alert engine has found. */
@@ -154,6 +161,27 @@ export class FleetReporter {
       if (suppressedBy !== null) log.debug(`held back: ${sentence}`, about);
       else if (dryRun) log.info(`dry run: ${sentence}`, about);
     }
+  }
+
+  /**
+   * Returns what adds the bytes of a session since it was last counted; null: the event ends no session. Call it before
+   * the event is applied, and the result once the event is stored.
+   */
+  #trafficOf(gateway: string, event: Event, isNews: boolean): (() => void) | null {
+    if (event.type !== "peer.disconnected") return null;
+    const { state, traffic, store } = this.#options;
+    const { peer, session } = event.data;
+    const device = fleetDevice(gateway, event.data.device);
+    const publicKey = peer.publicKey as PublicKey;
+    const startedAtMs = Date.parse(session.startedAt);
+    const { rxBytes, txBytes } = session;
+    const isKnown = state.storedSession(device, publicKey)?.startedAtMs === startedAtMs;
+    if (isKnown || isNews) {
+      return () => traffic.ended({ device, peer, session: { startedAtMs, rxBytes, txBytes } });
+    }
+    // It was not counted while it lasted, and belongs to the past.
+    const endedAtMs = state.hubTime(gateway, Date.parse(session.endedAt));
+    return () => store.traffic.add([{ device, publicKey, rxBytes, txBytes }], endedAtMs);
   }
 
   /** An old event by which the rules learn that a peer is not connected any more. */

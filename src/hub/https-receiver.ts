@@ -15,6 +15,8 @@ import type { Intake } from "./intake.ts";
 
 /** Ids are remembered for longer than a signature is valid. */
 const REMEMBERED_MS = 10 * 60_000;
+/** A gateway knows the hub's time about this well. */
+const STARTED_TOLERANCE_MS = 5000;
 /** Most ids that are remembered of one gateway: it sends one message at a time. */
 const IDS_MAX = 20_000;
 const ID_LENGTH_MAX = 100;
@@ -35,10 +37,17 @@ export class HttpsReceiver {
   /** The ids of accepted messages by gateway, with the time of each, the oldest first. Monotonic. */
   readonly #ids = new Map<string, Map<string, number>>();
   readonly #loggedMs = new Map<string, number>();
+  /**
+   * Messages that were signed before the hub started are refused: which of them were accepted may be unknown, because the
+   * hub may have crashed.
+   */
+  readonly #startedAtSeconds: number;
   #bodies = 0;
 
   constructor(options: Options) {
     this.#options = options;
+    const { wallMs } = options.clock.now();
+    this.#startedAtSeconds = Math.floor((wallMs - STARTED_TOLERANCE_MS) / 1000);
   }
 
   /** Answers `POST /v1/fleet/events` and `POST /v1/fleet/state`. */
@@ -86,8 +95,10 @@ export class HttpsReceiver {
     if (result !== "ok") return result;
     if (id!.length > ID_LENGTH_MAX) return "webhook-id is too long";
     const seconds = Number(timestamp);
-    if (seconds < gateway.signedAtSeconds) {
-      return "webhook-timestamp is earlier than that of a message that was accepted";
+    // Not later than now: the hub's clock may have been set back.
+    const earliest = Math.max(gateway.signedAtSeconds, this.#startedAtSeconds);
+    if (seconds < Math.min(earliest, Math.floor(wallMs / 1000))) {
+      return "webhook-timestamp is earlier than that of another message, or than the start of the hub";
     }
     const ids = this.#idsOf(gateway.name, monotonicMs);
     if (ids.has(id!)) return "a message with this webhook-id was accepted before";

@@ -33,6 +33,8 @@ interface Options {
   readonly reporter: FleetReporter;
   /** The hub's name. */
   readonly host: () => string;
+  /** Called when the condition of a gateway has changed. */
+  readonly onCondition: () => void;
   /** Receives what a state message says, and what became unknown because a gateway is lost. */
   readonly onScan: (scan: ScanResult) => void;
 }
@@ -270,8 +272,11 @@ export class Intake {
   #heard(gateway: string, isStopping: boolean): void {
     const { watch, state, clock } = this.#options;
     const now = clock.now();
+    const before = watch.condition(gateway);
     const findings = watch.heard(gateway, { isStopping }, now);
-    state.setCondition(gateway, watch.condition(gateway), now.wallMs);
+    const condition = watch.condition(gateway);
+    state.setCondition(gateway, condition, now.wallMs);
+    if (condition !== before) this.#options.onCondition();
     this.#report(findings);
   }
 
@@ -289,6 +294,7 @@ export class Intake {
       return finding.type === "back" ? [] : [finding.gateway];
     });
     for (const name of gone) state.setCondition(name, watch.condition(name), atMs);
+    if (gone.length > 0) this.#options.onCondition();
     reporter.report(events, null);
     const failed = state
       .devices()

@@ -74,6 +74,7 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     state: fleet,
     outbox,
     alerts: () => alerts,
+    traffic,
     settings,
   });
   const ownTags = (publicKey: PublicKey) => settings().peers.get(publicKey)?.tags ?? [];
@@ -113,6 +114,7 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     const write = alerts.onScan(scan, [], REPORT_REASON);
     if (write !== null) reporter.report([], write);
   };
+  const saver = new StateSaver({ clock, store, enrolled, fleet });
   const intake = new Intake({
     clock,
     log,
@@ -122,9 +124,9 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     watch,
     reporter,
     host: () => settings().host,
+    onCondition: () => saver.saveStates(),
     onScan,
   });
-  const saver = new StateSaver({ clock, store, enrolled, fleet });
   const maintenance = new Maintenance({
     clock,
     saveDue() {

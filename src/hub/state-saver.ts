@@ -29,18 +29,19 @@ export class StateSaver {
 
   /** Begins to save what has changed. */
   save(): void {
-    this.#saveStates();
+    this.saveStates();
     this.#saveSlice([...this.#options.fleet.sessions]);
   }
 
   /** Saves everything now. */
   saveAll(): void {
     this.#cancel();
-    this.#saveStates();
+    this.saveStates();
     this.#put([...this.#options.fleet.sessions]);
   }
 
-  #saveStates(): void {
+  /** Saves the states of the gateways: their conditions must survive a crash of the hub. */
+  saveStates(): void {
     const { enrolled, fleet, store } = this.#options;
     const changed = new Map<string, string>();
     for (const { name, signedAtSeconds } of enrolled.all) {

@@ -18,6 +18,8 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.stop()));
 });
 
+const EARLIER =
+  "webhook-timestamp is earlier than that of another message, or than the start of the hub";
 const TOKEN = "a-token-that-is-long-enough-0123456789";
 
 /** A hub with the gateways berlin and paris, behind a real server that has a token. */
@@ -123,6 +125,7 @@ describe("a message of a gateway", () => {
     const berlin = new TestGateway("berlin", clock);
     berlin.device();
     const { secrets } = first;
+    clock.advance(120_000);
     const request = requestOf(berlin.message(0), { secret: secrets!.berlin, clock, agoMs: 60_000 });
     expect(await post(first.origin, request)).toMatchObject({ status: 200 });
     expect(await post(first.origin, request)).toMatchObject({
@@ -135,9 +138,34 @@ describe("a message of a gateway", () => {
     const second = await start({ clock, directory });
     expect(await post(second.origin, request)).toMatchObject({
       status: 401,
-      detail: "webhook-timestamp is earlier than that of a message that was accepted",
+      detail: EARLIER,
     });
     await second.hub.stop();
+  });
+
+  test("after a crash of the hub, a message that was signed before is refused, and new ones are accepted", async () => {
+    const clock = new HandClock();
+    const directory = folder();
+    const first = await start({ clock, directory });
+    const berlin = new TestGateway("berlin", clock);
+    berlin.device();
+    const { berlin: secret } = first.secrets!;
+    const request = requestOf(berlin.message(0), { secret, clock });
+    expect(await post(first.origin, request)).toMatchObject({ status: 200 });
+    clock.advance(10_000);
+    const second = await start({ clock, directory });
+    expect(await post(second.origin, request)).toMatchObject({ status: 401, detail: EARLIER });
+    const later = requestOf(berlin.message(0), { secret, clock });
+    expect(await post(second.origin, later)).toMatchObject({ status: 200, confirmed: 1 });
+  });
+
+  test("messages are accepted after the hub's clock was set back by a day", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const next = () => requestOf(berlin.message(0), { secret: secrets!.berlin, clock });
+    expect((await post(origin, next())).status).toBe(200);
+    clock.jump(-86_400_000);
+    expect((await post(origin, next())).status).toBe(200);
   });
 
   test.each([6, -6])(

@@ -453,6 +453,26 @@ describe("sessions, targets and history", () => {
   });
 });
 
+test("a gateway that reported before a crash of the hub, and not after, is lost", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const first = await startHub({ settings, clock, directory });
+  first.hub.enroll("berlin");
+  new TestGateway("berlin", clock).report(first);
+  // The first hub does not stop, and is not heard of any more.
+  const crashed = folder();
+  cpSync(directory, crashed, { recursive: true });
+  const second = await startHub({ settings, clock: new HandClock(), directory: crashed });
+  second.clock.advance(100_000);
+  expect(types(second)).toEqual(["gateway.lost"]);
+  expect(second.hub.stages.fleet.gateway("berlin")).toMatchObject({
+    host: "berlin",
+    condition: "lost",
+  });
+  await second.hub.stop();
+  await first.hub.stop();
+});
+
 test("after the hub's clock was set, stored events and sessions keep the times of their gateways", async () => {
   const running = await hubWith("berlin");
   const { clock, hub, store } = running;

@@ -98,10 +98,14 @@ export class TestGateway {
     return this.record(eventOf({ ...change, initial: false }, this.#head(fields.id)));
   }
 
-  disconnect(fields: { readonly startedAtMs: number; readonly atMs?: number }): Event {
-    const { startedAtMs, atMs = this.nowMs } = fields;
+  disconnect(fields: {
+    readonly startedAtMs: number;
+    readonly atMs?: number;
+    readonly rxBytes?: number;
+  }): Event {
+    const { startedAtMs, atMs = this.nowMs, rxBytes = 5000 } = fields;
     const alice = peer({ publicKey: ALICE, endpoint: "198.51.100.7:40001" });
-    const session = { startedAtMs, rxBytes: 5000, txBytes: 3000, roams: 0 };
+    const session = { startedAtMs, rxBytes, txBytes: 3000, roams: 0 };
     const change = {
       type: "peer.disconnected",
       atMs,
