@@ -88,7 +88,7 @@ describe("wgmon hub with a running hub", () => {
     expect(await run({ action: "gateways", json: false })).toEqual([
       "GATEWAY  STATE    SEEN    PEERS  MISSING  VERSION",
       "berlin   up       5s ago  0/0          3  0.1.0",
-      "lyon     waiting  never   0/0",
+      "lyon     waiting  never   ?/0",
     ]);
     const items = await run({ action: "gateways", json: true });
     expect(items.map((item) => JSON.parse(item) as object)).toMatchObject([
