@@ -150,7 +150,9 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     ],
     events: [
       ["store", () => checkStore(settings)],
-      ["targets", () => checkTargets(settings.targets, { network })],
+      ...(settings.targets.length === 0 && settings.hub !== null
+        ? []
+        : [["targets", () => checkTargets(settings.targets, { network })] as const]),
       ...(settings.hub === null
         ? []
         : [["hub", () => checkHub(settings.hub!, { network })] as const]),
