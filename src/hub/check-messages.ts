@@ -6,8 +6,12 @@ import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { type Event, EventSchema } from "../events/event-schema.ts";
 import { EventsMessage, FLEET_VERSION, StateMessage } from "../fleet/messages.ts";
 
-// TypeBox has no predefined string formats, and rejects strings of an unknown format.
-FormatRegistry.Set("date-time", (text) => !Number.isNaN(Date.parse(text)));
+/** RFC 3339, section 5.6. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i;
+// TypeBox has no predefined string formats, and rejects strings of an unknown format. The API may use the same one.
+if (!FormatRegistry.Has("date-time")) {
+  FormatRegistry.Set("date-time", (text) => TIME.test(text) && !Number.isNaN(Date.parse(text)));
+}
 
 const eventsMessage = TypeCompiler.Compile(EventsMessage);
 const stateMessage = TypeCompiler.Compile(StateMessage);
