@@ -267,10 +267,33 @@ describe("inhibition", () => {
     ]);
   });
 
+  test("the first peer of a failed uplink is not reported alone if the others were active until then", () => {
+    const told = story({ ...down, forMs: 0, waitMs: 0 });
+    const names = ["a", "b", "c", "d"];
+    for (const name of names) told.connect(name);
+    const others = (bytes: number) =>
+      Object.fromEntries(names.slice(1).map((name) => [name, [bytes, bytes] as const]));
+    told.scan(others(0)).wait(60).scan(others(100));
+    told.wait("2m").disconnect("a").wait(60);
+    for (const name of names.slice(1)) told.disconnect(name);
+    expect(told.wait("1h").sent()).toEqual([
+      "firing sites: all peers of wg0 are silent (4 alerts of rule sites); check this gateway's own connection",
+    ]);
+  });
+
+  test("a peer is reported at once if the others had been quiet before", () => {
+    const told = story({ ...down, forMs: 0, waitMs: 0 });
+    for (const name of ["a", "b", "c", "d"]) told.connect(name);
+    told.scan({ b: [0, 0], c: [0, 0] }).wait("2m");
+    told.scan({ b: [100, 100], c: [100, 100] });
+    expect(told.wait("2m").disconnect("a").sent()).toHaveLength(1);
+  });
+
   test("two peers of many are reported one by one", () => {
     const told = story(down);
     for (const name of ["a", "b", "c", "d", "e"]) told.connect(name);
     told
+      .scan({ c: [0, 0] })
       .wait("1h")
       .scan({ c: [100, 100] })
       .disconnect("a")
