@@ -47,6 +47,9 @@ export interface AlertFilter extends Omit<AlertQuery, "before" | "limit" | "stat
   readonly state: "current" | "pending" | "firing" | "resolved" | null;
 }
 
+/** An alert without what its messages show. */
+type AlertFields = Omit<AlertApiView, "accepted">;
+
 export interface AlertPage {
   readonly items: AlertApiView[];
   readonly next: string | null;
@@ -65,16 +68,20 @@ export function listAlerts(
   const { state } = filter;
   const current = source.alerts.current();
   const dryRuns = dryRunNames(source.alerts.rules());
-  const items: AlertApiView[] = [];
+  const items: AlertFields[] = [];
+  const pageOf = (next: AlertCursor | null): AlertPage => ({
+    items: withAccepted(source, items),
+    next: next === null ? null : formatAlertCursor(next),
+  });
   if (state !== "resolved" && (cursor === null || cursor.type === "current")) {
     const wanted = current.filter((alert) => matches(alert, filter));
     const from = cursor?.skip ?? 0;
     items.push(...wanted.slice(from, from + limit).map((alert) => viewAlert(alert, dryRuns)));
     if (from + limit < wanted.length) {
-      return { items, next: formatAlertCursor({ type: "current", skip: from + limit }) };
+      return pageOf({ type: "current", skip: from + limit });
     }
   }
-  if (state !== null && state !== "resolved") return { items, next: null };
+  if (state !== null && state !== "resolved") return pageOf(null);
   const found = pastAlerts(source, filter, {
     before: cursor?.type === "past" ? cursor : null,
     limit: limit - items.length + 1,
@@ -82,14 +89,14 @@ export function listAlerts(
   });
   const page = found.slice(0, limit - items.length);
   items.push(...page.map((record) => viewRecord(source, record, dryRuns)));
-  if (found.length === page.length) return { items, next: null };
+  if (found.length === page.length) return pageOf(null);
   const last = page.at(-1);
   // Without an item, the alerts that are over begin on the next page.
   const next: AlertCursor =
     last === undefined
       ? { type: "past", firedAtMs: Number.MAX_SAFE_INTEGER, id: "alert-0" }
       : { type: "past", firedAtMs: last.firedAtMs, id: last.id };
-  return { items, next: formatAlertCursor(next) };
+  return pageOf(next);
 }
 
 /** @throws HttpError 404 when there is no such alert. */
@@ -99,7 +106,7 @@ export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView 
   const rule = source.alerts.rules().find(({ name }) => name === alert.rule);
   const text = rule === undefined ? [] : ruleText(rule);
   return {
-    ...alert,
+    ...withAccepted(source, [alert])[0]!,
     ruleText: text,
     notices: viewNotices(source, id),
   };
@@ -112,7 +119,7 @@ export function viewNotices(source: ReadModel, id: string): NoticeApiView[] {
 }
 
 /** The engine's alert is newer than that of the store. */
-function findAlert(source: ReadModel, id: string): AlertApiView | null {
+function findAlert(source: ReadModel, id: string): AlertFields | null {
   const dryRuns = dryRunNames(source.alerts.rules());
   const current = source.alerts.current().find((alert) => alert.id === id);
   if (current !== undefined) return viewAlert(current, dryRuns);
@@ -221,7 +228,13 @@ function pastAlerts(
   }
 }
 
-function viewAlert(alert: AlertView, dryRuns: ReadonlySet<string>): AlertApiView {
+/** Adds whether a target accepted a message about each alert. */
+function withAccepted({ store }: ReadModel, alerts: readonly AlertFields[]): AlertApiView[] {
+  const accepted = store.alerts.accepted(alerts.flatMap(({ id }) => id ?? []));
+  return alerts.map((alert) => ({ ...alert, accepted: accepted.get(alert.id ?? "") ?? null }));
+}
+
+function viewAlert(alert: AlertView, dryRuns: ReadonlySet<string>): AlertFields {
   const { id, state, heldBy } = alert;
   return {
     ...common(alert, dryRuns),
@@ -237,7 +250,7 @@ function viewRecord(
   source: ReadModel,
   alert: AlertRecord,
   dryRuns: ReadonlySet<string>,
-): AlertApiView {
+): AlertFields {
   const { id, device, publicKey, peerName, target } = alert;
   const state: AlertState = overAtMs(alert) === null ? "firing" : "resolved";
   return {

@@ -271,6 +271,17 @@ export class AlertRows {
     return rows.map((row) => this.#noticeOf(row));
   }
 
+  /** Whether a target accepted a message about these alerts. Alerts without a stored message that was sent are missing. */
+  accepted(ids: readonly string[]): ReadonlyMap<string, boolean> {
+    const rows = this.#database.all<{ alert: number; accepted: 0 | 1 }>(
+      `SELECT alert, max(targets <> '[]') AS accepted FROM $.noticed_alerts
+         JOIN $.alert_notices ON seq = notice
+         WHERE alert IN (SELECT value FROM json_each(?)) AND event_seq IS NOT NULL GROUP BY alert`,
+      JSON.stringify(ids.map(numberOf)),
+    );
+    return new Map(rows.map(({ alert, accepted }) => [idOf(alert), accepted === 1]));
+  }
+
   /** The end of the oldest alert that does not fire any more, or the oldest notice; null: there are none. */
   get oldestMs(): number | null {
     return this.#database.get<{ ms: number | null }>(

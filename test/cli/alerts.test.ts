@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { ruleOf } from "../../src/alerts/rule.ts";
 import { NotFound } from "../../src/base/errors.ts";
 import { printAlerts } from "../../src/cli/alerts.ts";
+import type { ApiReader } from "../../src/cli/client.ts";
 import { explainAlert } from "../../src/cli/explain-alert.ts";
 import type { AlertListRequest } from "../../src/config/command-requests.ts";
 import { asked, type Printed, printed } from "../support/api-reader.ts";
@@ -40,7 +41,10 @@ function fill(): void {
   storeAlerts(source, [alertRecord()]);
 }
 
-async function run(fields: Partial<AlertListRequest> = {}): Promise<Printed> {
+async function run(
+  fields: Partial<AlertListRequest> = {},
+  api: ApiReader = asked(source),
+): Promise<Printed> {
   const output = printed();
   const request: AlertListRequest = {
     action: "list",
@@ -55,7 +59,7 @@ async function run(fields: Partial<AlertListRequest> = {}): Promise<Printed> {
     ...fields,
   };
   const nowMs = source.clock.now().wallMs;
-  await printAlerts(asked(source), { ...output, request, nowMs });
+  await printAlerts(api, { ...output, request, nowMs });
   return output;
 }
 
@@ -92,6 +96,15 @@ describe("wgmon alerts", () => {
     expect((await run()).lines()[2]).toMatch(/^firing .* no target accepts it +alert-7$/);
     storeAlerts(source, [], [firing(["ops (json)"])]);
     expect((await run()).lines()[2]).toMatch(/^firing .* an hour +alert-7$/);
+  });
+
+  test("many alerts take one request", async () => {
+    source.alerts.firing = Array.from({ length: 50 }, (_, index) =>
+      alertView({ id: `alert-${index}` }),
+    );
+    const api = asked(source);
+    await run({}, api);
+    expect(api.paths.filter((path) => path.includes("alerts"))).toHaveLength(1);
   });
 
   test("wgmon alerts says so if there is no alert", async () => {
