@@ -235,14 +235,14 @@ function withAccepted({ store }: ReadModel, alerts: readonly AlertFields[]): Ale
 }
 
 function viewAlert(alert: AlertView, dryRuns: ReadonlySet<string>): AlertFields {
-  const { id, state, heldBy } = alert;
+  const { id, state, heldBack } = alert;
   return {
     ...common(alert, dryRuns),
     id: id === "" ? null : id,
     state,
     ...aboutOf(alert),
     ...times(alert),
-    heldBack: heldBy === null ? null : viewSuppression(heldBy),
+    heldBack: heldBack === null ? null : viewSuppression(heldBack),
   };
 }
 
@@ -292,13 +292,13 @@ function viewNotice(
   notice: NoticeRecord,
   targets: readonly TargetView[],
 ): NoticeApiView {
-  const { type, atMs, sentence, alertIds, suppressedBy, dryRun, eventSeq } = notice;
+  const { type, atMs, sentence, alertIds, heldBack, dryRun, eventSeq } = notice;
   return {
     type,
     at: iso(atMs),
     sentence,
     alerts: [...alertIds],
-    heldBack: suppressedBy === null ? null : viewSuppression(suppressedBy),
+    heldBack: heldBack === null ? null : viewSuppression(heldBack),
     dryRun,
     event: eventSeq,
     deliveries:

@@ -64,7 +64,7 @@ export interface NoticeRecord extends Pick<
 > {
   readonly seq: number;
   readonly alertIds: readonly string[];
-  readonly suppressedBy: Suppression | null;
+  readonly heldBack: Suppression | null;
   /** The sequence number of its event; null: it was not sent. */
   readonly eventSeq: number | null;
   /** Labels of the targets that its event was queued for. */
@@ -205,7 +205,7 @@ export class AlertRows {
 
   /** Adds a notice; the caller's transaction writes it. */
   addNotice(notice: NewNotice): void {
-    const { type, atMs, rule, dryRun, sentence, suppressedBy, eventSeq, targets } = notice;
+    const { type, atMs, rule, dryRun, sentence, heldBack, eventSeq, targets } = notice;
     const { seq } = this.#database.get<{ seq: number }>(
       `INSERT INTO $.alert_notices (type, at_ms, rule, dry_run, sentence, suppressed_by, event_seq, targets)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
@@ -214,7 +214,7 @@ export class AlertRows {
       rule,
       Number(dryRun),
       sentence,
-      suppressedBy === null ? null : JSON.stringify(suppressedBy),
+      heldBack === null ? null : JSON.stringify(heldBack),
       eventSeq,
       JSON.stringify(targets),
     )!;
@@ -323,8 +323,7 @@ export class AlertRows {
       rule: row.rule,
       dryRun: row.dry_run === 1,
       sentence: row.sentence,
-      suppressedBy:
-        row.suppressed_by === null ? null : (JSON.parse(row.suppressed_by) as Suppression),
+      heldBack: row.suppressed_by === null ? null : (JSON.parse(row.suppressed_by) as Suppression),
       eventSeq: row.event_seq,
       targets: JSON.parse(row.targets) as string[],
       alertIds: ids.map(({ alert }) => idOf(alert)),

@@ -192,7 +192,7 @@ describe("silences", () => {
     const told = story(ruleOf("changed", "config")).configured({ berlin: [] }).wait("1h");
     told.input({ type: "silence", silence: silence(told.nowMs) });
     told.configured({ berlin: ["10.0.0.2/32"] }).wait("1d");
-    expect(told.notices.map(({ suppressedBy }) => suppressedBy?.type)).toEqual(["silence"]);
+    expect(told.notices.map(({ heldBack }) => heldBack?.type)).toEqual(["silence"]);
   });
 });
 
@@ -228,11 +228,7 @@ describe("inhibition", () => {
     for (const name of ["a", "b", "c", "d"]) told.disconnect(name, "device-removed");
     told.input({ type: "device", device: "wg0", present: false }).wait("5m");
     expect(
-      told.notices.map(({ cause, suppressedBy, alerts }) => [
-        cause,
-        suppressedBy?.type,
-        alerts.length,
-      ]),
+      told.notices.map(({ cause, heldBack, alerts }) => [cause, heldBack?.type, alerts.length]),
     ).toEqual([
       ["device-down", undefined, 4],
       [null, "device-down", 4],
@@ -453,6 +449,14 @@ describe("changed rules", () => {
     expect(told.told()).toEqual(["resolved sites: rule sites no longer applies to laptop (wg0)"]);
     expect(told.alerts()).toEqual([]);
   });
+});
+
+test("an alert that an earlier version saved, without the reason that holds it back, is not held back", () => {
+  const told = story(down).connect("berlin").wait("1h").disconnect("berlin").wait("10m");
+  const rows = new Map(told.engine.save());
+  for (const [key, row] of rows) rows.set(key, row!.replace(',"heldBack":null', ""));
+  const engine = new AlertEngine({ rules: [down], saved: rows });
+  expect(engine.alerts()).toEqual(told.alerts());
 });
 
 test("an engine without rules and inputs has no deadline", () => {

@@ -35,7 +35,13 @@ function fill(): void {
   const bob = { type: "peer", device: "wg0", publicKey: BOB } as const;
   source.alerts.firing = [
     alertView(),
-    alertView({ id: "alert-6", rule: "sites", severity: "warning", heldBy: silence, subject: bob }),
+    alertView({
+      id: "alert-6",
+      rule: "sites",
+      severity: "warning",
+      heldBack: silence,
+      subject: bob,
+    }),
     alertView({ id: "", state: "pending", firedAtMs: null, subject: bob, isSent: false }),
   ];
   storeAlerts(source, [alertRecord()]);
@@ -162,7 +168,7 @@ describe("wgmon alerts explain", () => {
       source,
       [],
       [
-        newNotice({ suppressedBy: { type: "times" } }),
+        newNotice({ heldBack: { type: "times" } }),
         newNotice({ eventSeq: seq!, targets: ["ops (json)"], alertIds: ["alert-6", "alert-7"] }),
         newNotice({ type: "reminder", eventSeq: seq! }),
         newNotice({ type: "reminder", dryRun: true, sentence: "alice (wg0) is down for an hour" }),

@@ -64,7 +64,7 @@ function fill(): void {
       id: "alert-6",
       rule: "sites",
       severity: "warning",
-      heldBy: silence,
+      heldBack: silence,
       subject: { type: "device", device: "wg1" },
       peer: null,
     }),
@@ -261,7 +261,7 @@ describe("GET /v1/alerts/{id}", () => {
       source,
       [],
       [
-        newNotice({ suppressedBy: { type: "times" } }),
+        newNotice({ heldBack: { type: "times" } }),
         newNotice({
           eventSeq: seq!,
           targets: [...labels, "gone"],
