@@ -197,7 +197,10 @@ export class Groups {
     const device = this.#deviceOf(group);
     const { ready, held } = this.#sort(alerts, compiled, device);
     const isShareable = compiled.rule.kind === "down" && device !== null && ready.length > 0;
-    if (!isShareable) return { ready, held, cause: null };
+    if (!isShareable) {
+      group.waitsAtMs = null;
+      return { ready, held, cause: null };
+    }
     const { cause, wait } = sharedCause(this.#state, device, ready.length, group.waitsAtMs);
     if (wait === null) {
       group.waitsAtMs = null;

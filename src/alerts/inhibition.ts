@@ -74,25 +74,33 @@ export function sharedCause(
   const isSilent =
     device.scannedAtMs !== null && nowMs - (device.heardAtMs ?? nowMs) >= DEVICE_SILENT_MS;
   if (absent < 2 && !isSilent) return { cause: null, wait: null };
-  const { present, together } = presentPeers(state, device);
-  if (present === 0 && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
+  const isAnyPresent = countPresent(state, device, 1) > 0;
+  if (!isAnyPresent && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
   const hasWaited = waitsAtMs !== null && nowMs - waitsAtMs >= ALL_PEERS_WAIT_MS;
+  if (!isAnyPresent || !isSilent || hasWaited) return { cause: null, wait: null };
   // One absent peer, beside peers that were quiet anyway, does not wait.
-  const isAlone = absent < 2 && together < ALL_PEERS_MIN;
-  if (present === 0 || !isSilent || hasWaited || isAlone) return { cause: null, wait: null };
+  const togetherMs = (device.heardAtMs ?? 0) - TOGETHER_MS;
+  const isAlone =
+    absent < 2 && countPresent(state, device, ALL_PEERS_MIN, togetherMs) < ALL_PEERS_MIN;
+  if (isAlone) return { cause: null, wait: null };
   return {
     cause: null,
     wait: { by: { type: "all-peers", device: device.name }, untilMs: nowMs + ALL_PEERS_STEP_MS },
   };
 }
 
-/** Counts the peers that are connected as far as is known, and those of them that became silent with the device. */
-function presentPeers(state: AlertState, { name, heardAtMs }: DeviceFacts) {
-  let [present, together] = [0, 0];
+/** Counts the peers that are connected as far as is known and sent data at this time or later, up to `atMost`. */
+function countPresent(
+  state: AlertState,
+  { name }: DeviceFacts,
+  atMost: number,
+  sinceMs = 0,
+): number {
+  let count = 0;
   for (const { peer } of state.peersOf(name)) {
-    if (peer.connectedAtMs === null || peer.isSilent) continue;
-    present++;
-    if ((peer.seenAtMs ?? 0) >= (heardAtMs ?? 0) - TOGETHER_MS) together++;
+    const isPresent = peer.connectedAtMs !== null && !peer.isSilent;
+    if (isPresent && (peer.seenAtMs ?? 0) >= sinceMs) count++;
+    if (count >= atMost) break;
   }
-  return { present, together };
+  return count;
 }
