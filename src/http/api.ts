@@ -389,7 +389,7 @@ function makeRoutes(
           from: cursor === undefined ? null : parseSequence(cursor),
           limit: limit + 1,
         });
-        const items = found.slice(0, limit);
+        const items = found.slice(0, limit).map(({ seq, event }) => ({ seq, event }));
         return {
           items,
           next: found.length > limit ? String(items.at(-1)!.seq) : null,

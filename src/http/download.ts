@@ -87,7 +87,7 @@ export function eventChunks(
   const read = () => {
     const rows = source.store.events.query({ ...query, from, limit: SLICE });
     from = rows.at(-1)?.seq ?? from;
-    return rows;
+    return rows.map(({ seq, event }) => ({ seq, event }));
   };
   return chunksOf(read, { csv: eventLine, json: toJson }[format], format, EVENT_COLUMNS);
 }
