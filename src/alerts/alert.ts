@@ -38,7 +38,7 @@ export interface Alert {
   /** Whether it was part of a notice that was not held back. */
   isSent: boolean;
   /** Why it is held back now; null: it is not. */
-  heldBy: Suppression | null;
+  heldBack: Suppression | null;
   /** One sentence, without a full stop. */
   sentence: string;
 }
@@ -76,7 +76,7 @@ export interface AlertView {
   /** Whether it can be resolved: false for moments, such as a change of settings. */
   readonly resolves: boolean;
   readonly isSent: boolean;
-  readonly heldBy: Suppression | null;
+  readonly heldBack: Suppression | null;
   readonly sentence: string;
 }
 
@@ -102,7 +102,7 @@ export interface Notice {
   /** One sentence for people, without a full stop, with names as users chose them. */
   readonly sentence: string;
   /** null: it is to be sent. Otherwise it is only to be recorded. */
-  readonly suppressedBy: Suppression | null;
+  readonly heldBack: Suppression | null;
 }
 
 export function subjectKey(subject: Subject): string {

@@ -6,6 +6,8 @@
  * - A steady link, with data in both directions in each tick of the last minute, is judged by one tick without any
  *   answer, 10 to 20 s after the fault. In this time it must have sent at least half of what it usually sends: a burst at
  *   the end of the tick is answered in the next one.
+ *   The counters do not distinguish a link whose only traffic is one burst per tick. It may cause one false alarm, when
+ *   its bursts drift towards the end of the tick; then a tick without an answer is known to be usual.
  * - A busy link is judged by two ticks without an answer.
  * - A link with little traffic, where packets may simply have been lost, is judged later.
  *

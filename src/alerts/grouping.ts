@@ -112,7 +112,7 @@ export class Groups {
 
   view(alert: Alert): AlertView {
     const { subject, sinceAtMs, firedAtMs, resolvedAtMs, isMoment } = alert;
-    const { id, rule, kind, state, what, isSent, heldBy } = alert;
+    const { id, rule, kind, state, what, isSent, heldBack } = alert;
     const age = duration((resolvedAtMs ?? this.#state.nowMs) - sinceAtMs);
     const sentence = alert.sentence.replaceAll(AGE, age);
     const entry =
@@ -120,7 +120,7 @@ export class Groups {
     const peer = entry === null ? null : { name: entry.peer.name, tags: entry.peer.tags };
     const severity = this.#rules().rules.get(rule)?.rule.severity ?? "warning";
     const times = { sinceMs: sinceAtMs, firedAtMs, resolvedAtMs };
-    const rest = { what, peer, ...times, resolves: !isMoment, isSent, heldBy, sentence };
+    const rest = { what, peer, ...times, resolves: !isMoment, isSent, heldBack, sentence };
     return { id, rule, kind, severity, state, subject, ...rest };
   }
 
@@ -182,7 +182,7 @@ export class Groups {
     }
     for (const alert of ready) {
       alert.isSent = true;
-      alert.heldBy = null;
+      alert.heldBack = null;
       if (alert.isMoment) this.#state.deleteAlert(alert);
       else this.#state.markAlert(alert);
     }
@@ -197,7 +197,10 @@ export class Groups {
     const device = this.#deviceOf(group);
     const { ready, held } = this.#sort(alerts, compiled, device);
     const isShareable = compiled.rule.kind === "down" && device !== null && ready.length > 0;
-    if (!isShareable) return { ready, held, cause: null };
+    if (!isShareable) {
+      group.waitsAtMs = null;
+      return { ready, held, cause: null };
+    }
     const { cause, wait } = sharedCause(this.#state, device, ready.length, group.waitsAtMs);
     if (wait === null) {
       group.waitsAtMs = null;
@@ -225,9 +228,9 @@ export class Groups {
 
   /** Holds alerts back. Records an alert once for each reason, and decides again when the first reason is over. */
   #hold(group: Group, compiled: CompiledRule, held: readonly Held[]): void {
-    const unrecorded = held.filter(({ alert, hold }) => !isSame(alert.heldBy, hold.by));
+    const unrecorded = held.filter(({ alert, hold }) => !isSame(alert.heldBack, hold.by));
     for (const { alert, hold } of unrecorded) {
-      alert.heldBy = hold.by;
+      alert.heldBack = hold.by;
       this.#state.markAlert(alert);
     }
     let moments = 0;
@@ -277,8 +280,8 @@ export class Groups {
     // While wgmon does not watch, it is unknown whether the alerts still fire: the reminder is late, not held back.
     if (held.some(({ hold }) => hold.untilMs === null)) group.remindAtMs = nowMs + POSTPONE_MS;
     if (ready.length > 0) this.#emit(this.#notice("reminder", group, compiled, ready, null));
-    const heldBack = held.filter(({ hold }) => hold.untilMs !== null);
-    this.#record("reminder", group, compiled, heldBack);
+    const recorded = held.filter(({ hold }) => hold.untilMs !== null);
+    this.#record("reminder", group, compiled, recorded);
   }
 
   #deviceOf({ device }: Group) {
@@ -291,7 +294,7 @@ export class Groups {
     compiled: CompiledRule | null,
     alerts: readonly Alert[],
     cause: Notice["cause"],
-    suppressedBy: Suppression | null = null,
+    heldBack: Suppression | null = null,
   ): Notice {
     const { nowMs } = this.#state;
     const first = alerts[0]!;
@@ -312,7 +315,7 @@ export class Groups {
       cause,
       alerts: views,
       sentence: sentence(group, views, cause),
-      suppressedBy,
+      heldBack,
     };
   }
 }

@@ -17,6 +17,8 @@ const ALL_PEERS_WAIT_MS = 180_000;
 const ALL_PEERS_STEP_MS = 10_000;
 /** If a device has fewer absent peers, they are listed, and no shared cause is assumed. */
 const ALL_PEERS_MIN = 3;
+/** Peers that sent data this shortly before the device's last data became silent together. */
+const TOGETHER_MS = 60_000;
 
 /** Why an alert is held back. */
 export interface Hold {
@@ -68,23 +70,37 @@ export function sharedCause(
 ): SharedCause {
   const { nowMs } = state;
   if (!device.isPresent) return { cause: "device-down", wait: null };
-  if (absent < 2) return { cause: null, wait: null };
-  const isAnyPresent = hasPresentPeer(state, device);
-  if (!isAnyPresent && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
   // Stored events do not show what was received.
   const isSilent =
     device.scannedAtMs !== null && nowMs - (device.heardAtMs ?? nowMs) >= DEVICE_SILENT_MS;
+  if (absent < 2 && !isSilent) return { cause: null, wait: null };
+  const isAnyPresent = countPresent(state, device, 1) > 0;
+  if (!isAnyPresent && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
   const hasWaited = waitsAtMs !== null && nowMs - waitsAtMs >= ALL_PEERS_WAIT_MS;
   if (!isAnyPresent || !isSilent || hasWaited) return { cause: null, wait: null };
+  // One absent peer, beside peers that were quiet anyway, does not wait.
+  const togetherMs = (device.heardAtMs ?? 0) - TOGETHER_MS;
+  const isAlone =
+    absent < 2 && countPresent(state, device, ALL_PEERS_MIN, togetherMs) < ALL_PEERS_MIN;
+  if (isAlone) return { cause: null, wait: null };
   return {
     cause: null,
     wait: { by: { type: "all-peers", device: device.name }, untilMs: nowMs + ALL_PEERS_STEP_MS },
   };
 }
 
-function hasPresentPeer(state: AlertState, { name }: DeviceFacts): boolean {
+/** Counts the peers that are connected as far as is known and sent data at this time or later, up to `atMost`. */
+function countPresent(
+  state: AlertState,
+  { name }: DeviceFacts,
+  atMost: number,
+  sinceMs = 0,
+): number {
+  let count = 0;
   for (const { peer } of state.peersOf(name)) {
-    if (peer.connectedAtMs !== null && !peer.isSilent) return true;
+    const isPresent = peer.connectedAtMs !== null && !peer.isSilent;
+    if (isPresent && (peer.seenAtMs ?? 0) >= sinceMs) count++;
+    if (count >= atMost) break;
   }
-  return false;
+  return count;
 }

@@ -199,7 +199,7 @@ function newAlert(
     recoveredAtMs: null,
     resolvedAtMs: null,
     isSent: false,
-    heldBy: null,
+    heldBack: null,
     sentence: "",
   };
 }

@@ -119,11 +119,11 @@ export function withSilence(
   silences: readonly Silence[],
   nowMs: number,
 ): AlertView {
-  if (silences.length === 0 || alert.heldBy !== null || alert.state === "pending") return alert;
+  if (silences.length === 0 || alert.heldBack !== null || alert.state === "pending") return alert;
   const { peer } = alert;
   const silence = silenceOf(silences, silenceableOf(alert, peer), nowMs);
   if (silence === null) return alert;
-  return { ...alert, heldBy: { type: "silence", id: silence.id, comment: silence.comment } };
+  return { ...alert, heldBack: { type: "silence", id: silence.id, comment: silence.comment } };
 }
 
 /** Silences that end at the same time are ordered by their ids, so that the order in the store does not matter. */

@@ -52,6 +52,9 @@ export interface PeerEntry {
 /** Rows by key, as JSON; null: the row was deleted. */
 export type Rows = ReadonlyMap<string, string | null>;
 
+/** Fields that an earlier version did not save. */
+const UNSAVED: Pick<Alert, "heldBack"> = { heldBack: null };
+
 export class AlertState {
   readonly devices = new Map<string, DeviceFacts>();
   readonly targets = new Map<string, TargetFacts>();
@@ -307,8 +310,7 @@ export class AlertState {
     }
     for (const [key, value] of of("group")) this.groups.set(key, value as Group);
     for (const [key, value] of of("timer")) this.timers.set(key, value as number);
-    const alerts = of("alert").map(([, value]) => value as Alert);
-    for (const alert of alerts) this.addAlert(alert);
+    for (const [, value] of of("alert")) this.addAlert({ ...UNSAVED, ...(value as Alert) });
     this.#dirty?.clear();
     this.#dirtyAlertRows.clear();
     this.#dirtyAlerts.clear();

@@ -4,13 +4,9 @@ import { counted, shortName } from "../base/text.ts";
 import type { AlertListRequest } from "../config/command-requests.ts";
 import type { AlertApiView } from "../http/alert-schemas.ts";
 import type { ApiReader } from "./client.ts";
-import { detailOf } from "./explain-alert.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
 import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import { type Column, json, type Output, since, type Style, tableOf } from "./text.ts";
-
-/** How many alerts are looked up for whether a target accepted their messages: each is a request. */
-const LOOKED_UP_MAX = 100;
 
 interface Options extends Output {
   readonly request: AlertListRequest;
@@ -50,36 +46,15 @@ export async function printAlerts(api: ApiReader, options: Options): Promise<voi
     }
     if (left === 0) break;
   }
-  if (!request.json) print(textOf(found, await withoutTarget(api, found), options));
+  if (!request.json) print(textOf(found, options));
 }
 
-/** The ids of the alerts that fire and whose messages no target accepted. */
-async function withoutTarget(
-  api: ApiReader,
-  alerts: readonly AlertApiView[],
-): Promise<ReadonlySet<string>> {
-  const ids = alerts
-    .filter((alert) => isFiring(alert) && alert.sent && heldBackText(alert) === "")
-    .flatMap(({ id }) => id ?? []);
-  const found = new Set<string>();
-  for (const id of ids.slice(0, LOOKED_UP_MAX)) {
-    const notices = (await detailOf(api, id))?.notices ?? [];
-    const sent = notices.filter(({ event }) => event !== null);
-    if (sent.length > 0 && sent.every(({ deliveries }) => deliveries.length === 0)) found.add(id);
-  }
-  return found;
-}
-
-function textOf(
-  alerts: readonly AlertApiView[],
-  unaccepted: ReadonlySet<string>,
-  options: Options,
-): string {
+function textOf(alerts: readonly AlertApiView[], options: Options): string {
   const { request, nowMs, maxWidth, paint } = options;
   if (alerts.length === 0) {
     return request.isPast ? "no alerts\n" : "no alert fires, and none is pending\n";
   }
-  const table = tableOf(columns(nowMs, request.isPast, unaccepted), alerts, { maxWidth, paint });
+  const table = tableOf(columns(nowMs, request.isPast), alerts, { maxWidth, paint });
   const lines = [summaryOf(alerts), paint("dim", table.header), ...alerts.map(table.line)];
   return lines.map((line) => `${line}\n`).join("");
 }
@@ -97,9 +72,12 @@ function summaryOf(alerts: readonly AlertApiView[]): string {
   ].join(", ");
 }
 
-/** Why no message is sent. */
-function heldBackText({ heldBack, dryRun }: AlertApiView): string {
-  return heldBack?.sentence ?? (dryRun ? "recorded only (dry_run)" : "");
+/** Why no target receives a message. */
+function heldBackText(alert: AlertApiView): string {
+  const { heldBack, dryRun, sent, accepted } = alert;
+  if (heldBack !== null) return heldBack.sentence;
+  if (dryRun) return "recorded only (dry_run)";
+  return isFiring(alert) && sent && accepted === false ? "no target accepts it" : "";
 }
 
 function isFiring(alert: AlertApiView): boolean {
@@ -110,11 +88,7 @@ function stateOf({ state, heldBack }: AlertApiView): string {
   return heldBack !== null && state !== "pending" && state !== "resolved" ? "held back" : state;
 }
 
-function columns(
-  nowMs: number,
-  isPast: boolean,
-  unaccepted: ReadonlySet<string>,
-): readonly Column<AlertApiView>[] {
+function columns(nowMs: number, isPast: boolean): readonly Column<AlertApiView>[] {
   return [
     {
       title: "STATE",
@@ -136,12 +110,7 @@ function columns(
         ]
       : []),
     { title: "ALERT", cell: ({ sentence }) => sentence, priority: 0, shrinkTo: 30 },
-    {
-      title: "HELD BACK",
-      cell: (alert) =>
-        unaccepted.has(alert.id ?? "") ? "no target accepts it" : heldBackText(alert),
-      priority: 7,
-    },
+    { title: "HELD BACK", cell: heldBackText, priority: 7 },
     { title: "ID", cell: ({ id }) => id ?? "", priority: 5 },
   ];
 }

@@ -41,7 +41,7 @@ export async function explainAlert(api: ApiReader, options: Options): Promise<vo
 }
 
 /** null: there is no such alert. */
-export async function detailOf(api: ApiReader, id: string): Promise<AlertDetailView | null> {
+async function detailOf(api: ApiReader, id: string): Promise<AlertDetailView | null> {
   try {
     return await api.get<AlertDetailView>(`/v1/alerts/${id}`);
   } catch (error) {

@@ -66,7 +66,7 @@ export async function addSilence(
     return;
   }
   for (const warning of await mismatches(daemon, matchers)) warn(warning);
-  const held = await heldBy(daemon, silence);
+  const held = await countHeld(daemon, silence);
   const now = held === 0 ? "" : `; it holds back ${counted(held, "alert")} now`;
   print(
     visible(`${silence.id}: ${matchersText(silence)} until ${localTime(silence.endsAt)}${now}`),
@@ -125,7 +125,7 @@ function endOf({ end }: AddRequest, nowMs: number): string {
 }
 
 /** How many alerts the silence holds back. */
-async function heldBy(api: ApiReader, { id }: SilenceView): Promise<number> {
+async function countHeld(api: ApiReader, { id }: SilenceView): Promise<number> {
   let count = 0;
   const query = { state: "current", limit: `${PAGE_SIZE}` };
   for await (const { items } of pagesOf<Page<AlertApiView>>(api, "/v1/alerts", query)) {

@@ -92,22 +92,22 @@ function receivers({ targets, peers }: Options["settings"]): (notice: Notice) =>
 }
 
 function textOf({ notice, targets }: Tested, { paint }: Options): string {
-  const { atMs, type, rule, sentence, suppressedBy } = notice;
-  const word = suppressedBy === null ? type : "held back";
+  const { atMs, type, rule, sentence, heldBack } = notice;
+  const word = heldBack === null ? type : "held back";
   const what = `${word.padEnd(TYPE_COLUMNS)} ${shortName(rule)}: ${sentence}`;
   const time = paint("dim", localTime(new Date(atMs).toISOString()));
   const text = visible(`${what} (${fateOf({ notice, targets })})`);
-  return `${time} ${suppressedBy === null ? text : paint("dim", text)}\n`;
+  return `${time} ${heldBack === null ? text : paint("dim", text)}\n`;
 }
 
-function fateOf({ notice: { type, suppressedBy, dryRun }, targets }: Tested): string {
-  if (suppressedBy !== null) return `${type}; ${suppressionText(suppressedBy)}`;
+function fateOf({ notice: { type, heldBack, dryRun }, targets }: Tested): string {
+  if (heldBack !== null) return `${type}; ${suppressionText(heldBack)}`;
   if (dryRun) return "not sent: dry_run";
   return targets.length === 0 ? "to no target" : `to ${targets.map(shortName).join(", ")}`;
 }
 
 function jsonOf({ notice, targets }: Tested): string {
-  const { atMs, type, rule, kind, severity, device, sentence, suppressedBy, dryRun } = notice;
+  const { atMs, type, rule, kind, severity, device, sentence, heldBack, dryRun } = notice;
   const alerts = notice.alerts.map((alert) => ({
     device: deviceOf(alert.subject),
     publicKey: alert.subject.type === "peer" ? alert.subject.publicKey : null,
@@ -116,11 +116,10 @@ function jsonOf({ notice, targets }: Tested): string {
     sentence: alert.sentence,
   }));
   const at = new Date(atMs).toISOString();
-  const heldBack =
-    suppressedBy === null
-      ? null
-      : { type: suppressedBy.type, sentence: suppressionText(suppressedBy) };
-  const head = { at, type, rule, kind, severity, device, sentence, heldBack, dryRun, targets };
+  const reason =
+    heldBack === null ? null : { type: heldBack.type, sentence: suppressionText(heldBack) };
+  const fate = { heldBack: reason, dryRun, targets };
+  const head = { at, type, rule, kind, severity, device, sentence, ...fate };
   return `${json({ ...head, alerts })}\n`;
 }
 
@@ -159,8 +158,8 @@ class Summary {
     if (atMs >= this.#sinceMs) this.#events++;
   }
 
-  add({ rule, type, suppressedBy }: Notice): void {
-    this.#of(rule)[suppressedBy === null ? type : "heldBack"]++;
+  add({ rule, type, heldBack }: Notice): void {
+    this.#of(rule)[heldBack === null ? type : "heldBack"]++;
   }
 
   /** Notes which alerts fire. */

@@ -90,11 +90,11 @@ export class Reporter {
   /** Those that are sent are logged as events. */
   #logNotices({ notices }: AlertWrite): void {
     const { log, metrics } = this.#options;
-    for (const { type, event, rule, sentence, dryRun, suppressedBy } of notices) {
+    for (const { type, event, rule, sentence, dryRun, heldBack } of notices) {
       const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
       metrics.notices.add([rule, type, result]);
-      const fields = { rule, notice: type, heldBackBy: suppressedBy?.type };
-      if (suppressedBy !== null) log.debug(`held back: ${sentence}`, fields);
+      const fields = { rule, notice: type, heldBackBy: heldBack?.type };
+      if (heldBack !== null) log.debug(`held back: ${sentence}`, fields);
       else if (dryRun) log.info(`dry run: ${sentence}`, fields);
     }
   }

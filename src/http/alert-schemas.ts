@@ -73,6 +73,10 @@ const alertProperties = {
     description: "a single moment, such as a change of settings: it is over when it has fired",
   }),
   sent: T.Boolean({ description: "whether a message about it was sent" }),
+  accepted: orNull(
+    T.Boolean(),
+    "whether a target accepted a message about it; null: no message was sent, or it is no longer stored",
+  ),
   heldBack: orNull(SuppressionSchema, "why its messages are held back now; null: they are not"),
   dryRun: T.Boolean({ description: "its rule has dry_run: its messages are only recorded" }),
 };

@@ -49,6 +49,9 @@ export interface AlertFilter extends Omit<AlertQuery, "before" | "limit" | "stat
   readonly state: "current" | "pending" | "firing" | "resolved" | null;
 }
 
+/** An alert without what its messages show. */
+type AlertFields = Omit<AlertApiView, "accepted">;
+
 export interface AlertPage {
   readonly items: AlertApiView[];
   readonly next: string | null;
@@ -67,7 +70,11 @@ export function listAlerts(
   const { state } = filter;
   const current = source.alerts.current();
   const dryRuns = dryRunNames(source.alerts.rules());
-  const items: AlertApiView[] = [];
+  const items: AlertFields[] = [];
+  const pageOf = (next: AlertCursor | null): AlertPage => ({
+    items: withAccepted(source, items),
+    next: next === null ? null : formatAlertCursor(next),
+  });
   if (state !== "resolved" && (cursor === null || cursor.type === "current")) {
     const wanted = current.filter((alert) => matches(alert, filter));
     const from = cursor?.skip ?? 0;
@@ -75,10 +82,10 @@ export function listAlerts(
       ...wanted.slice(from, from + limit).map((alert) => viewAlert(source, alert, dryRuns)),
     );
     if (from + limit < wanted.length) {
-      return { items, next: formatAlertCursor({ type: "current", skip: from + limit }) };
+      return pageOf({ type: "current", skip: from + limit });
     }
   }
-  if (state !== null && state !== "resolved") return { items, next: null };
+  if (state !== null && state !== "resolved") return pageOf(null);
   const found = pastAlerts(source, filter, {
     before: cursor?.type === "past" ? cursor : null,
     limit: limit - items.length + 1,
@@ -86,14 +93,14 @@ export function listAlerts(
   });
   const page = found.slice(0, limit - items.length);
   items.push(...page.map((record) => viewRecord(source, record, dryRuns)));
-  if (found.length === page.length) return { items, next: null };
+  if (found.length === page.length) return pageOf(null);
   const last = page.at(-1);
   // Without an item, the alerts that are over begin on the next page.
   const next: AlertCursor =
     last === undefined
       ? { type: "past", firedAtMs: Number.MAX_SAFE_INTEGER, id: "alert-0" }
       : { type: "past", firedAtMs: last.firedAtMs, id: last.id };
-  return { items, next: formatAlertCursor(next) };
+  return pageOf(next);
 }
 
 /** @throws HttpError 404 when there is no such alert. */
@@ -103,7 +110,7 @@ export function viewAlertDetail(source: ReadModel, id: string): AlertDetailView 
   const rule = source.alerts.rules().find(({ name }) => name === alert.rule);
   const text = rule === undefined ? [] : ruleText(rule);
   return {
-    ...alert,
+    ...withAccepted(source, [alert])[0]!,
     ruleText: text,
     notices: viewNotices(source, id),
   };
@@ -116,7 +123,7 @@ export function viewNotices(source: ReadModel, id: string): NoticeApiView[] {
 }
 
 /** The engine's alert is newer than that of the store. */
-function findAlert(source: ReadModel, id: string): AlertApiView | null {
+function findAlert(source: ReadModel, id: string): AlertFields | null {
   const dryRuns = dryRunNames(source.alerts.rules());
   const current = source.alerts.current().find((alert) => alert.id === id);
   if (current !== undefined) return viewAlert(source, current, dryRuns);
@@ -226,12 +233,14 @@ function pastAlerts(
   }
 }
 
-function viewAlert(
-  source: ReadModel,
-  alert: AlertView,
-  dryRuns: ReadonlySet<string>,
-): AlertApiView {
-  const { id, state, heldBy } = alert;
+/** Adds whether a target accepted a message about each alert. */
+function withAccepted({ store }: ReadModel, alerts: readonly AlertFields[]): AlertApiView[] {
+  const accepted = store.alerts.accepted(alerts.flatMap(({ id }) => id ?? []));
+  return alerts.map((alert) => ({ ...alert, accepted: accepted.get(alert.id ?? "") ?? null }));
+}
+
+function viewAlert(source: ReadModel, alert: AlertView, dryRuns: ReadonlySet<string>): AlertFields {
+  const { id, state, heldBack } = alert;
   return {
     ...common(alert, dryRuns),
     id: id === "" ? null : id,
@@ -239,7 +248,7 @@ function viewAlert(
     ...hostField(source, deviceOf(alert.subject)),
     ...aboutOf(alert),
     ...times(alert),
-    heldBack: heldBy === null ? null : viewSuppression(heldBy),
+    heldBack: heldBack === null ? null : viewSuppression(heldBack),
   };
 }
 
@@ -247,7 +256,7 @@ function viewRecord(
   source: ReadModel,
   alert: AlertRecord,
   dryRuns: ReadonlySet<string>,
-): AlertApiView {
+): AlertFields {
   const { id, device, publicKey, peerName, target } = alert;
   const state: AlertState = overAtMs(alert) === null ? "firing" : "resolved";
   return {
@@ -294,13 +303,13 @@ function viewNotice(
   notice: NoticeRecord,
   targets: readonly TargetView[],
 ): NoticeApiView {
-  const { type, atMs, sentence, alertIds, suppressedBy, dryRun, eventSeq } = notice;
+  const { type, atMs, sentence, alertIds, heldBack, dryRun, eventSeq } = notice;
   return {
     type,
     at: iso(atMs),
     sentence,
     alerts: [...alertIds],
-    heldBack: suppressedBy === null ? null : viewSuppression(suppressedBy),
+    heldBack: heldBack === null ? null : viewSuppression(heldBack),
     dryRun,
     event: eventSeq,
     deliveries:

@@ -288,8 +288,8 @@ const noticeTypes = ["firing", "reminder", "resolved"] as const;
 /** Every rule has all its series, also those with the value 0, so that Prometheus sees each alert begin. */
 function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<string> {
   const counts = new Map<string, number>();
-  for (const { rule, state, heldBy } of alerts.current()) {
-    const shown = state === "pending" ? state : heldBy === null ? "firing" : "held-back";
+  for (const { rule, state, heldBack } of alerts.current()) {
+    const shown = state === "pending" ? state : heldBack === null ? "firing" : "held-back";
     const key = `${rule}\n${shown}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }

@@ -27,7 +27,7 @@ export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
   readonly traffic: Pick<TrafficRows, "range" | "top">;
   readonly totals: Pick<GatewayRows, "range">;
   readonly outbox: Pick<OutboxRows, "waiting" | "queues" | "deadLetters" | "deadCounts">;
-  readonly alerts: Pick<AlertRows, "query" | "find" | "notices">;
+  readonly alerts: Pick<AlertRows, "query" | "find" | "notices" | "accepted">;
 }
 
 /** State of a target in the settings. */

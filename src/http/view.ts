@@ -98,13 +98,13 @@ export function viewEvent({ seq, event, gateway }: StoredEvent): StoredEventView
 
 /** How many alerts fire, are held back, and are pending. */
 function countAlerts({ alerts }: ReadModel): StatusView["alerts"] {
-  let [firing, heldBack, pending] = [0, 0, 0];
-  for (const { state, heldBy } of alerts.current()) {
+  let [firing, held, pending] = [0, 0, 0];
+  for (const { state, heldBack } of alerts.current()) {
     if (state === "pending") pending++;
-    else if (heldBy === null) firing++;
-    else heldBack++;
+    else if (heldBack === null) firing++;
+    else held++;
   }
-  return { firing, heldBack, pending, silences: alerts.silences().length };
+  return { firing, heldBack: held, pending, silences: alerts.silences().length };
 }
 
 export function viewDevices(source: ReadModel): DeviceView[] {

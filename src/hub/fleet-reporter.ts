@@ -154,11 +154,11 @@ export class FleetReporter {
         metrics.sessionSeconds.observe(event.data.session.durationMs / 1000);
       }
     }
-    for (const { type, event, rule, sentence, dryRun, suppressedBy } of alerts?.notices ?? []) {
+    for (const { type, event, rule, sentence, dryRun, heldBack } of alerts?.notices ?? []) {
       const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
       metrics.notices.add([rule, type, result]);
-      const about = { rule, notice: type, heldBackBy: suppressedBy?.type };
-      if (suppressedBy !== null) log.debug(`held back: ${sentence}`, about);
+      const about = { rule, notice: type, heldBackBy: heldBack?.type };
+      if (heldBack !== null) log.debug(`held back: ${sentence}`, about);
       else if (dryRun) log.info(`dry run: ${sentence}`, about);
     }
   }

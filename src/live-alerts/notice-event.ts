@@ -29,8 +29,8 @@ export function receives(
   target: Pick<Target, "key" | "accepts">,
   isMute: (publicKey: string) => boolean,
 ): boolean {
-  const { targets, exceptTargets, suppressedBy, dryRun, alerts } = notice;
-  if (suppressedBy !== null || dryRun) return false;
+  const { targets, exceptTargets, heldBack, dryRun, alerts } = notice;
+  if (heldBack !== null || dryRun) return false;
   if (alerts.every(({ subject }) => subject.type === "peer" && isMute(subject.publicKey))) {
     return false;
   }

@@ -29,12 +29,12 @@ export function takeWrite(
 ): AlertWrite {
   const events: { event: AlertWrite["events"][number]["event"]; targets: string[] }[] = [];
   const notices = made.map((notice) => {
-    const { type, atMs, rule, dryRun, sentence, suppressedBy, alerts } = notice;
+    const { type, atMs, rule, dryRun, sentence, heldBack, alerts } = notice;
     const alertIds = alerts.map(({ id }) => id);
-    const isSent = suppressedBy === null && !dryRun;
+    const isSent = heldBack === null && !dryRun;
     const receivers = isSent ? receiversOf(notice, options) : [];
     const targets = receivers.map(({ state }) => state.label);
-    const rest = { type, atMs, rule, dryRun, sentence, suppressedBy, alertIds, targets };
+    const rest = { type, atMs, rule, dryRun, sentence, heldBack, alertIds, targets };
     if (!isSent) return { ...rest, event: null };
     const event = eventOfNotice(notice, { id: newId("evt"), host: options.settings.host });
     events.push({ event, targets: receivers.map(({ key }) => key) });

@@ -119,7 +119,7 @@ function Reason({
 /** The mark of a peer with an alert, in a list of peers. */
 export function AlertMark({ alert }: { alert: AlertView }) {
   const { id, severity, sentence } = alert;
-  const isHeld = alert.heldBy !== null;
+  const isHeld = alert.heldBack !== null;
   const text = singleLine(sentence);
   return (
     <a class="mark" href={alertAddress(id)} title={text}>

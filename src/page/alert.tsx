@@ -216,7 +216,7 @@ function SilenceOfAlert({ id, known: { subject, rule } }: { id: string; known: K
 
 /** The silence that holds the alert back, if one does. */
 function silencesOf(alert: AlertView | null, silences: readonly Silence[]): readonly Silence[] {
-  const by = alert?.heldBy ?? null;
+  const by = alert?.heldBack ?? null;
   return by?.type === "silence" ? silences.filter(({ id }) => id === by.id) : [];
 }
 

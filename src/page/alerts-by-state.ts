@@ -39,7 +39,7 @@ export class AlertsByState {
         continue;
       }
       if (alert.state === "resolved") continue;
-      const { heldBy: by } = alert;
+      const { heldBack: by } = alert;
       if (by === null) bySeverity[alert.severity].push(alert);
       else
         held.push({

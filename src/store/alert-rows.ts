@@ -66,7 +66,7 @@ export interface NoticeRecord extends Pick<
 > {
   readonly seq: number;
   readonly alertIds: readonly string[];
-  readonly suppressedBy: Suppression | null;
+  readonly heldBack: Suppression | null;
   /** The sequence number of its event; null: it was not sent. */
   readonly eventSeq: number | null;
   /** Labels of the targets that its event was queued for. */
@@ -207,7 +207,7 @@ export class AlertRows {
 
   /** Adds a notice; the caller's transaction writes it. */
   addNotice(notice: NewNotice): void {
-    const { type, atMs, rule, dryRun, sentence, suppressedBy, eventSeq, targets } = notice;
+    const { type, atMs, rule, dryRun, sentence, heldBack, eventSeq, targets } = notice;
     const { seq } = this.#database.get<{ seq: number }>(
       `INSERT INTO $.alert_notices (type, at_ms, rule, dry_run, sentence, suppressed_by, event_seq, targets)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
@@ -216,7 +216,7 @@ export class AlertRows {
       rule,
       Number(dryRun),
       sentence,
-      suppressedBy === null ? null : JSON.stringify(suppressedBy),
+      heldBack === null ? null : JSON.stringify(heldBack),
       eventSeq,
       JSON.stringify(targets),
     )!;
@@ -276,6 +276,17 @@ export class AlertRows {
     return rows.map((row) => this.#noticeOf(row));
   }
 
+  /** Whether a target accepted a message about these alerts. Alerts without a stored message that was sent are missing. */
+  accepted(ids: readonly string[]): ReadonlyMap<string, boolean> {
+    const rows = this.#database.all<{ alert: number; accepted: 0 | 1 }>(
+      `SELECT alert, max(targets <> '[]') AS accepted FROM $.noticed_alerts
+         JOIN $.alert_notices ON seq = notice
+         WHERE alert IN (SELECT value FROM json_each(?)) AND event_seq IS NOT NULL GROUP BY alert`,
+      JSON.stringify(ids.map(numberOf)),
+    );
+    return new Map(rows.map(({ alert, accepted }) => [idOf(alert), accepted === 1]));
+  }
+
   /** The end of the oldest alert that does not fire any more, or the oldest notice; null: there are none. */
   get oldestMs(): number | null {
     return this.#database.get<{ ms: number | null }>(
@@ -317,8 +328,7 @@ export class AlertRows {
       rule: row.rule,
       dryRun: row.dry_run === 1,
       sentence: row.sentence,
-      suppressedBy:
-        row.suppressed_by === null ? null : (JSON.parse(row.suppressed_by) as Suppression),
+      heldBack: row.suppressed_by === null ? null : (JSON.parse(row.suppressed_by) as Suppression),
       eventSeq: row.event_seq,
       targets: JSON.parse(row.targets) as string[],
       alertIds: ids.map(({ alert }) => idOf(alert)),

@@ -7,7 +7,7 @@ import { expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { ruleOf } from "../../src/alerts/rule.ts";
+import { type Rule, ruleOf } from "../../src/alerts/rule.ts";
 import { randomOf } from "../support/alert-day.ts";
 import { AlertStory } from "../support/alert-story.ts";
 
@@ -70,12 +70,12 @@ function burst(tickMs: number, bytes: number, count: number, random: () => numbe
   }));
 }
 
-/** Plays the link. @param holeAtMs from then on no answer arrives. */
+/** Plays the link. From `holeAtMs` on no answer arrives. */
 function play(
   { answerBytes, phaseMs, extraScansPerTick }: Link,
   packets: readonly Packet[],
   random: () => number,
-  holeAtMs = Infinity,
+  { holeAtMs = Infinity, judging = rule }: { holeAtMs?: number; judging?: Rule } = {},
 ): { readonly told: string[]; readonly firedAtMs: number | null } {
   const isLost = () => random() < LOSS;
   const answers: Packet[] = [];
@@ -108,7 +108,7 @@ function play(
       .filter(({ atMs }) => fromMs < atMs && atMs <= toMs && (list === packets || atMs < holeAtMs))
       .reduce((bytes, each) => bytes + each.bytes, 0);
 
-  const story = new AlertStory([rule]).connect("berlin");
+  const story = new AlertStory([judging]).connect("berlin");
   const beginMs = story.nowMs;
   let beforeMs = 0;
   let handshakeAtMs = 0;
@@ -175,13 +175,28 @@ test("a link that is polled every ten seconds or so, just before the tick, is no
   );
 });
 
+test("with `for` of 25 s, a link whose only traffic is large bursts every ten seconds or so is no black hole", () => {
+  fc.assert(
+    fc.property(link, fc.integer({ min: 9000, max: 11_000 }), (given, periodMs) => {
+      const random = randomOf(given.seed);
+      const packets: Packet[] = [];
+      for (let atMs = given.phaseMs; atMs < LENGTH_MS; atMs += periodMs) {
+        packets.push(...burst(atMs, given.bytes, 40, random));
+      }
+      const judging = { ...rule, forMs: 25_000 };
+      expect(play(given, packets, random, { judging }).told).toEqual([]);
+    }),
+    { numRuns: RUNS },
+  );
+});
+
 test("a steady link that becomes a black hole is told within 20 s, at whatever time between two ticks", () => {
   fc.assert(
     fc.property(link, fc.nat(TICK_MS - 1), (given, afterTickMs) => {
       const random = randomOf(given.seed);
       const packets = steady(given, random);
       const holeAtMs = given.phaseMs + 30 * TICK_MS + afterTickMs;
-      const { told, firedAtMs } = play(given, packets, random, holeAtMs);
+      const { told, firedAtMs } = play(given, packets, random, { holeAtMs });
       expect(told).toHaveLength(1);
       expect(firedAtMs! - holeAtMs).toBeLessThanOrEqual(20_000);
     }),

@@ -192,7 +192,7 @@ describe("silences", () => {
     const told = story(ruleOf("changed", "config")).configured({ berlin: [] }).wait("1h");
     told.input({ type: "silence", silence: silence(told.nowMs) });
     told.configured({ berlin: ["10.0.0.2/32"] }).wait("1d");
-    expect(told.notices.map(({ suppressedBy }) => suppressedBy?.type)).toEqual(["silence"]);
+    expect(told.notices.map(({ heldBack }) => heldBack?.type)).toEqual(["silence"]);
   });
 });
 
@@ -228,11 +228,7 @@ describe("inhibition", () => {
     for (const name of ["a", "b", "c", "d"]) told.disconnect(name, "device-removed");
     told.input({ type: "device", device: "wg0", present: false }).wait("5m");
     expect(
-      told.notices.map(({ cause, suppressedBy, alerts }) => [
-        cause,
-        suppressedBy?.type,
-        alerts.length,
-      ]),
+      told.notices.map(({ cause, heldBack, alerts }) => [cause, heldBack?.type, alerts.length]),
     ).toEqual([
       ["device-down", undefined, 4],
       [null, "device-down", 4],
@@ -267,10 +263,33 @@ describe("inhibition", () => {
     ]);
   });
 
+  test("the first peer of a failed uplink is not reported alone if the others were active until then", () => {
+    const told = story({ ...down, forMs: 0, waitMs: 0 });
+    const names = ["a", "b", "c", "d"];
+    for (const name of names) told.connect(name);
+    const others = (bytes: number) =>
+      Object.fromEntries(names.slice(1).map((name) => [name, [bytes, bytes] as const]));
+    told.scan(others(0)).wait(60).scan(others(100));
+    told.wait("2m").disconnect("a").wait(60);
+    for (const name of names.slice(1)) told.disconnect(name);
+    expect(told.wait("1h").sent()).toEqual([
+      "firing sites: all peers of wg0 are silent (4 alerts of rule sites); check this gateway's own connection",
+    ]);
+  });
+
+  test("a peer is reported at once if the others had been quiet before", () => {
+    const told = story({ ...down, forMs: 0, waitMs: 0 });
+    for (const name of ["a", "b", "c", "d"]) told.connect(name);
+    told.scan({ b: [0, 0], c: [0, 0] }).wait("2m");
+    told.scan({ b: [100, 100], c: [100, 100] });
+    expect(told.wait("2m").disconnect("a").sent()).toHaveLength(1);
+  });
+
   test("two peers of many are reported one by one", () => {
     const told = story(down);
     for (const name of ["a", "b", "c", "d", "e"]) told.connect(name);
     told
+      .scan({ c: [0, 0] })
       .wait("1h")
       .scan({ c: [100, 100] })
       .disconnect("a")
@@ -430,6 +449,14 @@ describe("changed rules", () => {
     expect(told.told()).toEqual(["resolved sites: rule sites no longer applies to laptop (wg0)"]);
     expect(told.alerts()).toEqual([]);
   });
+});
+
+test("an alert that an earlier version saved, without the reason that holds it back, is not held back", () => {
+  const told = story(down).connect("berlin").wait("1h").disconnect("berlin").wait("10m");
+  const rows = new Map(told.engine.save());
+  for (const [key, row] of rows) rows.set(key, row!.replace(',"heldBack":null', ""));
+  const engine = new AlertEngine({ rules: [down], saved: rows });
+  expect(engine.alerts()).toEqual(told.alerts());
 });
 
 test("an engine without rules and inputs has no deadline", () => {

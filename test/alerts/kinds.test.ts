@@ -376,6 +376,16 @@ describe("shared-key", () => {
     expect(told.wait("2m").told()).toHaveLength(1);
   });
 
+  test("continues to fire when the turns continue after a pause, until there was none for ten minutes", () => {
+    const told = story(rule).connect("alice", a);
+    for (const place of [b, a, b]) told.wait(15).roam("alice", place, told.nowMs);
+    expect(told.told()).toHaveLength(1);
+    told.wait("3m");
+    for (const place of [a, b, a, b]) told.wait(15).roam("alice", place, told.nowMs);
+    expect(told.wait("9m").told()).toEqual([]);
+    expect(told.wait("2m").told()).toHaveLength(1);
+  });
+
   test("does not fire for one machine between two networks, which keeps its keys", () => {
     const told = story(rule).connect("alice", a);
     for (let turn = 0; turn < 10; turn++) {

@@ -156,9 +156,9 @@ test("what fires and is not sent is held back, with a record", () => {
           .filter((notice) => !isSent(notice))
           .flatMap(({ alerts }) => alerts.map(({ id }) => id)),
       );
-      for (const { state, isSent: wasSent, id, heldBy } of engine.alerts()) {
+      for (const { state, isSent: wasSent, id, heldBack } of engine.alerts()) {
         if (state !== "firing" || wasSent) continue;
-        expect(heldBy).not.toBeNull();
+        expect(heldBack).not.toBeNull();
         expect(recordedIds.has(id)).toBeTrue();
       }
     }),

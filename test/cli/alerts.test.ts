@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { ruleOf } from "../../src/alerts/rule.ts";
 import { NotFound } from "../../src/base/errors.ts";
 import { printAlerts } from "../../src/cli/alerts.ts";
+import type { ApiReader } from "../../src/cli/client.ts";
 import { explainAlert } from "../../src/cli/explain-alert.ts";
 import type { AlertListRequest } from "../../src/config/command-requests.ts";
 import { asked, type Printed, printed } from "../support/api-reader.ts";
@@ -34,13 +35,22 @@ function fill(): void {
   const bob = { type: "peer", device: "wg0", publicKey: BOB } as const;
   source.alerts.firing = [
     alertView(),
-    alertView({ id: "alert-6", rule: "sites", severity: "warning", heldBy: silence, subject: bob }),
+    alertView({
+      id: "alert-6",
+      rule: "sites",
+      severity: "warning",
+      heldBack: silence,
+      subject: bob,
+    }),
     alertView({ id: "", state: "pending", firedAtMs: null, subject: bob, isSent: false }),
   ];
   storeAlerts(source, [alertRecord()]);
 }
 
-async function run(fields: Partial<AlertListRequest> = {}): Promise<Printed> {
+async function run(
+  fields: Partial<AlertListRequest> = {},
+  api: ApiReader = asked(source),
+): Promise<Printed> {
   const output = printed();
   const request: AlertListRequest = {
     action: "list",
@@ -55,7 +65,7 @@ async function run(fields: Partial<AlertListRequest> = {}): Promise<Printed> {
     ...fields,
   };
   const nowMs = source.clock.now().wallMs;
-  await printAlerts(asked(source), { ...output, request, nowMs });
+  await printAlerts(api, { ...output, request, nowMs });
   return output;
 }
 
@@ -92,6 +102,15 @@ describe("wgmon alerts", () => {
     expect((await run()).lines()[2]).toMatch(/^firing .* no target accepts it +alert-7$/);
     storeAlerts(source, [], [firing(["ops (json)"])]);
     expect((await run()).lines()[2]).toMatch(/^firing .* an hour +alert-7$/);
+  });
+
+  test("many alerts take one request", async () => {
+    source.alerts.firing = Array.from({ length: 50 }, (_, index) =>
+      alertView({ id: `alert-${index}` }),
+    );
+    const api = asked(source);
+    await run({}, api);
+    expect(api.paths.filter((path) => path.includes("alerts"))).toHaveLength(1);
   });
 
   test("wgmon alerts says so if there is no alert", async () => {
@@ -149,7 +168,7 @@ describe("wgmon alerts explain", () => {
       source,
       [],
       [
-        newNotice({ suppressedBy: { type: "times" } }),
+        newNotice({ heldBack: { type: "times" } }),
         newNotice({ eventSeq: seq!, targets: ["ops (json)"], alertIds: ["alert-6", "alert-7"] }),
         newNotice({ type: "reminder", eventSeq: seq! }),
         newNotice({ type: "reminder", dryRun: true, sentence: "alice (wg0) is down for an hour" }),

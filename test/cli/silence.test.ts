@@ -45,8 +45,8 @@ async function add(
 
 describe("wgmon silence", () => {
   test("a silence is added, listed and ended", async () => {
-    const heldBy = { type: "silence", id: "silence-1", comment: "new router" } as const;
-    source.alerts.firing = [alertView({ heldBy })];
+    const heldBack = { type: "silence", id: "silence-1", comment: "new router" } as const;
+    source.alerts.firing = [alertView({ heldBack })];
     expect((await add()).lines()).toEqual([
       "silence-1: peer=branch-* until 2026-01-01 02:00:00; it holds back 1 alert now",
       "wgmon silence expire silence-1 ends it earlier",

@@ -300,7 +300,7 @@ function shownOf(line: string): string {
     type,
     rule,
     sentence,
-    heldBy: (heldBack as { type: string } | null)?.type,
+    heldBack: (heldBack as { type: string } | null)?.type,
   });
 }
 
@@ -312,12 +312,12 @@ function recordedNotices({ store }: AlertGateway): string[] {
   );
   return [...notices.values()]
     .sort((a, b) => a.seq - b.seq)
-    .map(({ type, rule, sentence, suppressedBy }) =>
+    .map(({ type, rule, sentence, heldBack }) =>
       JSON.stringify({
         type,
         rule,
         sentence,
-        heldBy: suppressedBy?.type,
+        heldBack: heldBack?.type,
       }),
     );
 }

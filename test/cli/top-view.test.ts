@@ -119,6 +119,7 @@ function alertOf(fields: Partial<AlertApiView> = {}): AlertApiView {
     resolvedAt: null,
     moment: false,
     sent: true,
+    accepted: true,
     heldBack: null,
     dryRun: false,
     ...fields,

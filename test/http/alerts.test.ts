@@ -64,7 +64,7 @@ function fill(): void {
       id: "alert-6",
       rule: "sites",
       severity: "warning",
-      heldBy: silence,
+      heldBack: silence,
       subject: { type: "device", device: "wg1" },
       peer: null,
     }),
@@ -102,6 +102,31 @@ const idsOf = ({ items }: Body) =>
   (items as readonly { readonly id: string | null }[]).map(({ id }) => id);
 
 describe("GET /v1/alerts", () => {
+  test("an alert is accepted if a target accepted one of its messages", async () => {
+    fill();
+    const notice = (id: string, eventSeq: number | null, targets: readonly string[]) =>
+      newNotice({ alertIds: [id], eventSeq, targets });
+    storeAlerts(
+      source,
+      [],
+      [
+        notice("alert-7", 1, []),
+        notice("alert-6", 2, []),
+        notice("alert-6", 3, ["ops (json)"]),
+        notice("alert-4", null, []),
+      ],
+    );
+    const { items } = await get("/v1/alerts");
+    const accepted = (items as Body[]).map((each: Body) => [each.id, each.accepted]);
+    expect(accepted.slice(0, 4)).toEqual([
+      ["alert-7", false],
+      ["alert-6", true],
+      [null, null],
+      ["alert-4", null],
+    ]);
+    expect((await get("/v1/alerts/alert-7")).accepted).toBe(false);
+  });
+
   test("the alerts that fire or are pending come first, then those that are over, the latest first", async () => {
     fill();
     const body = await get("/v1/alerts");
@@ -130,6 +155,7 @@ describe("GET /v1/alerts", () => {
       resolvedAt: null,
       moment: false,
       sent: true,
+      accepted: null,
       heldBack: null,
       dryRun: false,
     });
@@ -235,7 +261,7 @@ describe("GET /v1/alerts/{id}", () => {
       source,
       [],
       [
-        newNotice({ suppressedBy: { type: "times" } }),
+        newNotice({ heldBack: { type: "times" } }),
         newNotice({
           eventSeq: seq!,
           targets: [...labels, "gone"],

@@ -50,7 +50,7 @@ describe("the metrics of alerts", () => {
     source.alerts.firing = [
       alertView({ rule }),
       alertView({ rule, state: "recovering" }),
-      alertView({ rule, heldBy: { type: "times" } }),
+      alertView({ rule, heldBack: { type: "times" } }),
       alertView({ rule, state: "pending", id: "" }),
     ];
     source.alerts.addSilence({

@@ -60,8 +60,8 @@ describe("a peer that is down", () => {
     const notices = gateway.store.alerts.notices("alert-1");
     const targets = ["pager (json https://pager.example)", "mail (json https://mail.example)"];
     expect(notices).toMatchObject([
-      { type: "firing", suppressedBy: null, targets },
-      { type: "resolved", suppressedBy: null, targets },
+      { type: "firing", heldBack: null, targets },
+      { type: "resolved", heldBack: null, targets },
     ]);
     const events = gateway.store.events.query({
       order: "oldest",
@@ -342,7 +342,7 @@ describe("silences", () => {
     await gateway.pass(10 * MINUTE_MS);
     expect(gateway.texts).toEqual([]);
     expect(gateway.store.alerts.notices("alert-1")).toMatchObject([
-      { suppressedBy: { type: "silence", id: silence.id, comment: "move" }, eventSeq: null },
+      { heldBack: { type: "silence", id: silence.id, comment: "move" }, eventSeq: null },
     ]);
     await gateway.stop();
     await gateway.start();
@@ -392,7 +392,7 @@ describe("silences", () => {
     expect(gateway.alerts.silences()).toEqual([silence]);
     await gateway.pass(10 * MINUTE_MS);
     expect(gateway.texts).toEqual([]);
-    expect(gateway.alerts.current()).toMatchObject([{ heldBy: { type: "silence" } }]);
+    expect(gateway.alerts.current()).toMatchObject([{ heldBack: { type: "silence" } }]);
   });
 });
 

@@ -34,7 +34,7 @@ function view(subject: Subject, fields: Partial<AlertView> = {}): AlertView {
     resolvedAtMs: null,
     resolves: true,
     isSent: false,
-    heldBy: null,
+    heldBack: null,
     sentence: "alice (wg0) is down",
     ...fields,
   };
@@ -54,7 +54,7 @@ function notice(alerts: readonly AlertView[], fields: Partial<Notice> = {}): Not
     cause: null,
     alerts,
     sentence: "alice (wg0) is down",
-    suppressedBy: null,
+    heldBack: null,
     ...fields,
   };
 }
@@ -185,8 +185,8 @@ describe("receives", () => {
 
   test("a notice that is held back or of a dry run is received by no target", () => {
     expect(receives({ ...alices, dryRun: true }, target("chat"), nobody)).toBe(false);
-    const suppressedBy = { type: "times" } as const;
-    expect(receives({ ...alices, suppressedBy }, target("chat"), nobody)).toBe(false);
+    const heldBack = { type: "times" } as const;
+    expect(receives({ ...alices, heldBack }, target("chat"), nobody)).toBe(false);
   });
 
   test("a filter sees the alerts that the event does not list", () => {

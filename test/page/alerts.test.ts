@@ -357,7 +357,7 @@ test("thousands of alerts are counted, and the pages list a bounded number of th
       resolvedAtMs: null,
       resolves: true,
       isSent: true,
-      heldBy: null,
+      heldBack: null,
       sentence: `peer-${n} (wg0) is down`,
     };
   });

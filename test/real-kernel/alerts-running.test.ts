@@ -21,6 +21,7 @@ import { isComplaint, type LogLine } from "../support/wgmon.ts";
 const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const HOUR_MS = 3_600_000;
+const REPEAT_MS = 10_000;
 /** Keeps a client connected. */
 const ALIVE = { keepaliveSeconds: 5 };
 const QUOTA_BYTES = 100_000;
@@ -91,7 +92,12 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
   function rulesOf(allowed: string): string {
     return [
       `[[target]]\nname = "broken"\nurl = "${receiver.url("/broken")}"\n`,
-      rule("office-down", "down", { peers: "berlin", for: "1s", wait: "1s", repeat: "10s" }),
+      rule("office-down", "down", {
+        peers: "berlin",
+        for: "1s",
+        wait: "1s",
+        repeat: `${REPEAT_MS / 1000}s`,
+      }),
       rule("dry", "down", { peers: "berlin", for: "1s", wait: "1s", dry_run: true }),
       rule("maintained", "down", { peers: "madrid", for: "1s", wait: "0s" }),
       rule("nights", "hours", { peers: "oslo", allowed }),
@@ -100,7 +106,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
   }
 
   test.concurrent(
-    "down: a branch office whose link fails and returns is one alert, one reminder and one end",
+    "down: a branch office whose link fails and returns is one alert, with reminders until it returns, and one end",
     async () => {
       await office.reports("peer.connected", berlin.publicKey);
       const end = ["ip", "link", "set", berlin.link.clientInterface];
@@ -130,7 +136,12 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
       const resolved = await office.tells("office-down", "resolved");
       delays.add("down: the end", office, resolved, backMs);
       expect(resolved.data.sentence).toMatch(/^berlin \(wg2\) is back after \d+[ms]( \d+s)?$/);
-      expect(office.told("office-down")).toEqual(["firing", "reminder", "resolved"]);
+      // On a slow machine the return is noticed late, and more than one reminder is due until then.
+      const downMs = Date.parse(resolved.timestamp) - Date.parse(firing.timestamp);
+      const reminders = office.told("office-down").slice(1, -1);
+      expect(office.told("office-down")).toEqual(["firing", ...reminders, "resolved"]);
+      expect(new Set(reminders)).toEqual(new Set(["reminder"]));
+      expect(reminders.length).toBeLessThanOrEqual(downMs / REPEAT_MS);
     },
     TEST_MS,
   );
@@ -338,7 +349,7 @@ describe.skipIf(kernel.missing)(kernel.title("alerts of a running wgmon"), () =>
     "nothing else was reported, and no event has a secret key",
     async () => {
       const unexpected = office.unexpected({
-        "office-down": 3,
+        "office-down": office.told("office-down").length,
         maintained: 1,
         nights: 2,
         delivery: 2,

@@ -51,7 +51,7 @@ function notice(alertIds: readonly string[], atMs = START_MS): AlertWrite["notic
     rule: "down",
     dryRun: false,
     sentence: "down",
-    suppressedBy: null,
+    heldBack: null,
     alertIds,
     targets: ["pager"],
     event: null,
@@ -121,7 +121,7 @@ describe("a query of alerts", () => {
           alerts: [alert(1), alert(2)],
           events: [{ event: event(2), targets: ["a"] }],
           notices: [
-            { ...notice(["alert-1"]), suppressedBy: by, targets: [] },
+            { ...notice(["alert-1"]), heldBack: by, targets: [] },
             { ...notice(["alert-1", "alert-2"]), event: 0 },
           ],
         }),
@@ -133,8 +133,8 @@ describe("a query of alerts", () => {
     const { event: _, ...shared } = notice(["alert-1", "alert-2"]);
     expect(store.alerts.notices("alert-2")).toEqual([{ ...shared, seq: 2, eventSeq: 2 }]);
     expect(store.alerts.notices("alert-1")).toMatchObject([
-      { seq: 1, suppressedBy: by, eventSeq: null, targets: [] },
-      { seq: 2, suppressedBy: null, eventSeq: 2, targets: ["pager"] },
+      { seq: 1, heldBack: by, eventSeq: null, targets: [] },
+      { seq: 2, heldBack: null, eventSeq: 2, targets: ["pager"] },
     ]);
     expect(store.alerts.notices("alert-3")).toEqual([]);
   });

@@ -20,6 +20,12 @@ const LOSS = 0.05;
 /** Answers to packets of the last part of a tick arrive in the next one. */
 const ROUND_TRIP_MS = 800;
 
+/**
+ * Both machines that share a key are in use, and send at least every 40 s. If one of them sends nothing for two minutes,
+ * the other looks like the only one.
+ */
+const COPY_PAUSE_TICKS = 3;
+
 export type Role = "site" | "quiet-site" | "laptop" | "phone";
 
 /** A random number generator that a seed determines (mulberry32). */
@@ -54,7 +60,7 @@ class SimulatedPeer {
   hasNoWayBack = false;
   /** A second machine with the same key, at this endpoint. */
   copyAt: string | null = null;
-  #copyTurn = false;
+  #copyPauseTicks = 0;
 
   constructor(name: string, role: Role, index: number, random: () => number) {
     this.name = name;
@@ -169,8 +175,8 @@ class SimulatedPeer {
 
   /** Both machines use the key: each needs new keys after the other had its turn. */
   #takeTurn(monotonicMs: number, wallMs: number): void {
-    if (this.#random() < 0.4) return;
-    this.#copyTurn = !this.#copyTurn;
+    if (this.#random() < 0.4 && this.#copyPauseTicks++ < COPY_PAUSE_TICKS) return;
+    this.#copyPauseTicks = 0;
     [this.endpoint, this.copyAt] = [this.copyAt!, this.endpoint];
     this.#handshake(monotonicMs, wallMs);
     this.rxBytes += 128;

@@ -200,12 +200,12 @@ export class AlertStory {
   }
 }
 
-export function isSent({ suppressedBy, dryRun }: Notice): boolean {
-  return suppressedBy === null && !dryRun;
+export function isSent({ heldBack, dryRun }: Notice): boolean {
+  return heldBack === null && !dryRun;
 }
 
-export function textOf({ type, rule, sentence, suppressedBy, dryRun }: Notice): string {
-  const held = suppressedBy === null ? "" : ` [held back: ${suppressedBy.type}]`;
+export function textOf({ type, rule, sentence, heldBack, dryRun }: Notice): string {
+  const held = heldBack === null ? "" : ` [held back: ${heldBack.type}]`;
   return `${type} ${rule}: ${sentence}${held}${dryRun ? " [dry run]" : ""}`;
 }
 

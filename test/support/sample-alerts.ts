@@ -19,7 +19,7 @@ interface Sample {
   readonly sentence: string;
   /** How long its condition is met. */
   readonly minutes: number;
-  readonly heldBy?: Suppression | null;
+  readonly heldBack?: Suppression | null;
   /** It is resolved now, and has lasted for this time. */
   readonly lasted?: number;
   /** Labels of targets. */
@@ -30,13 +30,13 @@ interface Sample {
 
 /** Adds an alert that fires, is held back, or was resolved. Returns its id. */
 export function addAlert(source: FakeSource, sample: Sample): string {
-  const { sentence, heldBy = null, lasted = null, targets = [] } = sample;
+  const { sentence, heldBack = null, lasted = null, targets = [] } = sample;
   const alert = viewOf(source, sample);
   const resolvedAtMs = lasted === null ? null : alert.sinceMs + lasted * MINUTE_MS;
   const firedAtMs = alert.sinceMs + 2 * MINUTE_MS;
   if (resolvedAtMs === null) source.alerts.firing.push({ ...alert, firedAtMs });
   const { id, rule, kind, severity, resolves, isSent, sinceMs } = alert;
-  const notice = { alertIds: [id], rule, dryRun: false, targets, suppressedBy: heldBy };
+  const notice = { alertIds: [id], rule, dryRun: false, targets, heldBack };
   const state = { rows: new Map(), all: () => new Map() };
   const record = {
     id,
@@ -75,7 +75,7 @@ export function addAlert(source: FakeSource, sample: Sample): string {
 function eventOf(alert: AlertView): Event {
   const { rule, kind, severity, sentence, firedAtMs } = alert;
   const notice = { rule, kind, severity, sentence, atMs: firedAtMs!, alerts: [alert] };
-  const others = { targets: [], exceptTargets: [], dryRun: false, cause: null, suppressedBy: null };
+  const others = { targets: [], exceptTargets: [], dryRun: false, cause: null, heldBack: null };
   const device = alert.subject.type === "target" ? null : alert.subject.device;
   return eventOfNotice(
     { ...notice, ...others, device, type: "firing" },
@@ -100,7 +100,7 @@ export function addSilence(
 }
 
 function viewOf(source: FakeSource, sample: Sample): AlertView {
-  const { rule, peer, sentence, minutes, device = "wg0", heldBy = null } = sample;
+  const { rule, peer, sentence, minutes, device = "wg0", heldBack = null } = sample;
   const { publicKey } = peer;
   // Ids are unique in a store, and count the alerts.
   const number = source.store.alerts.query(all).length + 1;
@@ -117,8 +117,8 @@ function viewOf(source: FakeSource, sample: Sample): AlertView {
     firedAtMs: null,
     resolvedAtMs: null,
     resolves: true,
-    isSent: heldBy === null,
-    heldBy,
+    isSent: heldBack === null,
+    heldBack,
     sentence,
   };
 }

@@ -106,8 +106,8 @@ function addAlerts(source: FakeSource, peers: readonly Peer[], comment: string):
     sentence: `${nameOf(2)} (wg0) has used 80 % of its 50 GB for this month`,
   });
   const key = { field: "peer", pattern: peers[4]!.publicKey } as const;
-  const heldBy = addSilence(source, [key], { minutes: 90, comment });
-  addAlert(source, { ...down(4), minutes: 12, heldBy });
+  const heldBack = addSilence(source, [key], { minutes: 90, comment });
+  addAlert(source, { ...down(4), minutes: 12, heldBack });
   addPending(source, { ...down(6), minutes: 1 });
 }
 

@@ -470,12 +470,12 @@ function addAlerts(source: FakeSource, rows: readonly Row[]): void {
     hasEvent: true,
   });
   const guests = { field: "peer", pattern: "guest-*" } as const;
-  const heldBy = addSilence(source, [guests], { minutes: 60, comment: "not handed out yet" });
+  const heldBack = addSilence(source, [guests], { minutes: 60, comment: "not handed out yet" });
   addAlert(source, {
     rule: "all-peers",
     peer: peerOf("guest-ipad"),
     minutes: 3 * 24 * 60,
-    heldBy,
+    heldBack,
     sentence:
       "guest-ipad (wg0) has not connected since wgmon began to watch it 3d ago; check its configuration and its network",
   });

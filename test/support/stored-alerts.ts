@@ -23,7 +23,7 @@ export function alertView(fields: Partial<AlertView> = {}): AlertView {
     resolvedAtMs: null,
     resolves: true,
     isSent: true,
-    heldBy: null,
+    heldBack: null,
     sentence: "alice (wg0) is down for an hour",
     ...fields,
   };
@@ -57,7 +57,7 @@ export function newNotice(fields: Partial<NewNotice> = {}): NewNotice {
     rule: "office-down",
     dryRun: false,
     sentence: "alice (wg0) is down for 2 minutes",
-    suppressedBy: null,
+    heldBack: null,
     alertIds: ["alert-7"],
     eventSeq: null,
     targets: [],

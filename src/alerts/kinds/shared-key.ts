@@ -26,24 +26,22 @@ export const sharedKey: PeerKind<"shared-key"> = {
 
   judge({ rule }, { peer }, nowMs) {
     const { turns, withinMs } = rule;
-    const found = alternation(peer.visits, withinMs);
-    const last = found.at(-1);
-    if (last === undefined || !peer.isPresent) return NOTHING;
-    const untilMs = last.fromAtMs + QUIET * withinMs;
-    const areKnown = found.every(({ handshakeAtMs }) => handshakeAtMs !== null);
-    const needed = areKnown ? turns : turns + 1;
-    if (
-      nowMs >= untilMs ||
-      found.length - 1 < needed ||
-      (areKnown && earlyHandshakes(found) < EARLY_MIN)
-    ) {
-      return NOTHING;
+    if (!peer.isPresent) return NOTHING;
+    // A pause of one machine ends a run of turns. The run before it counts until QUIET is over.
+    for (let end = peer.visits.length; end > 0; end--) {
+      const untilMs = peer.visits[end - 1]!.fromAtMs + QUIET * withinMs;
+      if (nowMs >= untilMs) break;
+      const found = alternation(peer.visits.slice(0, end), withinMs);
+      const areKnown = found.every(({ handshakeAtMs }) => handshakeAtMs !== null);
+      const needed = areKnown ? turns : turns + 1;
+      if (found.length - 1 < needed || (areKnown && earlyHandshakes(found) < EARLY_MIN)) continue;
+      const [a, b] = [found.at(-2)!.endpoint, found.at(-1)!.endpoint].sort();
+      const sentence = `the key of ${label(peer)} is used from two places in turns, ${a} and ${b}: its configuration was probably copied; give each machine its own key`;
+      const sinceMs = found[0]!.fromAtMs;
+      const countsFromMs = found[needed]!.fromAtMs;
+      return met({ what: "", sinceMs, countsFromMs, sentence }, untilMs);
     }
-    const [a, b] = [found.at(-2)!.endpoint, last.endpoint].sort();
-    const sentence = `the key of ${label(peer)} is used from two places in turns, ${a} and ${b}: its configuration was probably copied; give each machine its own key`;
-    const sinceMs = found[0]!.fromAtMs;
-    const countsFromMs = found[needed]!.fromAtMs;
-    return met({ what: "", sinceMs, countsFromMs, sentence }, untilMs);
+    return NOTHING;
   },
 
   resolved(alert, view, nowMs) {
