@@ -169,7 +169,7 @@ export function helpHint(command: CommandName): string {
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   switch (line.command) {
     case "run":
-      return { type: "run", ...ofGateway(configure(line.found, sources, errors), errors) };
+      return { type: "run", ...configure(line.found, sources, errors, null, daemonDefaults) };
     case "test-webhook": {
       const configured = configure(line.found, sources, errors);
       return {
@@ -253,6 +253,8 @@ interface Defaults {
   readonly without: readonly SettingName[];
   /** Why they are refused. */
   readonly reason: string;
+  /** Whether `device` names interfaces of this machine only. */
+  readonly hasOwnDevices?: true;
 }
 
 const gatewayDefaults: Defaults = {
@@ -261,6 +263,8 @@ const gatewayDefaults: Defaults = {
   without: ["nats", "nats-file", "nats-ca"],
   reason: "is a setting of wgmon hub; a gateway has the setting hub",
 };
+/** A gateway watches its own devices. For the commands, a name such as `berlin/wg0` is a device that a hub has. */
+const daemonDefaults: Defaults = { ...gatewayDefaults, hasOwnDevices: true };
 const hubDefaults: Defaults = {
   stateDir: "/var/lib/wgmon-hub",
   file: "/etc/wgmon/hub.toml",
@@ -305,6 +309,10 @@ function configure(
     const where = resolved.given(name)?.where;
     if (where !== undefined) errors.push(`${where}: ${defaults.reason}`);
   }
+  for (const { where, value } of defaults.hasOwnDevices === true ? resolved.parsed("device") : []) {
+    const parsed = deviceName("wg0").parse(value);
+    if ("problem" in parsed) errors.push(`${where}: "${value}" ${parsed.problem}`);
+  }
   warnings.push(...warningsOf(resolved));
   const targets = readTargets({ sources, resolved, file, errors, warnings });
   const stateDir = stateDirOf(resolved, env, errors, defaults.stateDir);
@@ -323,15 +331,6 @@ function configure(
     settings: { ...base, ...listen, targets, hub, nats, alerts, stateDir, names },
     warnings,
   };
-}
-
-/** A gateway watches its own devices: a name such as `berlin/wg0` selects a device that a hub has. */
-function ofGateway(configured: Configured, errors: string[]): Configured {
-  for (const device of configured.settings.devices.filter((each) => each.includes("/"))) {
-    const parsed = deviceName("wg0").parse(device);
-    if ("problem" in parsed) errors.push(`--device: "${device}" ${parsed.problem}`);
-  }
-  return configured;
 }
 
 /** The path of the settings file; null: the given path is invalid. */

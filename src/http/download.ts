@@ -87,7 +87,7 @@ export function eventChunks(
   const read = () => {
     const rows = source.store.events.query({ ...query, from, limit: SLICE });
     from = rows.at(-1)?.seq ?? from;
-    return rows.map(({ seq, event }) => ({ seq, event }));
+    return rows;
   };
   const line = { csv: eventLine, json: (row: StoredEvent) => toJson(viewEvent(row)) }[format];
   return chunksOf(read, line, format, EVENT_COLUMNS);

@@ -182,9 +182,9 @@ describe("wgmon", () => {
       stderr: [
         '--monitor: "bpff" is not auto, nflog, bpf or poll; did you mean bpf?',
         '--group: "65536" is not a whole number from 0 to 65535',
-        '--device: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
         '--tick: "3" has no unit; write "3s" for seconds',
         'WGMON_HOLD: "soon" is not a duration; write it like 250ms, 90s or 1m30s',
+        '--device: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
       ],
     },
     "an unknown variable": {
