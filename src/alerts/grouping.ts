@@ -196,7 +196,9 @@ export class Groups {
   #decide(group: Group, compiled: CompiledRule, alerts: readonly Alert[]): Decision {
     const device = this.#deviceOf(group);
     const { ready, held } = this.#sort(alerts, compiled, device);
-    const isShareable = compiled.rule.kind === "down" && device !== null && ready.length > 0;
+    // A peer that is down on several devices is not down because of one of them.
+    const isOfDevice = compiled.rule.kind === "down" && !compiled.isEverywhere;
+    const isShareable = isOfDevice && device !== null && ready.length > 0;
     if (!isShareable) {
       group.waitsAtMs = null;
       return { ready, held, cause: null };

@@ -4,10 +4,11 @@
  */
 
 import { type Subject, subjectKey } from "./alert.ts";
+import { everywhere } from "./everywhere.ts";
 import type { Attempts, DeviceFacts, TargetFacts } from "./facts.ts";
 import { changed } from "./kinds/changed.ts";
 import { handshakes } from "./kinds/handshakes.ts";
-import type { Arrival, SettingsMoment, Topic } from "./kinds/kind.ts";
+import { type Arrival, NOTHING, type SettingsMoment, type Topic } from "./kinds/kind.ts";
 import { arrived, codesOf, isRefused } from "./kinds/place.ts";
 import { target as targetKind } from "./kinds/target.ts";
 import type { Judged, Lifecycle } from "./lifecycle.ts";
@@ -74,14 +75,32 @@ export class Judges {
   topics(entry: PeerEntry, topics: readonly Topic[]): void {
     const { byTopic } = entry.selection;
     for (const topic of topics) for (const rule of byTopic[topic]) this.#peer(rule, entry);
+    if (topics.includes("presence")) this.#elsewhere(entry);
   }
 
   all(entries: Iterable<PeerEntry>): void {
-    for (const entry of entries) for (const rule of entry.selection.rules) this.#peer(rule, entry);
+    for (const entry of entries) {
+      for (const rule of entry.selection.rules) this.#peer(rule, entry);
+      this.#elsewhere(entry);
+    }
+  }
+
+  /** Judges the rules that select the peer on other devices only, where it may have another name, if they ask for this one. */
+  #elsewhere(entry: PeerEntry): void {
+    if (!this.#rules().hasEverywhere) return;
+    const judged = new Set(entry.selection.everywhere);
+    for (const { selection } of this.#state.peersWith(entry.peer.publicKey)) {
+      for (const rule of selection.everywhere) {
+        if (judged.has(rule)) continue;
+        judged.add(rule);
+        this.#everywhere(rule, entry.peer.publicKey);
+      }
+    }
   }
 
   #peer(compiled: CompiledRule, entry: PeerEntry): void {
     const { peerKind, judging } = compiled;
+    if (compiled.isEverywhere) return this.#everywhere(compiled, entry.peer.publicKey);
     // While the device is not watched, the state of its peers is unknown. They are judged at its next scan.
     if (peerKind === null || entry.device.blind !== null) return;
     const { nowMs } = this.#state;
@@ -92,6 +111,33 @@ export class Judges {
     this.#lifecycle.apply(compiled, judged, verdict, (alert) =>
       peerKind.resolved(alert, entry, nowMs),
     );
+  }
+
+  /** Judges a public key on all devices of a rule together. The alert is about one of the peers that the rule selects. */
+  #everywhere(compiled: CompiledRule, publicKey: string): void {
+    const { nowMs, alerts } = this.#state;
+    const { rule, peerKind, judging } = compiled;
+    if (peerKind === null) return;
+    const entries = this.#state.peersWith(publicKey);
+    const selected = entries.filter(({ selection }) => selection.rules.has(compiled));
+    const counting = entries.filter(
+      ({ peer }) => peer.isPresent && compiled.isOnDevice(peer.device),
+    );
+    const { verdict, last, returned } = everywhere(peerKind, judging, counting, nowMs);
+    const present = selected.filter(({ peer }) => peer.isPresent);
+    // The alert stays with its peer while that is configured.
+    const holder =
+      present.find(({ key }) => alerts.about(rule.name, key).length > 0) ??
+      (last !== null && present.includes(last) ? last : present[0]);
+    for (const entry of selected) {
+      const own = entry === holder ? verdict : NOTHING;
+      if (own.conditions.length === 0 && entry.alerts === 0) continue;
+      const { key } = entry;
+      const judged: Judged = { subject: subjectOf(entry), key, device: null };
+      this.#lifecycle.apply(compiled, judged, own, (alert) =>
+        peerKind.resolved(alert, returned ?? entry, nowMs),
+      );
+    }
   }
 
   #device(compiled: CompiledRule, device: DeviceFacts): void {

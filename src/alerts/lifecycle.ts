@@ -14,7 +14,7 @@ export interface Judged {
   readonly subject: Subject;
   /** `subjectKey` of the subject, which is not computed at each verdict. */
   readonly key: string;
-  /** The device of a peer; null: the subject is not a peer. */
+  /** The device of a peer; null: the subject is not a peer, or is judged on several devices. */
   readonly device: DeviceFacts | null;
 }
 

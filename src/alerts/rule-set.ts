@@ -13,8 +13,8 @@ import { sharedKey } from "./kinds/shared-key.ts";
 import { traffic } from "./kinds/traffic.ts";
 import { unused } from "./kinds/unused.ts";
 import { periodKey, Periods, type QuotaPeriod } from "./quota-period.ts";
-import type { Rule, RuleKind } from "./rule.ts";
-import { type Selectable, selectorOf } from "./selectors.ts";
+import { isEverywhere, type Rule, type RuleKind } from "./rule.ts";
+import { matcherOf, type Selectable, selectorOf } from "./selectors.ts";
 import { Intervals } from "./times.ts";
 
 /** The kinds that judge the state of a peer. */
@@ -38,6 +38,9 @@ interface AnyPeerKind {
 export interface CompiledRule {
   readonly rule: Rule;
   readonly isSelected: (peer: Selectable) => boolean;
+  /** Whether it judges a public key on all devices together; then `isOnDevice` are those that count. */
+  readonly isEverywhere: boolean;
+  readonly isOnDevice: (device: string) => boolean;
   readonly times: Intervals;
   /** When peers may be connected, of an hours rule. */
   readonly allowed: Intervals;
@@ -52,6 +55,7 @@ export interface Selection {
   readonly byTopic: Readonly<Record<Topic, readonly CompiledRule[]>>;
   readonly changed: readonly CompiledRule[];
   readonly place: readonly CompiledRule[];
+  readonly everywhere: readonly CompiledRule[];
   /** The periods for which traffic is summed, by key, and the spans for which rates are. */
   readonly periods: ReadonlyMap<string, QuotaPeriod>;
   readonly rateSpansMs: readonly number[];
@@ -60,10 +64,13 @@ export interface Selection {
 export class RuleSet {
   readonly rules: ReadonlyMap<string, CompiledRule>;
   readonly periods = new Periods();
+  /** Whether any rule judges a public key on all devices together. */
+  readonly hasEverywhere: boolean;
   readonly #selections = new Map<string, Selection>();
 
   constructor(rules: readonly Rule[]) {
     this.rules = new Map(rules.map((rule) => [rule.name, this.#compile(rule)]));
+    this.hasEverywhere = rules.some(isEverywhere);
   }
 
   ofKind(kind: RuleKind): CompiledRule[] {
@@ -103,6 +110,8 @@ export class RuleSet {
     return {
       rule,
       isSelected: selectorOf(rule),
+      isEverywhere: isEverywhere(rule),
+      isOnDevice: rule.devices.length === 0 ? () => true : matcherOf(rule.devices),
       times: new Intervals(rule.times),
       allowed,
       judging,
@@ -137,6 +146,7 @@ function selectionOf(selected: readonly CompiledRule[]): Selection {
     },
     changed: rules.filter(({ rule }) => rule.kind === "changed"),
     place: rules.filter(({ rule }) => rule.kind === "place"),
+    everywhere: rules.filter((each) => each.isEverywhere),
     periods: new Map(
       trafficRules.flatMap(({ rule, judging }) =>
         rule.quota === null ? [] : [[judging.usageKey, rule.quota.period] as const],

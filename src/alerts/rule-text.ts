@@ -44,7 +44,7 @@ function condition(rule: Rule): string {
   const lasting = rule.forMs === 0 ? "" : ` for ${formatDuration(rule.forMs)}`;
   switch (rule.kind) {
     case "down":
-      return `${who} is absent${lasting}`;
+      return `${who} is absent${everywhereText(rule)}${lasting}`;
     case "flapping":
       return `${who} disconnects more than ${counted(rule.disconnects, "time")} within ${formatDuration(rule.withinMs)}${lasting}`;
     case "no-return-traffic": {
@@ -74,7 +74,7 @@ function condition(rule: Rule): string {
       return `${who} connects ${formatList(conditions, "or")}`;
     }
     case "unused":
-      return `${who} was not connected for ${counted(rule.days, "day")}; one summary a day, at ${clock(rule.atMinute)} ${rule.zone}`;
+      return `${who} was not connected${everywhereText(rule)} for ${counted(rule.days, "day")}; one summary a day, at ${clock(rule.atMinute)} ${rule.zone}`;
     case "changed":
       return `the settings of ${who} change: ${formatList(rule.changes, "or")}`;
     case "handshakes":
@@ -82,6 +82,19 @@ function condition(rule: Rule): string {
     case "target":
       return `a target fails${lasting}, or is stopped`;
   }
+}
+
+function everywhereText({
+  everywhere,
+  devices,
+}: {
+  everywhere: boolean;
+  devices: readonly string[];
+}): string {
+  if (!everywhere) return "";
+  return devices.length === 0
+    ? " on all devices that have it"
+    : " on all of these devices that have it";
 }
 
 function trafficText(rule: Extract<Rule, { kind: "traffic" }>, who: string): string {

@@ -38,7 +38,16 @@ interface RuleBase extends Selectors {
   readonly dryRun: boolean;
 }
 
-export interface DownRule extends RuleBase {
+/** What the kinds have that can judge a public key on all devices together. */
+interface EverywhereRule {
+  /**
+   * Whether a peer that is configured on several devices, of one gateway or of several, is judged as one: the condition
+   * must be met on each of the rule's devices.
+   */
+  readonly everywhere: boolean;
+}
+
+export interface DownRule extends RuleBase, EverywhereRule {
   readonly kind: "down";
 }
 
@@ -95,7 +104,7 @@ export interface PlaceRule extends RuleBase {
   readonly unseen: "country" | "asn" | null;
 }
 
-export interface UnusedRule extends RuleBase {
+export interface UnusedRule extends RuleBase, EverywhereRule {
   readonly kind: "unused";
   readonly days: number;
   /** Minute of the day of the summary. */
@@ -161,7 +170,14 @@ type Defaults = { readonly [K in RuleKind]: Omit<Extract<Rule, { kind: K }>, "na
 /** The values of the parameters that a rule does not set. */
 export const RULE_DEFAULTS: Defaults = {
   // The wait lets the other peers of a failed uplink join the message.
-  down: { ...base, kind: "down", forMs: 2 * MINUTE_MS, waitMs: 30_000, severity: "critical" },
+  down: {
+    ...base,
+    kind: "down",
+    everywhere: false,
+    forMs: 2 * MINUTE_MS,
+    waitMs: 30_000,
+    severity: "critical",
+  },
   flapping: {
     ...base,
     kind: "flapping",
@@ -179,11 +195,24 @@ export const RULE_DEFAULTS: Defaults = {
   traffic: { ...base, kind: "traffic", direction: "both", quota: null, rate: null },
   hours: { ...base, kind: "hours", allowed: [] },
   place: { ...base, kind: "place", allowed: [], unseen: "country" },
-  unused: { ...base, kind: "unused", days: 90, atMinute: 9 * 60, zone: "UTC", severity: "info" },
+  unused: {
+    ...base,
+    kind: "unused",
+    everywhere: false,
+    days: 90,
+    atMinute: 9 * 60,
+    zone: "UTC",
+    severity: "info",
+  },
   changed: { ...base, kind: "changed", changes: CHANGES, waitMs: 10_000, severity: "info" },
   handshakes: { ...base, kind: "handshakes", messages: 20, withinMs: 10 * MINUTE_MS },
   target: { ...base, kind: "target", forMs: 10 * MINUTE_MS, severity: "critical" },
 };
+
+/** Whether the rule judges a public key on all devices together. */
+export function isEverywhere(rule: Rule): boolean {
+  return "everywhere" in rule && rule.everywhere;
+}
 
 /** Names of the rules whose messages are only recorded. */
 export function dryRunNames(rules: readonly Rule[]): ReadonlySet<string> {

@@ -69,6 +69,8 @@ export class AlertState {
   readonly unexplainedMoves = new Set<PeerEntry>();
   /** By device and public key. */
   readonly #peers = new Map<string, Map<string, PeerEntry>>();
+  /** The peers with a public key, on all devices. */
+  readonly #byKey = new Map<string, PeerEntry[]>();
   #nextOrder = 1;
   /** Keys of the rows that changed; null: nothing is saved. */
   readonly #dirty: Set<string> | null;
@@ -106,6 +108,11 @@ export class AlertState {
     return this.#peers.get(device)?.get(publicKey) ?? null;
   }
 
+  /** The peers with this public key on all devices, in the order in which they were added. */
+  peersWith(publicKey: string): readonly PeerEntry[] {
+    return this.#byKey.get(publicKey) ?? [];
+  }
+
   /** Finds or adds a peer. */
   ensurePeer(device: string, named: NamedPeer, rules: RuleSet): PeerEntry {
     const known = this.peer(device, named.publicKey);
@@ -121,6 +128,9 @@ export class AlertState {
     const { peer, key } = entry;
     this.unexplainedMoves.delete(entry);
     this.#peers.get(peer.device)?.delete(peer.publicKey);
+    const others = this.peersWith(peer.publicKey).filter((each) => each !== entry);
+    if (others.length === 0) this.#byKey.delete(peer.publicKey);
+    else this.#byKey.set(peer.publicKey, others);
     this.#dirty?.add(key);
     this.#dirty?.add(`sample ${key}`);
   }
@@ -357,6 +367,9 @@ export class AlertState {
     const entry = { key, peer, sample, device, selection: rules.select(peer), alerts: 0 };
     const peers = this.#peers.get(peer.device) ?? new Map<string, PeerEntry>();
     this.#peers.set(peer.device, peers.set(publicKey, entry));
+    const same = this.#byKey.get(publicKey);
+    if (same === undefined) this.#byKey.set(publicKey, [entry]);
+    else same.push(entry);
     if (peer.unexplainedMove !== null) this.unexplainedMoves.add(entry);
     this.markPeer(entry);
     this.markSample(entry);

@@ -26,6 +26,13 @@ for = "5m"
 times = "mon-fri 08:00-18:00 Europe/Berlin"
 repeat = "1d"
 
+# On a hub: a site that is configured on two gateways is down only if it is connected to neither.
+[[alert]]
+name = "site-down-everywhere"
+kind = "down"
+tags = ["site"]
+everywhere = true
+
 # A peer whose connection is unstable.
 [[alert]]
 name = "unstable"

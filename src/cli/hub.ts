@@ -1,12 +1,15 @@
 /** The commands of `wgmon hub` that administer the gateways: through the running hub, or its store if it does not run. */
 
+import { readFile } from "node:fs/promises";
+
 import type { Clock } from "../base/clock.ts";
-import { AlreadyRunning, NotFound, SystemError } from "../base/errors.ts";
+import { AlreadyRunning, ConfigError, NotFound, SystemError } from "../base/errors.ts";
 import { counted } from "../base/text.ts";
 import type { HubRequest } from "../config/command-requests.ts";
 import type { Settings } from "../config/config.ts";
 import { duration } from "../events/event.ts";
-import { EnrolledGateways } from "../hub/enrolled.ts";
+import { standbyText } from "../http/fleet-model.ts";
+import { EnrolledGateways, secretIn } from "../hub/enrolled.ts";
 import type { FleetViews } from "../hub/fleet-handler.ts";
 import type { GatewayView } from "../hub/fleet-state.ts";
 import type { lockInstance } from "../platform/instance-lock.ts";
@@ -34,13 +37,21 @@ export async function runHubCommand(
   const client = new DaemonClient(socketPath(hubRuntimeDirOf(options.env)));
   switch (request.action) {
     case "enroll": {
-      const { gateway } = request;
+      const { gateway, secretFile } = request;
       const path = `/v1/fleet/gateways/${gateway}`;
+      const given = secretFile === null ? null : await readSecret(secretFile);
+      const body = given === null ? null : { secret: given };
       const secret = await orInStore(
-        async () => (await client.send<FleetViews["enrolled"]>("POST", path, null)).secret,
-        (enrolled) => enrolled.enroll(gateway),
+        async () => (await client.send<FleetViews["enrolled"]>("POST", path, body)).secret,
+        (enrolled) => (given === null ? enrolled.enroll(gateway) : enrolled.enroll(gateway, given)),
         options,
       );
+      if (given !== null) {
+        print(
+          `${gateway} is enrolled with the secret of the other hub; the gateway needs no change`,
+        );
+        return;
+      }
       if (settings.nats === null) {
         print(`hub = "https://${gateway}:${secret}@${addressOf(settings)}"`);
         return;
@@ -64,9 +75,12 @@ export async function runHubCommand(
       return;
     }
     case "gateways": {
-      const { items } = await client.get<FleetViews["gateways"]>("/v1/fleet/gateways");
+      const { items, role } = await client.get<FleetViews["gateways"]>("/v1/fleet/gateways");
       if (request.json) for (const item of items) print(json(item));
-      else printGateways(items, options);
+      else {
+        printGateways(items, options);
+        if (role.active !== null) print(standbyText(role) ?? `this hub works: ${role.active}`);
+      }
       return;
     }
     case "rebuild": {
@@ -87,6 +101,19 @@ export async function runHubCommand(
         printLines(await natsInit(settings.nats?.servers ?? ["nats.example.net:4222"]), print);
       } else printLines(initText(settings), print);
   }
+}
+
+/** @throws SystemError, ConfigError */
+async function readSecret(path: string): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw new SystemError(`read ${path}`, (error as { code?: string }).code ?? "EIO");
+  }
+  const secret = secretIn(text);
+  if (secret !== null) return secret;
+  throw new ConfigError([`--secret-file: ${path} has no secret that wgmon hub enroll has printed`]);
 }
 
 function printLines(text: string, print: (line: string) => void): void {

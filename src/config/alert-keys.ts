@@ -91,9 +91,16 @@ export const commonKeys = once(() => ({
   dry_run: key(boolean(), "only record the alerts; send nothing"),
 }));
 
+function everywhereKey() {
+  return key(
+    boolean(),
+    "a peer that is configured on several devices, or gateways, counts as one: it is absent only if it is absent on all of them",
+  );
+}
+
 /** The keys of one kind. */
 export const kindKeys = {
-  down: once(() => ({})),
+  down: once(() => ({ everywhere: everywhereKey() })),
   flapping: once(() => ({
     // The engine remembers the last 64 disconnects of a peer.
     disconnects: key(integer(1, 63), "it fires after more disconnects than this"),
@@ -137,6 +144,7 @@ export const kindKeys = {
   unused: once(() => ({
     days: key(integer(1, 3650), "how many days without a connection"),
     at: key(timeOfDay(), "when the summary of a day is sent"),
+    everywhere: everywhereKey(),
   })),
   changed: once(() => ({
     changes: key({ ...choice(...CHANGES), separator: /[\s,]+/ }, "which changes are reported"),
@@ -211,12 +219,13 @@ function ownDefaults(rule: Rule): Readonly<Record<string, unknown>> {
         over: formatDuration(RATE_OVER_MS),
       };
     case "unused":
-      return { days: rule.days, at: "09:00" };
+      return { days: rule.days, at: "09:00", everywhere: rule.everywhere };
     case "changed":
       return { changes: [...rule.changes] };
     case "handshakes":
       return { messages: rule.messages, within: formatDuration(rule.withinMs) };
     case "down":
+      return { everywhere: rule.everywhere };
     case "no-return-traffic":
     case "hours":
     case "place":

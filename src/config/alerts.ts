@@ -228,7 +228,7 @@ function readerOf(
 }
 
 type CommonValues = Fields<ReturnType<typeof commonKeys>>;
-type Base = Omit<Extract<Rule, { kind: "down" }>, "kind" | "name">;
+type Base = Omit<Extract<Rule, { kind: "target" }>, "kind" | "name">;
 
 function readCommon(values: CommonValues, reader: Reader): Partial<Base> {
   const { targets, invalidTargets } = reader.settings;
@@ -259,7 +259,7 @@ type Own<K extends RuleKind> = Omit<Extract<Rule, { kind: K }>, keyof Base | "ki
 const readers: {
   readonly [K in RuleKind]: (values: ValuesOf<K>, reader: Reader) => Partial<Own<K>> | null;
 } = {
-  down: () => ({}),
+  down: ({ everywhere }) => defined({ everywhere: first(everywhere) }),
   flapping: ({ disconnects, within }) =>
     defined({ disconnects: first(disconnects), withinMs: first(within) }),
   "no-return-traffic": ({ steady_for }) => defined({ steadyForMs: first(steady_for) }),
@@ -295,8 +295,12 @@ const readers: {
     return { allowed, unseen: wanted === "none" ? null : wanted };
   },
 
-  unused: ({ days, at }, { zone }) => ({
-    ...defined<Own<"unused">>({ days: first(days), atMinute: first(at) }),
+  unused: ({ days, at, everywhere }, { zone }) => ({
+    ...defined<Own<"unused">>({
+      days: first(days),
+      atMinute: first(at),
+      everywhere: first(everywhere),
+    }),
     zone,
   }),
   changed: ({ changes }) => defined({ changes: unique(changes) }),

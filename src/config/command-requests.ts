@@ -33,7 +33,9 @@ export type HubRequest =
   | { readonly action: "run" }
   | { readonly action: "init"; readonly isNats: boolean }
   | { readonly action: "gateways"; readonly json: boolean }
-  | { readonly action: "enroll" | "forget"; readonly gateway: string }
+  /** `secretFile`: with the secret that another hub has made; null: a new secret. */
+  | { readonly action: "enroll"; readonly gateway: string; readonly secretFile: string | null }
+  | { readonly action: "forget"; readonly gateway: string }
   | { readonly action: "rebuild"; readonly gateway: string | null };
 
 /** The options that all commands have that query the daemon. */
@@ -344,6 +346,10 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
   if (found.has("json") && subcommand !== "gateways") {
     errors.push("--json: is for wgmon hub gateways");
   }
+  const secretFile = commandFlag(line, "secret-file", commands.hub.flags["secret-file"], errors);
+  if (found.has("secret-file") && subcommand !== "enroll") {
+    errors.push("--secret-file: is for wgmon hub enroll");
+  }
   if (subcommand === "init") {
     if (argument !== null && argument !== "nats") {
       errors.push(`wgmon hub init: ${quoteSafely(argument)} is not nats`);
@@ -360,7 +366,9 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
     case "enroll":
     case "forget":
       if (argument === null) errors.push(`wgmon hub ${subcommand} needs the name of a gateway`);
-      return { action: subcommand, gateway: argument ?? "" };
+      return subcommand === "enroll"
+        ? { action: subcommand, gateway: argument ?? "", secretFile }
+        : { action: subcommand, gateway: argument ?? "" };
     case "rebuild":
       return { action: subcommand, gateway: argument };
     case "gateways":

@@ -5,6 +5,7 @@
 
 import { type Setting, type SettingName, table } from "./settings-table.ts";
 import {
+  absolutePath,
   boolean,
   duration,
   eventPattern,
@@ -204,12 +205,21 @@ export const commands = {
       rebuild: gatewayArgument("rebuild: only this gateway", true),
     },
     takesSettings: true,
-    flags: { json: { ...json("gateway"), description: "gateways: print JSON, a line for each" } },
+    flags: {
+      json: { ...json("gateway"), description: "gateways: print JSON, a line for each" },
+      "secret-file": {
+        ...absolutePath("FILE", "/root/berlin"),
+        description: "enroll: take the secret from the line that another hub has printed",
+        defaultValue: null,
+        defaultNote: "a new secret",
+      },
+    },
     examples: [
       ["hub --listen 127.0.0.1:9587", "receive the reports of gateways, and serve the page"],
       ["hub init", "print what to set up, and where"],
       ["hub init nats", "print the configuration of a NATS server for gateways"],
       ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
+      ["hub enroll berlin --secret-file /root/berlin", "on a second hub: the same secret"],
       ["hub gateways", "list the gateways, and which are lost"],
       ["hub rebuild", "ask all gateways for all their events again"],
     ],

@@ -8,6 +8,9 @@ export const STREAM = "WGMON_EVENTS";
 export const EVENT_SUBJECTS = "wgmon.v1.event.*";
 export const STATE_SUBJECTS = "wgmon.v1.state.*";
 export const REPLAY_SUBJECTS = "wgmon.v1.replay.*";
+/** The stream with one message, which says which of two hubs works. Only hubs may write it. */
+export const LEASE_STREAM = "WGMON_HUB";
+export const LEASE_SUBJECT = "wgmon.v1.hub";
 /** The user of the hub. The underscore cannot be in a gateway's name, so no gateway can be enrolled under this name. */
 export const HUB_USER = "wgmon_hub";
 

@@ -34,7 +34,22 @@ export interface GatewayState {
   readonly connected: number;
 }
 
+/** Of two hubs, one works and the other stands by. */
+export interface HubRole {
+  /** Whether this one works. */
+  readonly isActive: boolean;
+  /** The hub that works; null: unknown, or there is only this one. */
+  readonly active: string | null;
+}
+
+/** A hub that stands by, in words; null: this hub works. */
+export function standbyText({ isActive, active }: HubRole): string | null {
+  if (isActive) return null;
+  return active === null ? "this hub stands by" : `this hub stands by: ${active} works`;
+}
+
 export interface FleetModel {
+  role(): HubRole;
   /** Ordered by name. */
   gateways(): readonly GatewayState[];
   /** null: not enrolled. */

@@ -322,6 +322,12 @@ function* alertMetrics({ alerts, counters }: ReadModel, head: Head): Generator<s
 function* gatewayMetrics({ fleet }: ReadModel, head: Head): Generator<string> {
   if (fleet === null) return;
   const gateways = fleet.gateways();
+  yield head(
+    "wgmon_hub_active",
+    "gauge",
+    "1: this hub works. 0: it stands by, because another one works.",
+  );
+  yield `wgmon_hub_active ${fleet.role().isActive ? 1 : 0}\n`;
   yield head("wgmon_gateway_up", "gauge", "1: the gateway reports to this hub.");
   for (const { name, condition } of gateways) {
     yield `wgmon_gateway_up{gateway="${name}"} ${condition === "up" ? 1 : 0}\n`;

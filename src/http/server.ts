@@ -26,6 +26,7 @@ import type { AlertActions } from "./alert-model.ts";
 import type { Api } from "./api.ts";
 import { chunkedBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
+import { standbyText } from "./fleet-model.ts";
 import { codeOf, listenHints } from "./listen-errors.ts";
 import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
@@ -380,10 +381,14 @@ export class HttpServer {
     }
   }
 
-  /** A server that answers is ready. The text warns if the store is in memory only. */
+  /** A server that answers is ready, unless it is a hub that stands by. The text warns if the store is in memory only. */
   #ready(isTrusted: boolean): Response {
-    const { problem: reason, isInMemory } = this.#options.source.store;
+    const { store, fleet } = this.#options.source;
+    const { problem: reason, isInMemory } = store;
+    const role = fleet?.role();
     if (this.#stopping) return text("stopping\n", 503);
+    const standby = role === undefined ? null : standbyText(role);
+    if (standby !== null) return text(`${standby}\n`, 503);
     if (!isInMemory) return text("ready\n");
     const detail = isTrusted && reason !== null ? `: ${reason}` : "";
     return text(`ready, but the store is in memory and is lost when wgmon ends${detail}\n`);

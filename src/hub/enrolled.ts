@@ -50,11 +50,16 @@ export class EnrolledGateways {
   }
 
   /** Adds a gateway, or replaces its secret. Returns the secret: `whsec_...`. */
-  enroll(name: string): string {
-    const secret = newSecret();
+  enroll(name: string, secret = newSecret()): string {
     this.#rows.enroll(name, secret);
     this.#put(name, secret, this.get(name)?.signedAtSeconds ?? 0, this.get(name)?.before ?? null);
     return secret;
+  }
+
+  /** Adds a gateway that the transport authenticates. */
+  adopt(name: string): void {
+    this.#rows.enroll(name, null);
+    this.#put(name, null, 0, null);
   }
 
   /** Returns whether it was enrolled. */
@@ -71,6 +76,15 @@ export class EnrolledGateways {
   ): void {
     this.#gateways.set(name, { name, secrets: secretsOf(secret), signedAtSeconds, before });
   }
+}
+
+/**
+ * Finds the secret of a gateway in the line that `wgmon hub enroll` prints, or in a text that is the secret alone; null:
+ * there is none.
+ */
+export function secretIn(text: string): string | null {
+  const found = /whsec_[A-Za-z0-9+/=]+/.exec(text)?.[0] ?? null;
+  return found !== null && secretsOf(found).length === 1 ? found : null;
 }
 
 /** Makes the secret of a gateway, as Standard Webhooks writes it. */

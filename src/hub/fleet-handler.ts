@@ -2,8 +2,10 @@
 
 import { isGatewayName } from "../fleet/gateway-name.ts";
 import { MESSAGE_BYTES_MAX } from "../fleet/messages.ts";
+import { type HubRole, standbyText } from "../http/fleet-model.ts";
 import { problem } from "../http/problem.ts";
 import type { FleetHandler } from "../http/server.ts";
+import { secretIn } from "./enrolled.ts";
 import type { GatewayView } from "./fleet-state.ts";
 import { HttpsReceiver } from "./https-receiver.ts";
 import type { Hub } from "./hub.ts";
@@ -11,7 +13,7 @@ import type { Hub } from "./hub.ts";
 /** The responses to the requests of `wgmon hub`. */
 export interface FleetViews {
   readonly enrolled: { readonly secret: string };
-  readonly gateways: { readonly items: readonly GatewayView[] };
+  readonly gateways: { readonly items: readonly GatewayView[]; readonly role: HubRole };
   readonly rebuilding: { readonly gateways: number };
 }
 
@@ -28,10 +30,20 @@ export function makeFleetHandler(
     async handle(request, isUnixSocket) {
       const { pathname, searchParams } = new URL(request.url);
       const { method } = request;
-      if (!isUnixSocket) return await receiver.handle(request);
-      if (pathname === GATEWAYS && method === "GET") {
-        return Response.json({ items: fleet.gateways() } satisfies FleetViews["gateways"]);
+      const standby = standbyText(fleet.role());
+      if (!isUnixSocket) {
+        return standby === null
+          ? await receiver.handle(request)
+          : problem(503, { detail: standby });
       }
+      if (pathname === GATEWAYS && method === "GET") {
+        return Response.json({
+          items: fleet.gateways(),
+          role: fleet.role(),
+        } satisfies FleetViews["gateways"]);
+      }
+      // The hub that works would not know of it.
+      if (standby !== null) return problem(422, { detail: `${standby}; use the command there` });
       if (pathname === "/v1/fleet/rebuild" && method === "POST") {
         const gateway = searchParams.get("gateway");
         if (gateway !== null && enrolled.get(gateway) === null) return problem(404);
@@ -41,7 +53,11 @@ export function makeFleetHandler(
       const name = pathname.startsWith(`${GATEWAYS}/`) ? pathname.slice(GATEWAYS.length + 1) : "";
       if (!isGatewayName(name)) return await receiver.handle(request);
       if (method === "POST") {
-        return Response.json({ secret: hub.enroll(name) } satisfies FleetViews["enrolled"]);
+        const text = await request.text();
+        const given = text === "" ? null : secretIn(text);
+        if (text !== "" && given === null) return problem(422, { detail: "there is no secret" });
+        const secret = given === null ? hub.enroll(name) : hub.enroll(name, given);
+        return Response.json({ secret } satisfies FleetViews["enrolled"]);
       }
       if (method !== "DELETE") return problem(405, { headers: { allow: "POST, DELETE" } });
       return hub.forget(name) ? Response.json({}) : problem(404);

@@ -138,6 +138,12 @@ export class FleetState {
   /** By gateway: see `version`. */
   readonly #versions = new Map<string, number>();
 
+  /** Of two hubs, which one works; see hub-lease.ts. */
+  role = (): { readonly isActive: boolean; readonly active: string | null } => ({
+    isActive: true,
+    active: null,
+  });
+
   // ---- What the API, the page and the alerts read ----
 
   /** The enrolled gateways, by name. */

@@ -11,6 +11,7 @@ import type { Settings } from "../config/config.ts";
 import { mergeReloaded } from "../config/reload.ts";
 import { makeFleetSamples } from "../events/samples.ts";
 import { gatewayName } from "../fleet/gateway-name.ts";
+import type { HubLease } from "./hub-lease.ts";
 import type { NatsReceiver } from "./nats-receiver.ts";
 import { buildHubStages, type HubOptions } from "./stages.ts";
 
@@ -31,11 +32,28 @@ export class Hub {
   #suspendedMs: number;
   #nats: NatsReceiver | null = null;
   #isStopped = false;
+  /** Of two hubs, one works; the other stands by: it only keeps the events that the one that works has. */
+  readonly isActive: boolean;
+  readonly #lease: HubLease | null;
 
   constructor(settings: Settings, options: HubOptions) {
     this.#settings = settings;
     this.#options = options;
+    this.#lease = options.lease ?? null;
+    this.isActive = this.#lease === null || this.#lease.isActive;
     this.stages = buildHubStages(options, () => this.#settings);
+    const lease = this.#lease;
+    if (lease !== null) {
+      const { fleet, enrolled } = this.stages;
+      const { isActive } = this;
+      fleet.role = () => ({ isActive, active: lease.active });
+      lease.hold({
+        committed: () => this.#nats?.committed ?? null,
+        gateways: () =>
+          Object.fromEntries([...enrolled.all].map(({ name }) => [name, fleet.condition(name)])),
+      });
+      this.followLease();
+    }
     this.#suspendedMs = this.#readSuspended();
     this.#applySettings();
   }
@@ -50,10 +68,20 @@ export class Hub {
   start(): void {
     const { maintenance, outbox } = this.stages;
     maintenance.start();
-    this.#scheduleWatch();
     void this.#startNats();
+    if (!this.isActive) return;
+    this.#scheduleWatch();
     const [sample] = makeFleetSamples(0, this.#settings.host);
     outbox.warmUp(sample!);
+  }
+
+  /** Adds the gateways that only the other hub has enrolled: NATS authenticates them, so no secret is needed. */
+  followLease(): void {
+    for (const name of Object.keys(this.#lease?.lease?.gateways ?? {})) {
+      if (this.stages.enrolled.get(name) !== null) continue;
+      this.stages.enrolled.adopt(name);
+      this.#add(name);
+    }
   }
 
   /** Applies the settings that can change at run time, and logs a warning for the others. */
@@ -64,7 +92,7 @@ export class Hub {
     }
     this.#settings = settings;
     this.#applySettings();
-    this.stages.alerts.reload();
+    if (this.isActive) this.stages.alerts.reload();
     return settings;
   }
 
@@ -94,15 +122,19 @@ export class Hub {
     store[Symbol.dispose]();
   }
 
-  /** Adds a gateway, or replaces its secret. Returns the secret. */
-  enroll(name: string): string {
-    const { enrolled, fleet, watch, intake, clock } = this.stages;
-    const secret = enrolled.enroll(name);
+  /** Adds a gateway, or replaces its secret. Returns the secret. @param given omitted: a new one. */
+  enroll(name: string, given?: string): string {
+    const secret = this.stages.enrolled.enroll(name, given);
+    this.#add(name);
+    this.#options.log.info("gateway enrolled", { gateway: name });
+    return secret;
+  }
+
+  #add(name: string): void {
+    const { fleet, watch, intake, clock } = this.stages;
     fleet.add(name, null, clock.now());
     watch.add(name, null);
     intake.add(name);
-    this.#options.log.info("gateway enrolled", { gateway: name });
-    return secret;
   }
 
   /** Forgets a gateway and its secret; its events stay. Returns whether it was enrolled. */
@@ -130,6 +162,11 @@ export class Hub {
       isEnrolled: (gateway) => enrolled.get(gateway) !== null,
       log: this.#options.log,
       clock,
+      ...(this.isActive
+        ? {}
+        : { standby: { committed: () => this.#lease?.lease?.committed ?? null } }),
+      // After a time without the server, another hub may work.
+      beforeReceiving: async () => await this.#lease?.step(),
       // No gateway is lost because the hub itself was away.
       onConnection: () => watch.disturbed(clock.now()),
     });
@@ -138,6 +175,8 @@ export class Hub {
   #applySettings(): void {
     const { endpointNames, outbox } = this.stages;
     endpointNames.setEnabled(this.#settings.resolveEndpoints);
+    // Without targets, nothing is queued for them, and what is waiting stays.
+    if (!this.isActive) return;
     outbox.setTargets(this.#options.makeTargets(this.#settings));
   }
 

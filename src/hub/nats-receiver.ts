@@ -44,6 +44,13 @@ export interface NatsReceiverOptions {
   readonly isEnrolled: (gateway: string) => boolean;
   readonly log: Log;
   readonly clock: Clock;
+  /** Another hub works: events are only kept, and requests are not answered. Omitted: this hub works. */
+  readonly standby?: {
+    /** Events after this number of the stream wait, because the other hub may not have sent them; null: all wait. */
+    committed(): number | null;
+  };
+  /** Called before anything is received through a new connection. */
+  readonly beforeReceiving?: () => Promise<void>;
   /** Called after each connection and disconnection: no gateway is lost because the hub itself was away. */
   readonly onConnection?: (isConnected: boolean) => void;
 }
@@ -54,6 +61,8 @@ const RECONNECT_MAX_MS = 15_000;
 const COMMIT_RETRY_MS = 5000;
 /** A gateway's wrong messages are logged at most once in this time. */
 const WARNING_MS = 60_000;
+/** How often a hub that stands by looks whether it may commit more. Less than half of the consumer's ack_wait. */
+const STANDBY_MS = 3000;
 /** Messages that the server sends in advance. */
 const PULL_MESSAGES = 1000;
 /** The library notices a lost consumer after two of them. */
@@ -73,6 +82,7 @@ export class NatsReceiver {
   readonly #warnedMs = new Map<string, number>();
   #problem: string | null = "not connected yet";
   #endConsuming: (() => void) | null = null;
+  #committed: number | null = null;
 
   constructor(options: NatsReceiverOptions) {
     this.#options = options;
@@ -88,6 +98,11 @@ export class NatsReceiver {
   /** The name of the hub's consumer of the stream. */
   get consumer(): string {
     return `hub-${this.#options.hub}`;
+  }
+
+  /** The last number of the stream that was committed; null: none since the start. */
+  get committed(): number | null {
+    return this.#committed;
   }
 
   /** Reads all events that the stream still has once more. */
@@ -129,7 +144,8 @@ export class NatsReceiver {
   /** Receives until the connection ends, the stream or the consumer is deleted, or `#endConsuming` is called. */
   async #receive(connection: NatsConnection, onReady: () => void): Promise<void> {
     const { jetstream, jetstreamManager } = await import("@nats-io/jetstream");
-    const { onConnection, log } = this.#options;
+    const { onConnection, log, standby, beforeReceiving } = this.#options;
+    await beforeReceiving?.();
     // Without a request first, so that a server without JetStream gives its own error.
     const manager = await jetstreamManager(connection, { checkAPI: false });
     const stream = await ensureStream(manager);
@@ -144,10 +160,15 @@ export class NatsReceiver {
       abort_on_missing_resource: true,
       callback: (message) => this.#take(message),
     });
-    const subscriptions = [
-      connection.subscribe(STATE_SUBJECTS, { callback: this.#answerTo(connection, "state") }),
-      connection.subscribe(REPLAY_SUBJECTS, { callback: this.#answerTo(connection, "events") }),
-    ];
+    const subscriptions =
+      standby === undefined
+        ? [
+            connection.subscribe(STATE_SUBJECTS, { callback: this.#answerTo(connection, "state") }),
+            connection.subscribe(REPLAY_SUBJECTS, {
+              callback: this.#answerTo(connection, "events"),
+            }),
+          ]
+        : [];
     const ended = Promise.withResolvers<void>();
     this.#endConsuming = ended.resolve;
     // `stop` or `rebuild` may have been called meanwhile.
@@ -193,7 +214,11 @@ export class NatsReceiver {
 
   #commit(): void {
     const { log } = this.#options;
-    const messages = this.#queue;
+    const [messages, waiting] = this.#split();
+    if (waiting.length > 0 && this.#endConsuming !== null) {
+      for (const message of waiting) message.working();
+      this.#schedule(STANDBY_MS);
+    }
     if (messages.length === 0) return;
     try {
       for (const [gateway, events] of this.#byGateway(messages)) this.#takeEvents(gateway, events);
@@ -204,8 +229,19 @@ export class NatsReceiver {
       this.#schedule(COMMIT_RETRY_MS);
       return;
     }
-    this.#queue = [];
+    this.#queue = waiting;
+    this.#committed = messages.at(-1)!.seq;
     for (const message of messages) message.ack();
+  }
+
+  /** Those that may be committed now, and those that wait. */
+  #split(): [JsMsg[], JsMsg[]] {
+    const { standby } = this.#options;
+    if (standby === undefined) return [this.#queue, []];
+    const until = standby.committed() ?? 0;
+    const count = this.#queue.findIndex(({ seq }) => seq > until);
+    if (count === -1) return [this.#queue, []];
+    return [this.#queue.slice(0, count), this.#queue.slice(count)];
   }
 
   #byGateway(messages: readonly JsMsg[]): Map<string, PlacedEvent[]> {

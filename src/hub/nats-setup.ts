@@ -108,7 +108,7 @@ export function nscCommands(gateway: string): string[] {
   const { publish, subscribe } = gatewayPermissions("{{name()}}");
   return [
     "nsc add account --name WGMON",
-    "nsc edit account --name WGMON --js-disk-storage -1 --js-streams 1 --js-consumer -1",
+    "nsc edit account --name WGMON --js-disk-storage -1 --js-streams 2 --js-consumer -1",
     `nsc add user --account WGMON --name ${HUB_USER}`,
     "nsc edit signing-key --account WGMON --role gateway --sk generate " +
       `--allow-pub "${publish.join(",")}" --allow-sub "${subscribe.join(",")}"`,

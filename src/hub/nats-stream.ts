@@ -19,7 +19,8 @@ const MAX_MESSAGE_BYTES = 64 * 1024;
 const DUPLICATE_WINDOW_MS = 120_000;
 /** A message that the hub does not acknowledge is delivered again after this time. */
 const ACK_WAIT_MS = 30_000;
-const MAX_ACK_PENDING = 1000;
+/** A hub that stands by commits what the other has committed some seconds ago: a few thousand events. */
+const MAX_ACK_PENDING = 5000;
 
 /** server/errors.json of nats-server */
 const NO_ROOM = [10047, 10028, 10027];

@@ -21,6 +21,7 @@ import { EnrolledGateways } from "./enrolled.ts";
 import { FleetReporter } from "./fleet-reporter.ts";
 import { FleetState } from "./fleet-state.ts";
 import { GatewayWatch } from "./gateway-watch.ts";
+import type { HubLease } from "./hub-lease.ts";
 import { Intake } from "./intake.ts";
 import { StateSaver } from "./state-saver.ts";
 
@@ -32,6 +33,8 @@ export interface HubOptions {
   readonly machine: Machine;
   readonly log: Log;
   readonly store: Store;
+  /** Says whether this hub works; omitted: it does. */
+  readonly lease?: HubLease | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
   readonly reverseLookup: ReverseLookup;
   /** The alert engine, if it is needed at the start: see `needsEngine`. */
@@ -54,7 +57,9 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
   for (const { name, before } of enrolled.all) {
     const last = before?.saved ?? null;
     fleet.add(name, last, now);
-    watch.add(name, before === null || last === null ? null : { ...before, seenMs: last.seenMs });
+    // A gateway may have reported to another hub only.
+    const isKnown = before !== null && (last !== null || before.condition !== "waiting");
+    watch.add(name, isKnown ? { ...before, seenMs: last?.seenMs ?? now.wallMs } : null);
     fleet.setCondition(name, watch.condition(name), last?.seenMs ?? now.wallMs);
     fleet.restoreSessions(store.sessions.openOf(name), now);
   }
@@ -114,7 +119,16 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     const write = alerts.onScan(scan, [], REPORT_REASON);
     if (write !== null) reporter.report([], write);
   };
-  const saver = new StateSaver({ clock, store, enrolled, fleet });
+  const { lease = null } = options;
+  // Until this hub is stopped: it stands by, even if it has just taken the lease over.
+  const otherLease = lease?.isActive === false ? lease : null;
+  const saver = new StateSaver({
+    clock,
+    store,
+    enrolled,
+    fleet,
+    conditionAtOther: (gateway) => otherLease?.lease?.gateways[gateway] ?? null,
+  });
   const intake = new Intake({
     clock,
     log,

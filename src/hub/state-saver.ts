@@ -4,7 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { saved, type Session } from "../sessions/session.ts";
 import type { Store } from "../store/store.ts";
 import type { EnrolledGateways, GatewayState } from "./enrolled.ts";
-import type { FleetState } from "./fleet-state.ts";
+import type { FleetState, GatewayCondition } from "./fleet-state.ts";
 
 /** Maximum number of sessions saved in one step; more would delay messages. */
 const SLICE = 200;
@@ -14,6 +14,8 @@ interface Options {
   readonly store: Store;
   readonly enrolled: EnrolledGateways;
   readonly fleet: FleetState;
+  /** Whether a gateway reports to the hub that works; null: this one works. */
+  readonly conditionAtOther: (gateway: string) => GatewayCondition | null;
 }
 
 export class StateSaver {
@@ -42,10 +44,10 @@ export class StateSaver {
 
   /** Saves the states of the gateways: their conditions must survive a crash of the hub. */
   saveStates(): void {
-    const { enrolled, fleet, store } = this.#options;
+    const { enrolled, fleet, store, conditionAtOther } = this.#options;
     const changed = new Map<string, string>();
     for (const { name, signedAtSeconds } of enrolled.all) {
-      const condition = fleet.condition(name);
+      const condition = conditionAtOther(name) ?? fleet.condition(name);
       const state: GatewayState = { saved: fleet.saved(name), condition, signedAtSeconds };
       const text = JSON.stringify(state);
       if (this.#states.get(name) === text) continue;

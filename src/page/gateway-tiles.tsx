@@ -1,6 +1,6 @@
 /** On a hub: the gateways as tiles. Those that need attention come first. */
 
-import { type FleetModel, type GatewayState, lagOf } from "../http/fleet-model.ts";
+import { type FleetModel, type GatewayState, lagOf, standbyText } from "../http/fleet-model.ts";
 import type { PeerCounts } from "../http/peer-lists.ts";
 import { ProportionBar } from "./charts.tsx";
 import { Age, Condition, ListNote, Name } from "./components.tsx";
@@ -30,6 +30,7 @@ export function GatewayTiles({ fleet, counts, snapshot, max }: GatewayTilesProps
     tileOf(each, { counts: counts.get(each.name) ?? null, snapshot, isAlone: max === null }),
   );
   const more = all.length - shown.length;
+  const standby = standbyText(fleet.role());
   return (
     <section class="gateways" aria-labelledby="gateways-title">
       {max === null ? null : (
@@ -37,6 +38,7 @@ export function GatewayTiles({ fleet, counts, snapshot, max }: GatewayTilesProps
           <a href={GATEWAYS_PATH}>Gateways</a>
         </h2>
       )}
+      {standby === null ? null : <p class="problem">{standby}</p>}
       <ul id="gateways">{snapshot.list("gateways", items)}</ul>
       <ListNote list="gateways" snapshot={snapshot}>
         {all.length === 0 ? (

@@ -42,6 +42,14 @@ test.each<[Rule, string]>([
     ruleOf("place", "a", { allowed: ["DE", "AS3320"], unseen: "asn" }),
     "a peer connects from a place other than DE and AS3320 or from an autonomous system for the first time",
   ],
+  [
+    ruleOf("down", "a", { peers: ["alice"], everywhere: true }),
+    "alice is absent on all devices that have it for 2m",
+  ],
+  [
+    ruleOf("unused", "a", { devices: ["gw1/wg0", "gw2/wg0"], everywhere: true }),
+    "a peer on gw1/wg0 or gw2/wg0 was not connected on all of these devices that have it for 90 days; one summary a day, at 09:00 UTC",
+  ],
   [ruleOf("unused", "a"), "a peer was not connected for 90 days; one summary a day, at 09:00 UTC"],
   [ruleOf("changed", "a", { changes: ["added"] }), "the settings of a peer change: added"],
   [

@@ -1,6 +1,8 @@
 /** `wgmon hub enroll`, `forget`, `gateways`, `rebuild` and `init`: with a running hub, and with its store alone. */
 
 import { afterEach, describe, expect, test } from "bun:test";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 
 import { NotFound } from "../../src/base/errors.ts";
 import { runHubCommand } from "../../src/cli/hub.ts";
@@ -65,13 +67,35 @@ describe("wgmon hub with a running hub", () => {
   test("enroll prints the line of settings, and the gateway is known at once", async () => {
     const { run, start } = setUp();
     const { hub } = await start();
-    const [line, ...more] = await run({ action: "enroll", gateway: "berlin" });
+    const [line, ...more] = await run({ action: "enroll", gateway: "berlin", secretFile: null });
     expect(line).toMatch(LINE);
     expect(more).toEqual([]);
     expect(hub.stages.fleet.gateways()).toMatchObject([{ name: "berlin", condition: "waiting" }]);
-    const [renewed] = await run({ action: "enroll", gateway: "berlin" });
+    const [renewed] = await run({ action: "enroll", gateway: "berlin", secretFile: null });
     expect(renewed).toMatch(LINE);
     expect(renewed).not.toBe(line);
+  });
+
+  test("enroll takes the secret from the line that another hub has printed, running or not", async () => {
+    const [first, second, third] = [setUp(), setUp(), setUp()];
+    const running = await first.start();
+    const started = await second.start();
+    const [line = ""] = await first.run({ action: "enroll", gateway: "berlin", secretFile: null });
+    const secretFile = join(folder(), "berlin");
+    await writeFile(secretFile, `${line}\n`);
+    const request = { action: "enroll", gateway: "berlin", secretFile } as const;
+    const said = [
+      "berlin is enrolled with the secret of the other hub; the gateway needs no change",
+    ];
+    expect(await second.run(request)).toEqual(said);
+    expect(await third.run(request)).toEqual(said);
+    const { secrets } = running.hub.stages.enrolled.get("berlin")!;
+    expect(secrets).toHaveLength(1);
+    expect(started.hub.stages.enrolled.get("berlin")!.secrets).toEqual(secrets);
+    await writeFile(secretFile, "nothing\n");
+    expect(await second.run(request).catch(String)).toContain("has no secret");
+    const missing = { ...request, secretFile: "/nowhere" };
+    expect(await second.run(missing).catch(String)).toContain("read /nowhere: ENOENT");
   });
 
   test("gateways prints a table, or JSON", async () => {
@@ -134,8 +158,8 @@ describe("wgmon hub with a running hub", () => {
 
 test("enroll and forget work with the store if the hub does not run", async () => {
   const { run, clock, stateDir, start } = setUp();
-  expect((await run({ action: "enroll", gateway: "berlin" }))[0]).toMatch(LINE);
-  await run({ action: "enroll", gateway: "lyon" });
+  expect((await run({ action: "enroll", gateway: "berlin", secretFile: null }))[0]).toMatch(LINE);
+  await run({ action: "enroll", gateway: "lyon", secretFile: null });
   await run({ action: "forget", gateway: "lyon" });
   const store = await Store.open({ directory: stateDir, clock, log: silent, isHub: true });
   expect(store.fleet.gateways().map(({ gateway }) => gateway)).toEqual(["berlin"]);
@@ -157,7 +181,7 @@ describe("the command line of wgmon hub", () => {
     [[], { action: "run" }],
     [["init"], { action: "init", isNats: false }],
     [["gateways", "--json"], { action: "gateways", json: true }],
-    [["enroll", "gw-7"], { action: "enroll", gateway: "gw-7" }],
+    [["enroll", "gw-7"], { action: "enroll", gateway: "gw-7", secretFile: null }],
     [["forget", "berlin"], { action: "forget", gateway: "berlin" }],
     [["rebuild"], { action: "rebuild", gateway: null }],
     [["rebuild", "berlin"], { action: "rebuild", gateway: "berlin" }],
@@ -171,6 +195,7 @@ describe("the command line of wgmon hub", () => {
       ["enroll", "Berlin.example.net"],
       '"Berlin.example.net" is not the name of a gateway: lower-case letters, digits and hyphens, at most 63, such as berlin-example-net',
     ],
+    [["gateways", "--secret-file", "/a"], "--secret-file: is for wgmon hub enroll"],
     [["--json"], "--json: is for wgmon hub gateways"],
     [["--tick", "5s"], "--tick: is a setting of gateways; a hub has no devices"],
     [["--manage-rules"], "--manage-rules: is a setting of gateways; a hub has no devices"],

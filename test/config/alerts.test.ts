@@ -101,6 +101,7 @@ describe("a rule", () => {
       dry_run = true`);
     expect(rule).toEqual({
       kind: "down",
+      everywhere: false,
       name: "a",
       peers: ["alice", "branch-*"],
       tags: ["site", "hub"],
@@ -118,6 +119,7 @@ describe("a rule", () => {
   });
 
   test.each<[string, string, Rule]>([
+    ["down", "everywhere = true", ruleOf("down", "a", { everywhere: true })],
     [
       "flapping",
       `disconnects = 3\nwithin = "10m"`,

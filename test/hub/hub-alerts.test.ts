@@ -92,6 +92,45 @@ test("while a gateway is lost, no rule fires for its peers; what happened meanwh
   await running.hub.stop();
 });
 
+test("a rule with everywhere = true fires only if the peer is connected to none of its gateways, and not while one is lost", async () => {
+  const running = await startHub({ settings: settingsOf(`${RULE}everywhere = true\n`) });
+  const { clock, hub } = running;
+  const [berlin, lyon] = [new TestGateway("berlin", clock), new TestGateway("lyon", clock)];
+  hub.enroll("berlin");
+  hub.enroll("lyon");
+  const bothRun = (seconds: number, sessions: readonly [number | null, number | null]) => {
+    for (let n = 0; n < seconds; n += 15) {
+      for (const [index, gateway] of [berlin, lyon].entries()) {
+        gateway.peers = [peerAt(gateway, sessions[index]!)];
+        const answer = gateway.report(running);
+        if (answer.wantsAllPeers) gateway.report(running, { isComplete: true });
+      }
+      clock.advance(15_000);
+    }
+  };
+  bothRun(60, [null, null]);
+  const startedAtMs = berlin.nowMs;
+  for (const gateway of [berlin, lyon]) gateway.connect();
+  for (const gateway of [berlin, lyon]) gateway.sendAll(running);
+  bothRun(300, [startedAtMs, startedAtMs]);
+  berlin.disconnect({ startedAtMs });
+  berlin.sendAll(running);
+  bothRun(600, [null, startedAtMs]);
+  // Only berlin reports; lyon is lost.
+  run(berlin, running, 3600, null);
+  expect(alertsOf(running)).toEqual([]);
+  lyon.disconnect({ startedAtMs });
+  lyon.sendAll(running);
+  bothRun(600, [null, null]);
+  expect(alertsOf(running)).toEqual(["alert.firing lyon/wg0"]);
+  const backMs = berlin.nowMs;
+  berlin.connect();
+  berlin.sendAll(running);
+  bothRun(60, [backMs, null]);
+  expect(alertsOf(running)).toEqual(["alert.firing lyon/wg0", "alert.resolved lyon/wg0"]);
+  await hub.stop();
+});
+
 test("the traffic of sessions that are history is recorded for the time when they ended, and not as present", async () => {
   const running = await startHub({ settings: settingsOf() });
   const { clock, store, hub } = running;

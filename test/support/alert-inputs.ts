@@ -18,6 +18,8 @@ const dailyQuota = { unit: "day", zone: "Europe/Berlin" } as const;
 const ruleVariants: readonly Rule[] = [
   ruleOf("down", "down-now", { forMs: 0, waitMs: 0 }),
   ruleOf("down", "down", { repeatMs: 3_600_000, resolveAfterMs: 60_000 }),
+  ruleOf("down", "down-everywhere", { everywhere: true, waitMs: 0, resolveAfterMs: 60_000 }),
+  ruleOf("down", "down-alice", { everywhere: true, peers: ["alice"], forMs: 0 }),
   ruleOf("down", "down-office", { times: [office], devices: ["wg0"] }),
   ruleOf("flapping", "flapping", { disconnects: 2, withinMs: 1_800_000 }),
   ruleOf("no-return-traffic", "holes", { tags: ["site"], steadyForMs: 0 }),
@@ -29,6 +31,7 @@ const ruleVariants: readonly Rule[] = [
   ruleOf("hours", "hours", { allowed: [office] }),
   ruleOf("place", "place", { allowed: ["DE"], unseen: "country" }),
   ruleOf("unused", "unused", { days: 1 }),
+  ruleOf("unused", "unused-everywhere", { days: 1, everywhere: true }),
   ruleOf("changed", "changed"),
   ruleOf("handshakes", "handshakes", { messages: 5, peers: ["a*"] }),
   ruleOf("target", "target"),

@@ -8,7 +8,7 @@ import type { Device, Endpoint, Peer, PublicKey } from "../../src/base/wireguard
 import type { Event } from "../../src/events/event-schema.ts";
 import { splitDevice } from "../../src/fleet/gateway-name.ts";
 import type { AlertActions, AlertModel, NewSilence } from "../../src/http/alert-model.ts";
-import type { FleetModel, GatewayState } from "../../src/http/fleet-model.ts";
+import type { FleetModel, GatewayState, HubRole } from "../../src/http/fleet-model.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
 import type { SavedSession, Session } from "../../src/sessions/session.ts";
@@ -201,6 +201,7 @@ export class FakeSource implements ReadModel {
 /** Gateways that a test sets. */
 export class FakeFleet implements FleetModel {
   readonly all: GatewayState[] = [];
+  role = (): HubRole => ({ isActive: true, active: null });
   /** How far the clocks of gateways are ahead of the hub's. */
   readonly offsets = new Map<string, number>();
 
