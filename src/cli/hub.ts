@@ -1,7 +1,7 @@
 /** The commands of `wgmon hub` that administer the gateways: through the running hub, or its store if it does not run. */
 
 import type { Clock } from "../base/clock.ts";
-import { AlreadyRunning, NotFound, SystemError } from "../base/errors.ts";
+import { AlreadyRunning, ConfigError, NotFound, SystemError } from "../base/errors.ts";
 import { counted } from "../base/text.ts";
 import type { HubRequest } from "../config/command-requests.ts";
 import type { Settings } from "../config/config.ts";
@@ -27,21 +27,22 @@ interface Options {
 }
 
 export async function runHubCommand(
-  request: Exclude<HubRequest, { action: "run" }>,
+  request: Exclude<HubRequest, { action: "run" | "doctor" }>,
   options: Options,
 ): Promise<void> {
   const { print, settings } = options;
   const client = new DaemonClient(socketPath(hubRuntimeDirOf(options.env)));
   switch (request.action) {
     case "enroll": {
-      const { gateway } = request;
-      const path = `/v1/fleet/gateways/${gateway}`;
+      const { gateway, replace } = request;
+      const path = `/v1/fleet/gateways/${gateway}${replace ? "?replace=true" : ""}`;
       const secret = await orInStore(
         async () => (await client.send<FleetViews["enrolled"]>("POST", path, null)).secret,
-        (enrolled) => enrolled.enroll(gateway),
+        (enrolled) => (replace || enrolled.get(gateway) === null ? enrolled.enroll(gateway) : null),
         options,
       );
       if (settings.nats === null) {
+        if (secret === null) throw alreadyEnrolled(gateway);
         print(`hub = "https://${gateway}:${secret}@${addressOf(settings)}"`);
         return;
       }
@@ -133,6 +134,13 @@ async function orNull<Result>(response: Promise<Result>): Promise<Result | null>
 
 async function isFound(response: Promise<unknown>): Promise<boolean> {
   return (await orNull(response)) !== null;
+}
+
+function alreadyEnrolled(gateway: string): ConfigError {
+  return new ConfigError(
+    [`${gateway} is enrolled already, and its secret is not shown again`],
+    `wgmon hub enroll ${gateway} --replace makes a new secret; the old one then stops working at once.`,
+  );
 }
 
 function unknown(gateway: string): NotFound {

@@ -33,7 +33,15 @@ export type HubRequest =
   | { readonly action: "run" }
   | { readonly action: "init"; readonly isNats: boolean }
   | { readonly action: "gateways"; readonly json: boolean }
-  | { readonly action: "enroll" | "forget"; readonly gateway: string }
+  /** `errors`: the mistakes in the settings. */
+  | {
+      readonly action: "doctor";
+      readonly json: boolean;
+      readonly network: boolean;
+      readonly errors: string[];
+    }
+  | { readonly action: "enroll"; readonly gateway: string; readonly replace: boolean }
+  | { readonly action: "forget"; readonly gateway: string }
   | { readonly action: "rebuild"; readonly gateway: string | null };
 
 /** The options that all commands have that query the daemon. */
@@ -341,8 +349,17 @@ export function silenceRequest(line: ParsedArgs, errors: string[]): SilenceReque
 export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
   const { subcommand, argument, found } = line;
   const json = commandFlag(line, "json", commands.hub.flags.json, errors) === true;
-  if (found.has("json") && subcommand !== "gateways") {
-    errors.push("--json: is for wgmon hub gateways");
+  const replace = commandFlag(line, "replace", commands.hub.flags.replace, errors) === true;
+  const network =
+    commandFlag(line, "no-network", commands.hub.flags["no-network"], errors) !== true;
+  if (found.has("json") && subcommand !== "gateways" && subcommand !== "doctor") {
+    errors.push("--json: is for wgmon hub gateways and wgmon hub doctor");
+  }
+  if (found.has("replace") && subcommand !== "enroll") {
+    errors.push("--replace: is for wgmon hub enroll");
+  }
+  if (found.has("no-network") && subcommand !== "doctor") {
+    errors.push("--no-network: is for wgmon hub doctor");
   }
   if (subcommand === "init") {
     if (argument !== null && argument !== "nats") {
@@ -358,13 +375,19 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
   }
   switch (subcommand) {
     case "enroll":
-    case "forget":
+    case "forget": {
       if (argument === null) errors.push(`wgmon hub ${subcommand} needs the name of a gateway`);
-      return { action: subcommand, gateway: argument ?? "" };
+      const gateway = argument ?? "";
+      return subcommand === "enroll"
+        ? { action: subcommand, gateway, replace }
+        : { action: subcommand, gateway };
+    }
     case "rebuild":
       return { action: subcommand, gateway: argument };
     case "gateways":
       return { action: subcommand, json };
+    case "doctor":
+      return { action: subcommand, json, network, errors: [] };
     case null:
     default:
       return { action: "run" };

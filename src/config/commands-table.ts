@@ -188,7 +188,7 @@ export const commands = {
   hub: {
     section: "setup",
     summary: "be the hub of several gateways; enroll them, and list them",
-    subcommands: ["enroll", "forget", "gateways", "init", "rebuild"],
+    subcommands: ["doctor", "enroll", "forget", "gateways", "init", "rebuild"],
     operands: {
       enroll: {
         placeholder: "NAME",
@@ -204,13 +204,26 @@ export const commands = {
       rebuild: gatewayArgument("rebuild: only this gateway", true),
     },
     takesSettings: true,
-    flags: { json: { ...json("gateway"), description: "gateways: print JSON, a line for each" } },
+    flags: {
+      json: { ...json("gateway"), description: "gateways, doctor: print JSON, a line for each" },
+      replace: {
+        ...boolean(),
+        description: "enroll: make a new secret; the old one stops working at once",
+        defaultValue: "false",
+      },
+      "no-network": {
+        ...boolean(),
+        description: "doctor: do not try to reach the targets and NATS",
+        defaultValue: "false",
+      },
+    },
     examples: [
       ["hub --listen 127.0.0.1:9587", "receive the reports of gateways, and serve the page"],
       ["hub init", "print what to set up, and where"],
       ["hub init nats", "print the configuration of a NATS server for gateways"],
       ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
       ["hub gateways", "list the gateways, and which are lost"],
+      ["hub doctor", "check the hub, NATS and the gateways, and print what to fix"],
       ["hub rebuild", "ask all gateways for all their events again"],
     ],
   },

@@ -10,7 +10,8 @@ import type { Hub } from "./hub.ts";
 
 /** The responses to the requests of `wgmon hub`. */
 export interface FleetViews {
-  readonly enrolled: { readonly secret: string };
+  /** null: it was enrolled before, and its secret stays. */
+  readonly enrolled: { readonly secret: string | null };
   readonly gateways: { readonly items: readonly GatewayView[] };
   readonly rebuilding: { readonly gateways: number };
 }
@@ -41,7 +42,9 @@ export function makeFleetHandler(
       const name = pathname.startsWith(`${GATEWAYS}/`) ? pathname.slice(GATEWAYS.length + 1) : "";
       if (!isGatewayName(name)) return await receiver.handle(request);
       if (method === "POST") {
-        return Response.json({ secret: hub.enroll(name) } satisfies FleetViews["enrolled"]);
+        const isNew = enrolled.get(name) === null || searchParams.get("replace") === "true";
+        const secret = isNew ? hub.enroll(name) : null;
+        return Response.json({ secret } satisfies FleetViews["enrolled"]);
       }
       if (method !== "DELETE") return problem(405, { headers: { allow: "POST, DELETE" } });
       return hub.forget(name) ? Response.json({}) : problem(404);
