@@ -65,6 +65,7 @@ async function pack(options: Options): Promise<string> {
     await cp(binary, join(tree, "usr/bin/wgmon"));
     await chmod(join(tree, "usr/bin/wgmon"), 0o755);
     await put("usr/lib/systemd/system/wgmon.service", await source("deploy/wgmon.service"));
+    await put("usr/share/doc/wgmon/wgmon-hub.service", await source("deploy/wgmon-hub.service"));
     await put("etc/wgmon/wgmon.toml", settingsFile());
     await put("usr/share/man/man8/wgmon.8.gz", gzip(manPage({ version, date })));
     // LICENSE, and NOTICE with the licences of what is in the program.

@@ -6,7 +6,7 @@
 
 import { LibraryError } from "../ffi/errors.ts";
 import { AlreadyRunning, ConfigError, NotFound, SystemError } from "./base/errors.ts";
-import { hasUrl } from "./base/redact.ts";
+import { hasUrl, isCertificate } from "./base/redact.ts";
 import { printError } from "./cli/print.ts";
 import { type Command, parseCommand } from "./config/config.ts";
 import type { FileRead, FilesRead } from "./config/secret-files.ts";
@@ -34,7 +34,12 @@ function readCommand(): {
       const file = readFileAndMode(absolute(path));
       if (file === null) return null;
       const { text, mode } = file;
-      files.set(path, { path: absolute(path), mode, hasUrl: hasUrl(text) });
+      files.set(path, {
+        path: absolute(path),
+        mode,
+        hasUrl: hasUrl(text),
+        isPublic: isCertificate(text),
+      });
       return file;
     },
     listFolder: (path) => listFolder(absolute(path), { isRequired: true }),

@@ -22,6 +22,13 @@ export const EVENT_TYPES = [
 
 export type EventType = (typeof EVENT_TYPES)[number];
 
+const known: ReadonlySet<string> = new Set(EVENT_TYPES);
+
+/** Whether this version knows the type. If not, the event is from a newer gateway, and its data may have any form. */
+export function isKnownType(type: string): type is EventType {
+  return known.has(type);
+}
+
 /** Alerts that one event lists at most. */
 export const ALERTS_MAX = 50;
 

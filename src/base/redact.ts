@@ -84,3 +84,8 @@ export function noSuch(
   const where = flag === null ? "" : `--${flag}: `;
   return `${where}there is no ${what} ${quoteSafely(word)}${suggestion || existing}`;
 }
+
+/** Whether the text is a certificate in PEM, which is public, without a private key. */
+export function isCertificate(text: string): boolean {
+  return text.includes("-----BEGIN CERTIFICATE-----") && !text.includes("PRIVATE KEY-----");
+}

@@ -64,6 +64,7 @@ export async function runCommand(
     case "alerts":
       return await alerts(command);
     case "hub":
+      if (command.action === "doctor") return (await hubDoctor(command, files)) ? 0 : 1;
       await hub(command);
       return 0;
     case "help":
@@ -202,7 +203,7 @@ async function alerts(command: Extract<Command, { type: "alerts" }>): Promise<nu
 }
 
 async function hub(
-  command: Exclude<Extract<Command, { type: "hub" }>, { action: "run" }>,
+  command: Exclude<Extract<Command, { type: "hub" }>, { action: "run" | "doctor" }>,
 ): Promise<void> {
   const { runHubCommand } = await import("./hub.ts");
   const { settings } = command;
@@ -211,6 +212,14 @@ async function hub(
   const { lockInstance: lock } = await import("../platform/instance-lock.ts");
   const clock = systemClock;
   await runHubCommand(command, { settings, env, clock, log, lock, print: printLine });
+}
+
+async function hubDoctor(
+  command: Extract<Command, { type: "hub"; action: "doctor" }>,
+  files: FilesRead,
+): Promise<boolean> {
+  const { runHubDoctor } = await import("./doctor/hub.ts");
+  return await runHubDoctor(command, { version, env: process.env, files, print: printLine });
 }
 
 async function testAlerts(

@@ -30,20 +30,23 @@ interface Options {
 }
 
 export async function runHubCommand(
-  request: Exclude<HubRequest, { action: "run" }>,
+  request: Exclude<HubRequest, { action: "run" | "doctor" }>,
   options: Options,
 ): Promise<void> {
   const { print, settings } = options;
   const client = new DaemonClient(socketPath(hubRuntimeDirOf(options.env)));
   switch (request.action) {
     case "enroll": {
-      const { gateway, secretFile } = request;
-      const path = `/v1/fleet/gateways/${gateway}`;
+      const { gateway, replace, secretFile } = request;
+      const path = `/v1/fleet/gateways/${gateway}${replace ? "?replace=true" : ""}`;
       const given = secretFile === null ? null : await readSecret(secretFile);
       const body = given === null ? null : { secret: given };
       const secret = await orInStore(
         async () => (await client.send<FleetViews["enrolled"]>("POST", path, body)).secret,
-        (enrolled) => (given === null ? enrolled.enroll(gateway) : enrolled.enroll(gateway, given)),
+        (enrolled) => {
+          if (given !== null) return enrolled.enroll(gateway, given);
+          return replace || enrolled.get(gateway) === null ? enrolled.enroll(gateway) : null;
+        },
         options,
       );
       if (given !== null) {
@@ -53,6 +56,7 @@ export async function runHubCommand(
         return;
       }
       if (settings.nats === null) {
+        if (secret === null) throw alreadyEnrolled(gateway);
         print(`hub = "https://${gateway}:${secret}@${addressOf(settings)}"`);
         return;
       }
@@ -160,6 +164,13 @@ async function orNull<Result>(response: Promise<Result>): Promise<Result | null>
 
 async function isFound(response: Promise<unknown>): Promise<boolean> {
   return (await orNull(response)) !== null;
+}
+
+function alreadyEnrolled(gateway: string): ConfigError {
+  return new ConfigError(
+    [`${gateway} is enrolled already, and its secret is not shown again`],
+    `wgmon hub enroll ${gateway} --replace makes a new secret; the old one then stops working at once.`,
+  );
 }
 
 function unknown(gateway: string): NotFound {

@@ -33,8 +33,20 @@ export type HubRequest =
   | { readonly action: "run" }
   | { readonly action: "init"; readonly isNats: boolean }
   | { readonly action: "gateways"; readonly json: boolean }
-  /** `secretFile`: with the secret that another hub has made; null: a new secret. */
-  | { readonly action: "enroll"; readonly gateway: string; readonly secretFile: string | null }
+  /** `errors`: the mistakes in the settings. */
+  | {
+      readonly action: "doctor";
+      readonly json: boolean;
+      readonly network: boolean;
+      readonly errors: string[];
+    }
+  | {
+      readonly action: "enroll";
+      readonly gateway: string;
+      readonly replace: boolean;
+      /** The file with the secret that another hub has made; null: a new secret. */
+      readonly secretFile: string | null;
+    }
   | { readonly action: "forget"; readonly gateway: string }
   | { readonly action: "rebuild"; readonly gateway: string | null };
 
@@ -343,8 +355,17 @@ export function silenceRequest(line: ParsedArgs, errors: string[]): SilenceReque
 export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
   const { subcommand, argument, found } = line;
   const json = commandFlag(line, "json", commands.hub.flags.json, errors) === true;
-  if (found.has("json") && subcommand !== "gateways") {
-    errors.push("--json: is for wgmon hub gateways");
+  const replace = commandFlag(line, "replace", commands.hub.flags.replace, errors) === true;
+  const network =
+    commandFlag(line, "no-network", commands.hub.flags["no-network"], errors) !== true;
+  if (found.has("json") && subcommand !== "gateways" && subcommand !== "doctor") {
+    errors.push("--json: is for wgmon hub gateways and wgmon hub doctor");
+  }
+  if (found.has("replace") && subcommand !== "enroll") {
+    errors.push("--replace: is for wgmon hub enroll");
+  }
+  if (found.has("no-network") && subcommand !== "doctor") {
+    errors.push("--no-network: is for wgmon hub doctor");
   }
   const secretFile = commandFlag(line, "secret-file", commands.hub.flags["secret-file"], errors);
   if (found.has("secret-file") && subcommand !== "enroll") {
@@ -364,15 +385,19 @@ export function hubRequest(line: ParsedArgs, errors: string[]): HubRequest {
   }
   switch (subcommand) {
     case "enroll":
-    case "forget":
+    case "forget": {
       if (argument === null) errors.push(`wgmon hub ${subcommand} needs the name of a gateway`);
+      const gateway = argument ?? "";
       return subcommand === "enroll"
-        ? { action: subcommand, gateway: argument ?? "", secretFile }
-        : { action: subcommand, gateway: argument ?? "" };
+        ? { action: subcommand, gateway, replace, secretFile }
+        : { action: subcommand, gateway };
+    }
     case "rebuild":
       return { action: subcommand, gateway: argument };
     case "gateways":
       return { action: subcommand, json };
+    case "doctor":
+      return { action: subcommand, json, network, errors: [] };
     case null:
     default:
       return { action: "run" };

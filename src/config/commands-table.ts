@@ -189,7 +189,7 @@ export const commands = {
   hub: {
     section: "setup",
     summary: "be the hub of several gateways; enroll them, and list them",
-    subcommands: ["enroll", "forget", "gateways", "init", "rebuild"],
+    subcommands: ["doctor", "enroll", "forget", "gateways", "init", "rebuild"],
     operands: {
       enroll: {
         placeholder: "NAME",
@@ -206,12 +206,22 @@ export const commands = {
     },
     takesSettings: true,
     flags: {
-      json: { ...json("gateway"), description: "gateways: print JSON, a line for each" },
+      json: { ...json("gateway"), description: "gateways, doctor: print JSON, a line for each" },
+      replace: {
+        ...boolean(),
+        description: "enroll: make a new secret; the old one stops working at once",
+        defaultValue: "false",
+      },
       "secret-file": {
         ...absolutePath("FILE", "/root/berlin"),
         description: "enroll: take the secret from the line that another hub has printed",
         defaultValue: null,
         defaultNote: "a new secret",
+      },
+      "no-network": {
+        ...boolean(),
+        description: "doctor: do not try to reach the targets and NATS",
+        defaultValue: "false",
       },
     },
     examples: [
@@ -221,6 +231,7 @@ export const commands = {
       ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
       ["hub enroll berlin --secret-file /root/berlin", "on a second hub: the same secret"],
       ["hub gateways", "list the gateways, and which are lost"],
+      ["hub doctor", "check the hub, NATS and the gateways, and print what to fix"],
       ["hub rebuild", "ask all gateways for all their events again"],
     ],
   },

@@ -230,7 +230,9 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     }
     case "hub": {
       const request = hubRequest(line, errors);
-      return { type: "hub", ...request, ...configureHub(line.found, sources, errors) };
+      // The doctor reports them, and runs nevertheless.
+      const mistakes = request.action === "doctor" ? request.errors : errors;
+      return { type: "hub", ...request, ...configureHub(line.found, sources, mistakes) };
     }
     case "help":
       return helpCommand(line);

@@ -20,16 +20,18 @@ export interface FileRead {
   /** The mode when the file was read; null if unknown. */
   readonly mode: FileMode | null;
   readonly hasUrl: boolean;
+  /** Whether all may read it: a certificate. */
+  readonly isPublic: boolean;
 }
 
 export function checkSecrets(
   files: FilesRead,
   { file, listenTls }: Pick<Settings, "file" | "listenTls">,
 ): Finding[] {
-  const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {
+  const findings = [...files].flatMap(([given, { path, mode, hasUrl, isPublic }]) => {
     const isSettings = given === file || isPart(given);
     return judgeFile(path, mode?.isRegular === true ? mode.bits & 0o777 : null, {
-      isSecret: !isSettings || hasUrl,
+      isSecret: (!isSettings && !isPublic) || hasUrl,
       isSettings,
     });
   });

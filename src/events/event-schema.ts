@@ -232,6 +232,25 @@ export const EventSchema = T.Union(
   { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
 );
 
+/**
+ * An event of a type that this version does not know, which a hub stores and shows for a newer gateway. Its device and
+ * peer, if it has them, are of the usual form.
+ */
+export const NewerEventSchema = T.Object(
+  {
+    id: PeerConnected.properties.id,
+    version: PeerConnected.properties.version,
+    type: T.String({
+      pattern: "^[a-z][a-z-]{0,30}\\.[a-z][a-z-]{0,30}$",
+      description: "a type of a newer version of wgmon",
+    }),
+    timestamp: Timestamp,
+    host: PeerConnected.properties.host,
+    data: T.Object({ device: T.Optional(T.Union([DeviceName, T.Null()])) }),
+  },
+  { description: "on a hub: an event that a newer version of wgmon sent" },
+);
+
 /** Several events in one message, in the order they happened. Used if the target's settings enable digests. */
 export const DigestSchema = T.Object(
   {

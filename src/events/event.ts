@@ -3,6 +3,7 @@
  * `describeEvent` renders an event for people. Pure.
  */
 
+import { isKnownType } from "../base/event-types.ts";
 import { counted } from "../base/text.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Change, SessionSummary } from "../sessions/change.ts";
@@ -91,6 +92,7 @@ interface Writers {
 /** Renders one line for people, without a full stop: `alice (wg0) connected from 198.51.100.7:51820`. */
 export function describeEvent(event: Event, writers: Writers = {}): string {
   const { name: write = identity, key: writeKey = identity } = writers;
+  if (!isKnownType(event.type)) return describeNewer(event, write);
   const subject = ({ device, peer }: { device: string; peer: PeerPart }) =>
     `${nameOrKey(peer, write, writeKey)} (${write(device)})`;
   switch (event.type) {
@@ -151,7 +153,7 @@ export function isFleetEvent(event: Event): event is FleetEvent {
 
 /** Whether the event is about alerts. */
 export function isAlert(event: Event): event is AlertEvent {
-  return "alerts" in event.data;
+  return event.type === "alert.firing" || event.type === "alert.resolved";
 }
 
 /** What an alert's event signals, by which its colour, sign and priority are chosen. */
@@ -171,6 +173,7 @@ export function logLevel(event: Event): "info" | "warn" {
 /** Returns the fields of an event for its log line, flat, for machines. */
 export function logFields(event: Event): Record<string, unknown> {
   const { id, data } = event;
+  if (!isKnownType(event.type)) return { event: (event as Event).type, id };
   if ("alerts" in data) {
     // The sentence is the text of the line.
     const { sentence: _, peer, alerts, ...rest } = data;
@@ -219,6 +222,13 @@ function describeUnknown(
     "not-checked": "",
   };
   return `${what}${why[mac1]}`;
+}
+
+/** An event of a gateway that is newer than this hub. */
+function describeNewer(event: Event, write: Format): string {
+  const device = deviceOf(event);
+  const where = device === null ? "" : ` (${write(device)})`;
+  return `${event.type}${where}: an event of a newer version of wgmon`;
 }
 
 function describeFleetEvent(event: FleetEvent, write: Format): string {

@@ -112,7 +112,9 @@ export function requestReason(error: unknown): string {
     case "PermissionViolationError":
       return `the server does not permit this: ${message}`;
     default:
-      return message;
+      return /certificate/i.test(message)
+        ? `${message}; hub_ca on a gateway, and nats_ca on the hub, name the certificate of the authority`
+        : message;
   }
 }
 

@@ -280,6 +280,23 @@ function* hubMetrics(source: ReadModel, head: Head): Generator<string> {
   for (const { last, confirmed } of hubs) {
     yield `wgmon_hub_unconfirmed_events ${Math.max(0, last - confirmed)}\n`;
   }
+  yield head(
+    "wgmon_hub_oldest_unconfirmed_timestamp_seconds",
+    "gauge",
+    "When the oldest event happened that the hub has not confirmed; no series: it has confirmed all.",
+  );
+  for (const { unconfirmedAtMs } of hubs) {
+    if (unconfirmedAtMs === null) continue;
+    yield `wgmon_hub_oldest_unconfirmed_timestamp_seconds ${unconfirmedAtMs / 1000}\n`;
+  }
+  yield head(
+    "wgmon_hub_clock_offset_seconds",
+    "gauge",
+    "The clock of this gateway minus that of the hub.",
+  );
+  for (const { clockOffsetMs } of hubs) {
+    if (clockOffsetMs !== null) yield `wgmon_hub_clock_offset_seconds ${clockOffsetMs / 1000}\n`;
+  }
 }
 
 const alertStates = ["pending", "firing", "held-back"] as const;

@@ -57,6 +57,8 @@ interface HubProgress {
   readonly oldestAtMs: number | null;
   /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
   readonly unconfirmedAtMs: number | null;
+  /** The clock of this gateway minus that of the hub; null: the hub has not answered yet. */
+  readonly clockOffsetMs: number | null;
   /** When a pause after a failure ends; 0: no pause is running. */
   readonly nextAtMs: number;
 }

@@ -2,7 +2,7 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
-import { DigestSchema, EventSchema } from "../events/event-schema.ts";
+import { DigestSchema, type Event, EventSchema, NewerEventSchema } from "../events/event-schema.ts";
 import { SLOT_MS } from "../store/ranges.ts";
 import { gatewayConditions } from "./fleet-model.ts";
 
@@ -332,7 +332,7 @@ export const StoredEventSchema = T.Object(
           "on a hub: the name of the gateway that it is from, or that the hub reports it about",
       }),
     ),
-    event: EventSchema,
+    event: T.Unsafe<Event>(T.Union([EventSchema, NewerEventSchema])),
   },
   { $id: "PlacedEvent", ...closed },
 );
@@ -370,6 +370,10 @@ export const TargetSchema = T.Object(
           unconfirmedSince: orNull(
             Timestamp,
             "when the oldest event happened that the hub has not confirmed; null: it has confirmed all",
+          ),
+          clockOffsetMs: orNull(
+            T.Integer(),
+            "the gateway's clock minus the hub's; null: the hub has not answered yet",
           ),
         },
         closed,

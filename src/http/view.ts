@@ -321,9 +321,10 @@ function viewHub({
   sent,
   confirmed,
   unconfirmedAtMs,
+  clockOffsetMs,
 }: NonNullable<TargetState["hub"]>): TargetView["hub"] {
   const unconfirmedSince = unconfirmedAtMs === null ? null : iso(unconfirmedAtMs);
-  return { epoch, last, sent, confirmed, unconfirmedSince };
+  return { epoch, last, sent, confirmed, unconfirmedSince, clockOffsetMs };
 }
 
 /** The last 24 hours. */

@@ -3,7 +3,13 @@
 import { FormatRegistry } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 
-import { type Event, EventSchema } from "../events/event-schema.ts";
+import { isKnownType } from "../base/event-types.ts";
+import {
+  type Event,
+  EVENT_VERSION,
+  EventSchema,
+  NewerEventSchema,
+} from "../events/event-schema.ts";
 import { EventsMessage, FLEET_VERSION, StateMessage } from "../fleet/messages.ts";
 
 /** RFC 3339, section 5.6. */
@@ -16,11 +22,12 @@ if (!FormatRegistry.Has("date-time")) {
 const eventsMessage = TypeCompiler.Compile(EventsMessage);
 const stateMessage = TypeCompiler.Compile(StateMessage);
 const event = TypeCompiler.Compile(EventSchema);
+const newerEvent = TypeCompiler.Compile(NewerEventSchema);
 
 /** A message, or why it is not one. The text quotes nothing from the message. */
 type Checked<Message> = { readonly message: Message } | { readonly problem: string };
 
-/** The events are in order, and each is one that this version knows. */
+/** The events are in order. Each is one that this version knows, or has a type that it does not know: `isKnownType`. */
 export interface CheckedEvents extends Omit<EventsMessage, "events"> {
   readonly events: readonly { readonly seq: number; readonly event: Event }[];
 }
@@ -32,10 +39,8 @@ export function checkEvents(value: unknown): Checked<CheckedEvents> {
   for (const { seq, event: each } of events) {
     if (seq <= last) return { problem: "the numbers of the events do not increase" };
     last = seq;
-    if (!event.Check(each)) {
-      const text = `event ${seq} is not one that this version of wgmon knows; update the hub before its gateways`;
-      return { problem: text };
-    }
+    if (event.Check(each) || (newerEvent.Check(each) && !isKnownType(each.type))) continue;
+    return { problem: `event ${seq} ${whyNotKnown(each)}; update the hub before its gateways` };
   }
   return { message: value as unknown as CheckedEvents };
 }
@@ -47,6 +52,12 @@ export function checkState(value: unknown): Checked<StateMessage> {
   const names = new Set(devices.map(({ name }) => name));
   if (names.size < devices.length) return { problem: "a device is listed twice" };
   return { message: value };
+}
+
+function whyNotKnown({ version }: { readonly version?: unknown }): string {
+  return typeof version === "number" && version !== EVENT_VERSION
+    ? `has version ${version}, and this wgmon knows version ${EVENT_VERSION}`
+    : "is not one that this version of wgmon knows";
 }
 
 function problemOf(value: unknown, check: typeof eventsMessage | typeof stateMessage): string {

@@ -12,7 +12,8 @@ import type { Hub } from "./hub.ts";
 
 /** The responses to the requests of `wgmon hub`. */
 export interface FleetViews {
-  readonly enrolled: { readonly secret: string };
+  /** null: it was enrolled before, and its secret stays. */
+  readonly enrolled: { readonly secret: string | null };
   readonly gateways: { readonly items: readonly GatewayView[]; readonly role: HubRole };
   readonly rebuilding: { readonly gateways: number };
 }
@@ -56,7 +57,8 @@ export function makeFleetHandler(
         const text = await request.text();
         const given = text === "" ? null : secretIn(text);
         if (text !== "" && given === null) return problem(422, { detail: "there is no secret" });
-        const secret = given === null ? hub.enroll(name) : hub.enroll(name, given);
+        const isNew = enrolled.get(name) === null || searchParams.get("replace") === "true";
+        const secret = given !== null ? hub.enroll(name, given) : isNew ? hub.enroll(name) : null;
         return Response.json({ secret } satisfies FleetViews["enrolled"]);
       }
       if (method !== "DELETE") return problem(405, { headers: { allow: "POST, DELETE" } });

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { isKnownType } from "../base/event-types.ts";
 import { type PublicKey, shortKey } from "../base/wireguard.ts";
 import type { Outbox } from "../delivery/outbox.ts";
 import type { Event, FleetEvent } from "../events/event-schema.ts";
@@ -68,8 +69,10 @@ export class FleetReporter {
   reportEvents({ gateway, fresh, own, also }: GatewayEvents): void {
     const { clock, state, outbox, alerts } = this.#options;
     const now = clock.now();
-    const isNews = ({ timestamp }: Event) =>
+    const isRecent = ({ timestamp }: Event) =>
       state.hubTime(gateway, Date.parse(timestamp)) > now.wallMs - NEWS_MS;
+    // Targets and rules get only what this version can describe and judge.
+    const isNews = (event: Event) => isRecent(event) && isKnownType(event.type);
     const counts = fresh.map(({ event }) => {
       const count = this.#trafficOf(gateway, event, isNews(event));
       state.applyEvent(gateway, event, now);
@@ -149,7 +152,7 @@ export class FleetReporter {
     for (const listener of this.#listeners) listener(stored);
     for (const { event, level, fields } of stored) {
       log[level](describeEvent(event, { key: shortKey }), { ...fields, ...logFields(event) });
-      metrics.events.add([event.type]);
+      metrics.events.add([isKnownType(event.type) ? event.type : "newer"]);
       if (event.type === "peer.disconnected") {
         metrics.sessionSeconds.observe(event.data.session.durationMs / 1000);
       }

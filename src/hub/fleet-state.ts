@@ -55,6 +55,8 @@ export interface GatewayView {
   readonly epoch: string | null;
   /** The last number that the gateway's store has used in this epoch. */
   readonly lastSeq: number | null;
+  /** Since when the hub lacks an event that the gateway has, by the hub's clock; null: it lacks none. */
+  readonly behindSinceMs: number | null;
   /** The hub has all events of this epoch up to this number. */
   readonly confirmedSeq: number | null;
   readonly devices: number;
@@ -108,6 +110,8 @@ interface Gateway {
   epoch: string | null;
   lastSeq: number | null;
   confirmedSeq: number | null;
+  /** An event that the hub lacked at this time; null: it lacked none. */
+  behind: { readonly seq: number; readonly atMs: number } | null;
   /** The latest measurements of the offset. */
   offsets: number[];
   /** The gateway's start and the order of the last message, by its own clock; null: none since the hub started. */
@@ -242,6 +246,7 @@ export class FleetState {
       epoch: null,
       lastSeq: null,
       confirmedSeq: null,
+      behind: null,
       offsets: [],
       last: null,
       isComplete: false,
@@ -279,7 +284,10 @@ export class FleetState {
   setProgress(name: string, epoch: string, confirmedSeq: number): void {
     const gateway = this.#gateways.get(name);
     if (gateway === undefined) return;
-    if (gateway.epoch !== epoch) gateway.lastSeq = null;
+    if (gateway.epoch !== epoch) {
+      gateway.lastSeq = null;
+      gateway.behind = null;
+    }
     gateway.epoch = epoch;
     gateway.confirmedSeq = confirmedSeq;
     gateway.lastSeq = Math.max(gateway.lastSeq ?? 0, confirmedSeq);
@@ -302,6 +310,7 @@ export class FleetState {
     gateway.last = { startedAtMs, order, nowMs };
     this.#measure(gateway, message, now);
     gateway.lastSeq = message.last;
+    noteBehind(gateway, now.wallMs);
 
     // The beginning of a list is the gateway's first message, or the one after the hub asked for it.
     const isBeginning = order === 1 || gateway.wasAsked;
@@ -449,6 +458,7 @@ export class FleetState {
       clockOffsetMs: saved?.clockOffsetMs ?? null,
       epoch,
       lastSeq,
+      behindSinceMs: isCaughtUp(gateway) ? null : (gateway.behind?.atMs ?? null),
       confirmedSeq,
       devices: devices.size,
       peers,
@@ -640,4 +650,17 @@ function shifted(session: Session, ms: number): Session {
   if (ms === 0) return session;
   const everything = { ms, fromMs: -Infinity, toMs: Infinity, unsureFromMs: null };
   return movedSession(session, everything);
+}
+
+/** Whether the hub has the event that it lacked. It may lack newer ones, which are on their way. */
+function isCaughtUp({ behind, confirmedSeq }: Gateway): boolean {
+  return behind === null || (confirmedSeq ?? 0) >= behind.seq;
+}
+
+/** The gateway has reported how many events it has. */
+function noteBehind(gateway: Gateway, atMs: number): void {
+  if (!isCaughtUp(gateway)) return;
+  const { lastSeq, confirmedSeq } = gateway;
+  const isBehind = lastSeq !== null && lastSeq > (confirmedSeq ?? 0);
+  gateway.behind = isBehind ? { seq: lastSeq, atMs } : null;
 }

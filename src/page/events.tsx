@@ -1,6 +1,6 @@
 /** The page of all events, and the list of events that other pages contain. */
 
-import { EVENT_TYPES } from "../base/event-types.ts";
+import { EVENT_TYPES, isKnownType } from "../base/event-types.ts";
 import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
 import type { AlertEvent, Event } from "../events/event-schema.ts";
@@ -183,7 +183,7 @@ function Sentence(props: SentenceProps) {
   const { event, gateway, view } = props;
   const text = describeOnHub(event, gateway);
   if (isAlert(event)) return <AlertSentence {...props} event={event} text={text} />;
-  if (!("peer" in event.data)) return <span>{isolate(text)}</span>;
+  if (!("peer" in event.data) || !isKnownType(event.type)) return <span>{isolate(text)}</span>;
   const { peer } = event.data;
   const device = deviceOnHub(event.data.device, gateway);
   const name = shortName(peer.name ?? "");

@@ -99,7 +99,8 @@ export class HttpsTransport implements HubTransport {
       }
       return this.#resultOf(answer);
     } catch (error) {
-      return { type: "retry", reason: networkReason(error, proxyFor(this.#url)), afterMs: null };
+      const reason = networkReason(error, proxyFor(this.#url));
+      return { type: "retry", reason: `${reason}${this.#adviceOn(reason)}`, afterMs: null };
     }
   }
 
@@ -174,12 +175,19 @@ export class HttpsTransport implements HubTransport {
     this.#hubAheadMs = hubMs - this.#options.clock.now().monotonicMs;
   }
 
+  #adviceOn(reason: string): string {
+    if (!reason.startsWith("TLS certificate not trusted")) return "";
+    return this.#options.ca === null
+      ? "; set hub_ca to a copy of the hub's certificate, or of its authority's"
+      : "; hub_ca names another certificate";
+  }
+
   #explain(status: number, content: Content): string {
     const detail = content?.["detail"];
     const said =
       typeof detail === "string" ? `; the hub says: ${truncate(sanitize(detail), DETAIL_MAX)}` : "";
     if (status === 401 || status === 403) {
-      return `the hub does not accept this gateway; on the hub: wgmon hub enroll ${this.#options.gateway}${said}`;
+      return `the hub does not accept this gateway; on the hub: wgmon hub enroll ${this.#options.gateway} --replace${said}`;
     }
     if (status === 404) return `there is no hub at this address; check the URL${said}`;
     if (status >= 300 && status < 400) return "redirects are not followed; give the final URL";

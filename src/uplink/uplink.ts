@@ -54,6 +54,8 @@ export interface UplinkProgress {
   readonly oldestAtMs: number | null;
   /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
   readonly unconfirmedAtMs: number | null;
+  /** The clock of this gateway minus that of the hub; null: the hub has not answered yet. */
+  readonly clockOffsetMs: number | null;
   /** When a pause after a failure ends; 0: no pause is running. */
   readonly nextAtMs: number;
 }
@@ -95,6 +97,7 @@ export class Uplink {
   #failures = 0;
   #retries = 0;
   #lastReason = "";
+  #clockOffsetMs: number | null = null;
   #renewedMs = -Infinity;
   #externalDataVersion: string;
   /** Called with the result of the next state. */
@@ -146,6 +149,7 @@ export class Uplink {
       confirmed,
       oldestAtMs: this.#cursor.waiting().oldestAtMs,
       unconfirmedAtMs: this.#cursor.unconfirmedAtMs(),
+      clockOffsetMs: this.#clockOffsetMs,
       nextAtMs: this.#isPausing ? this.#nextAtMs : 0,
     };
   }
@@ -341,7 +345,8 @@ export class Uplink {
   }
 
   #answered(request: Request, answer: HubAnswer): boolean {
-    const { report } = this.#options;
+    const { report, clock } = this.#options;
+    this.#clockOffsetMs = Math.round(clock.now().wallMs - answer.nowMs);
     if (answer.problem !== null) {
       report.failed();
       this.#needsState = true;

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { NotFound } from "../../src/base/errors.ts";
+import { ConfigError, NotFound } from "../../src/base/errors.ts";
 import { runHubCommand } from "../../src/cli/hub.ts";
 import type { HubRequest } from "../../src/config/command-requests.ts";
 import { HttpServer } from "../../src/http/server.ts";
@@ -33,7 +33,9 @@ function setUp() {
   const command = parse([...argv, "--state-dir", stateDir]);
   if (command.type !== "hub") throw new Error();
   const { settings } = command;
-  const run = async (request: Exclude<HubRequest, { action: "run" }>): Promise<string[]> => {
+  const run = async (
+    request: Exclude<HubRequest, { action: "run" | "doctor" }>,
+  ): Promise<string[]> => {
     const lines: string[] = [];
     const print = (line: string) => void lines.push(line);
     const env = { RUNTIME_DIRECTORY: runtimeDir };
@@ -61,17 +63,28 @@ function setUp() {
   return { clock, stateDir, run, start };
 }
 
+function enroll(gateway: string, replace = false) {
+  return { action: "enroll", gateway, replace, secretFile: null } as const;
+}
+
 const LINE = /^hub = "https:\/\/berlin:whsec_[A-Za-z0-9]{43}@hub\.example\.net:9587"$/;
 
 describe("wgmon hub with a running hub", () => {
   test("enroll prints the line of settings, and the gateway is known at once", async () => {
     const { run, start } = setUp();
     const { hub } = await start();
-    const [line, ...more] = await run({ action: "enroll", gateway: "berlin", secretFile: null });
+    const [line, ...more] = await run(enroll("berlin"));
     expect(line).toMatch(LINE);
     expect(more).toEqual([]);
     expect(hub.stages.fleet.gateways()).toMatchObject([{ name: "berlin", condition: "waiting" }]);
-    const [renewed] = await run({ action: "enroll", gateway: "berlin", secretFile: null });
+    const { secrets } = hub.stages.enrolled.get("berlin")!;
+    const again = await run(enroll("berlin")).catch((error: unknown) => error);
+    expect(again).toMatchObject({
+      errors: ["berlin is enrolled already, and its secret is not shown again"],
+      nextStep: expect.stringContaining("wgmon hub enroll berlin --replace") as string,
+    });
+    expect(hub.stages.enrolled.get("berlin")!.secrets).toBe(secrets);
+    const [renewed] = await run(enroll("berlin", true));
     expect(renewed).toMatch(LINE);
     expect(renewed).not.toBe(line);
   });
@@ -80,10 +93,10 @@ describe("wgmon hub with a running hub", () => {
     const [first, second, third] = [setUp(), setUp(), setUp()];
     const running = await first.start();
     const started = await second.start();
-    const [line = ""] = await first.run({ action: "enroll", gateway: "berlin", secretFile: null });
+    const [line = ""] = await first.run(enroll("berlin"));
     const secretFile = join(folder(), "berlin");
     await writeFile(secretFile, `${line}\n`);
-    const request = { action: "enroll", gateway: "berlin", secretFile } as const;
+    const request = { ...enroll("berlin"), secretFile };
     const said = [
       "berlin is enrolled with the secret of the other hub; the gateway needs no change",
     ];
@@ -158,8 +171,14 @@ describe("wgmon hub with a running hub", () => {
 
 test("enroll and forget work with the store if the hub does not run", async () => {
   const { run, clock, stateDir, start } = setUp();
-  expect((await run({ action: "enroll", gateway: "berlin", secretFile: null }))[0]).toMatch(LINE);
-  await run({ action: "enroll", gateway: "lyon", secretFile: null });
+  const [line] = await run(enroll("berlin"));
+  expect(line).toMatch(LINE);
+  const again = await run(enroll("berlin")).catch((error: unknown) => error);
+  expect(again).toBeInstanceOf(ConfigError);
+  const [renewed] = await run(enroll("berlin", true));
+  expect(renewed).toMatch(LINE);
+  expect(renewed).not.toBe(line);
+  await run(enroll("lyon"));
   await run({ action: "forget", gateway: "lyon" });
   const store = await Store.open({ directory: stateDir, clock, log: silent, isHub: true });
   expect(store.fleet.gateways().map(({ gateway }) => gateway)).toEqual(["berlin"]);
@@ -181,7 +200,10 @@ describe("the command line of wgmon hub", () => {
     [[], { action: "run" }],
     [["init"], { action: "init", isNats: false }],
     [["gateways", "--json"], { action: "gateways", json: true }],
-    [["enroll", "gw-7"], { action: "enroll", gateway: "gw-7", secretFile: null }],
+    [["enroll", "gw-7"], enroll("gw-7")],
+    [["enroll", "gw-7", "--replace"], enroll("gw-7", true)],
+    [["doctor", "--json"], { action: "doctor", json: true, network: true, errors: [] }],
+    [["doctor", "--no-network"], { action: "doctor", json: false, network: false, errors: [] }],
     [["forget", "berlin"], { action: "forget", gateway: "berlin" }],
     [["rebuild"], { action: "rebuild", gateway: null }],
     [["rebuild", "berlin"], { action: "rebuild", gateway: "berlin" }],
@@ -195,8 +217,10 @@ describe("the command line of wgmon hub", () => {
       ["enroll", "Berlin.example.net"],
       '"Berlin.example.net" is not the name of a gateway: lower-case letters, digits and hyphens, at most 63, such as berlin-example-net',
     ],
+    [["--json"], "--json: is for wgmon hub gateways and wgmon hub doctor"],
+    [["forget", "berlin", "--replace"], "--replace: is for wgmon hub enroll"],
+    [["gateways", "--no-network"], "--no-network: is for wgmon hub doctor"],
     [["gateways", "--secret-file", "/a"], "--secret-file: is for wgmon hub enroll"],
-    [["--json"], "--json: is for wgmon hub gateways"],
     [["--tick", "5s"], "--tick: is a setting of gateways; a hub has no devices"],
     [["--manage-rules"], "--manage-rules: is a setting of gateways; a hub has no devices"],
   ])("wgmon hub %j is refused", (words, message) => {

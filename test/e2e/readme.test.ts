@@ -46,8 +46,8 @@ describe("the documentation", () => {
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
       "no-kernel no-packaging no-vm only where stay soak minify idle unix-socket flag urgent release check " +
-      // Flags of podman and docker, and of nats-server.
-      "name network read-only cap-drop cap-add build-arg format tmpfs rm signal";
+      // Flags of podman and docker, of nats-server, and of systemctl.
+      "name network read-only cap-drop cap-add build-arg format tmpfs rm signal now";
     const known = new Set([...flags, ...foreign.split(" ")]);
     const named = readAllPages().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
     const unknown = [...named].map(([, name]) => name!).filter((name) => !known.has(name));

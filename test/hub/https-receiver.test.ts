@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 
 import { parseSecrets, sign } from "../../src/channels/signature.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { makeFleetHandler } from "../../src/hub/fleet-handler.ts";
 import { HubReadModel } from "../../src/hub/hub-read-model.ts";
@@ -223,19 +224,66 @@ describe("a message of a gateway", () => {
     expect(store.fleet.epochs("berlin")).toEqual([]);
   });
 
-  test("an event of an unknown type is refused with the advice to update the hub, and nothing of the message is stored", async () => {
+  test("fields that this version does not know are ignored", async () => {
     const { origin, clock, secrets, store } = await start();
     const berlin = new TestGateway("berlin", clock);
     berlin.device();
     const message = berlin.message(0);
-    const unknown = { ...message.events[0]!.event, type: "peer.teleported" };
+    const [first] = message.events;
+    const known = first!.event as Event;
+    const event = { ...known, data: { ...known.data, colour: "red" }, mood: 1 };
+    const events = [{ seq: 1, event, weight: 2 }];
+    const secret = secrets!.berlin;
+    const newer = { ...message, events, compression: "none" };
+    expect(await post(origin, requestOf(newer, { secret, clock }))).toMatchObject({ confirmed: 1 });
+    expect(store.events.sequenceRange().last).toBe(1);
+  });
+
+  test("an event of a type that only newer gateways know is stored as it is and shown, and neither sent nor judged", async () => {
+    const { origin, clock, secrets, store } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const known = berlin.device();
+    const data = { device: "wg0", peer: null, peers: "many", alerts: 3, session: "x" };
+    const newer = { ...known, id: known.id.replace(/.$/, "f"), type: "peer.teleported", data };
+    const events = [
+      { seq: 1, event: newer },
+      { seq: 2, event: known },
+    ];
+    const message = { ...berlin.message(0), events };
+    const secret = secrets!.berlin;
+    const answer = await post(origin, requestOf(message, { secret, clock }));
+    expect(answer).toMatchObject({ confirmed: 2, problem: null });
+    const none = { type: null, publicKey: null, sinceMs: null, from: null };
+    const stored = store.events.query({ order: "oldest", limit: 9, ...none });
+    expect(stored.map(({ event }) => JSON.stringify(event))).toEqual(
+      events.map(({ event }) => JSON.stringify(event)),
+    );
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const list = await fetch(`${origin}/v1/events?host=berlin`, { headers });
+    expect(list.status).toBe(200);
+    expect(await list.text()).toContain('"type":"peer.teleported"');
+    const page = await fetch(`${origin}/gateways/berlin`, { headers });
+    expect(page.status).toBe(200);
+    expect(await page.text()).toContain(
+      "peer.teleported (berlin/wg0): an event of a newer version of wgmon",
+    );
+  });
+
+  test("an event of an unknown version is refused with the advice to update the hub, and nothing of the message is stored", async () => {
+    const { origin, clock, secrets, store } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    berlin.device();
+    const message = berlin.message(0);
+    const unknown = { ...message.events[0]!.event, version: 2 };
     const events = [...message.events, { seq: 2, event: unknown }];
     const answer = await post(
       origin,
       requestOf({ ...message, events }, { secret: secrets!.berlin, clock }),
     );
     expect(answer).toMatchObject({ status: 422 });
-    expect(answer.detail).toContain("update the hub before its gateways");
+    expect(answer.detail).toBe(
+      "event 2 has version 2, and this wgmon knows version 1; update the hub before its gateways",
+    );
     expect(store.events.sequenceRange().last).toBe(0);
   });
 

@@ -105,6 +105,21 @@ test("the peers are those that the gateway reported last", () => {
   expect(found()).toEqual(["alicia (berlin/wg0): disconnected", "bob (berlin/wg0): connected"]);
 });
 
+test("a gateway is behind since it reported an event that the hub still lacks", () => {
+  const behindSinceMs = () => fleet.gateways()[0]!.behindSinceMs;
+  fleet.setProgress("berlin", "0a1b2c3d", 7);
+  report([]);
+  expect(behindSinceMs()).toBeNull();
+  fleet.setProgress("berlin", "0a1b2c3e", 5);
+  const startMs = fake.clock.now().wallMs;
+  report([]);
+  fake.clock.advance(15_000);
+  report([]);
+  expect(behindSinceMs()).toBe(startMs);
+  fleet.setProgress("berlin", "0a1b2c3e", 7);
+  expect(behindSinceMs()).toBeNull();
+});
+
 test("a list of peers is kept until the gateway reports", () => {
   report([peerOf(ALICE, "alice", true)]);
   const [first] = findPeers(source, ALL);

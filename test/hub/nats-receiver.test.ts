@@ -242,7 +242,7 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       await using hub = await readyHub(server);
       using paris = gatewayAt("paris", loginOf("paris", server.address));
       const message = eventsOf("paris", 1, 1);
-      message.events[0]!.event = { ...eventOf("paris", 1), type: "peer.teleported" };
+      message.events[0]!.event = { ...eventOf("paris", 1), type: "peer.connected" };
       await paris.sendEvents(message);
       using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
       await berlin.send(1, 1);

@@ -40,6 +40,7 @@ export async function checkPackage(work: string, binary: string): Promise<void> 
     for (const line of [
       "-rwxr-xr-x root/root .* ./usr/bin/wgmon",
       "-rw-r--r-- root/root .* ./usr/lib/systemd/system/wgmon.service",
+      "-rw-r--r-- root/root .* ./usr/share/doc/wgmon/wgmon-hub.service",
       "-rw-r--r-- root/root .* ./etc/wgmon/wgmon.toml",
       "-rw-r--r-- root/root .* ./usr/share/man/man8/wgmon.8.gz",
       "-rw-r--r-- root/root .* ./usr/share/doc/wgmon/copyright",

@@ -9,8 +9,21 @@ import type { SettingsView } from "../../http/settings-view.ts";
 import { reasonOf } from "../../platform/run-check.ts";
 import { type DaemonClient, DaemonNotRunning } from "../client.ts";
 
-/** The hub may be away for a while, for example during an upgrade. */
-const UNCONFIRMED_MAX_MS = 3_600_000;
+/** The other side may be away for a while, for example during an upgrade. */
+export const UNCONFIRMED_MAX_MS = 3_600_000;
+
+/** Clocks that NTP sets differ by less. */
+const CLOCKS_WARNING_MS = 2000;
+const CLOCKS_PROBLEM_MS = 60_000;
+
+/** @param offsetMs this clock minus that of `other`, or the reverse; null: unknown. */
+export function judgeClocks(other: string, offsetMs: number | null): Finding[] {
+  const apartMs = Math.abs(offsetMs ?? 0);
+  if (apartMs <= CLOCKS_WARNING_MS) return [];
+  const found = `this clock and that of ${other} are ${duration(apartMs)} apart`;
+  const fix = "set both by NTP: timedatectl set-ntp true";
+  return [apartMs > CLOCKS_PROBLEM_MS ? problem(found, fix) : warning(found, fix)];
+}
 
 /** The daemon's status; a string: why it cannot be read; null: no daemon is running. */
 export type Running = StatusView | string | null;
@@ -101,6 +114,7 @@ export function judgeDaemon({
           state === "stopped" ? "set its new URL" : "wgmon test-webhook; wgmon outbox list",
         ),
       ),
+    ...targets.flatMap(({ hub = null }) => judgeClocks("the hub", hub?.clockOffsetMs ?? null)),
     ...targets.flatMap(({ label, hub = null }) => {
       if (hub === null || hub.unconfirmedSince === null) return [];
       const ms = nowMs - Date.parse(hub.unconfirmedSince);

@@ -48,7 +48,7 @@ export interface DoctorCommand extends DoctorRequest {
   readonly warnings: readonly string[];
 }
 
-interface Options {
+export interface DoctorOptions {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The files that the settings were read from, by their names in the settings. */
@@ -67,15 +67,20 @@ const styles: Readonly<Record<Verdict, Style>> = {
 };
 
 /** Returns whether no check found a problem. Warnings are not problems. */
-export async function runDoctor(command: DoctorCommand, options: Options): Promise<boolean> {
-  const { print, env } = options;
+export async function runDoctor(command: DoctorCommand, options: DoctorOptions): Promise<boolean> {
+  return await printFindings(await makeChecks(command, options), command, options);
+}
+
+/** Makes the checks, and prints what they found. Returns whether none found a problem. */
+export async function printFindings(
+  checks: readonly Check[],
+  command: Pick<DoctorRequest, "json">,
+  { print, env }: Pick<DoctorOptions, "print" | "env">,
+): Promise<boolean> {
   const paint = paintFor(env, isTerminal(STDOUT));
   const counts: Record<Verdict, number> = { problem: 0, warning: 0, ok: 0, skipped: 0 };
   // Start all checks at once, because some wait for other programs.
-  const started = (await makeChecks(command, options)).map((check) => ({
-    check,
-    findings: runCheck(check),
-  }));
+  const started = checks.map((check) => ({ check, findings: runCheck(check) }));
   let group = "";
   for (const { check, findings } of started) {
     for (const finding of await findings) {
@@ -93,7 +98,7 @@ export async function runDoctor(command: DoctorCommand, options: Options): Promi
   return counts.problem === 0;
 }
 
-async function makeChecks(command: DoctorCommand, options: Options): Promise<Check[]> {
+async function makeChecks(command: DoctorCommand, options: DoctorOptions): Promise<Check[]> {
   const { errors, warnings, network } = command;
   const { version } = options;
   const socket = socketPath(runtimeDirOf(options.env));
@@ -168,6 +173,13 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
       ],
     ],
   };
+  return checksOf(groups);
+}
+
+/** @param groups the checks by the title of their group. */
+export function checksOf(
+  groups: Readonly<Record<string, readonly (readonly [string, Check["run"]])[]>>,
+): Check[] {
   return Object.entries(groups).flatMap(([title, checks]) =>
     checks.map(([name, run]) => ({ group: title, name, run })),
   );
@@ -189,7 +201,7 @@ async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp
 }
 
 /** The settings of this process in the same form as those of the daemon. */
-function ownSettings(settings: Settings, version: string) {
+export function ownSettings(settings: Settings, version: string) {
   // Only the labels are used, so the keys may be empty.
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf: () => "" });
   return viewSettings(

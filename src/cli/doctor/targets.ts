@@ -41,7 +41,12 @@ export async function checkHub(
     const { checkNatsServers } = await import("./nats.ts");
     return await checkNatsServers(label, origin);
   }
-  return [judgeReached(label, await reach(origin, { ca }))];
+  const reached = await reach(origin, { ca });
+  if (reached.reason.startsWith("TLS certificate not trusted")) {
+    const fix = "hub_ca: a copy of the hub's certificate, or of its authority's";
+    return [problem(`${label}: ${reached.reason}`, fix)];
+  }
+  return [judgeReached(label, reached)];
 }
 
 /** Sends a HEAD request for `/` to the target's origin, over the same path as an event: DNS, proxy, TCP, TLS. */

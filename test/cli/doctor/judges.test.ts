@@ -197,12 +197,23 @@ test("files in wgmon.d may be readable for all users, unless they contain a URL"
   const read = (hasUrl: boolean) => {
     const mode = { bits: 0o644, isOwnedByUsOrRoot: true, isRegular: true };
     const path = "/wgmon.d/a.toml";
-    return checkSecrets(new Map([[path, { path, mode, hasUrl }]]), { file: null, listenTls: null });
+    const file = { path, mode, hasUrl, isPublic: false };
+    return checkSecrets(new Map([[path, file]]), { file: null, listenTls: null });
   };
   expect(read(false)).toEqual([ok("the permissions of 1 file are correct")]);
   expect(read(true)).toMatchObject([
     { verdict: "warning", fix: expect.stringContaining("move its URLs to a file") as string },
   ]);
+});
+
+test("a certificate may be readable for all users, another file that the settings name may not", () => {
+  const read = (isPublic: boolean) => {
+    const mode = { bits: 0o644, isOwnedByUsOrRoot: true, isRegular: true };
+    const file = { path: "/hub.crt", mode, hasUrl: false, isPublic };
+    return checkSecrets(new Map([["/hub.crt", file]]), { file: null, listenTls: null });
+  };
+  expect(read(true)).toEqual([ok("the permissions of 1 file are correct")]);
+  expect(read(false)).toMatchObject([{ verdict: "warning", fix: "chmod o-rwx /hub.crt" }]);
 });
 
 test("files with places that cannot be used are a problem, with a remedy", async () => {
@@ -452,9 +463,10 @@ test("the running wgmon has a problem if it does not answer, misses devices, or 
   };
   const target = { label: "ops", state: "ok", failures: 0, reason: null } as const;
   const facts = { running, targets: [target], version: "1.2.3", devices: 1 as number | null };
-  const hubSince = (minutes: number) => {
+  const hubSince = (minutes: number, clockOffsetMs = 2000) => {
     const unconfirmedSince = "2026-01-01T00:00:00.000Z";
-    const hub = { epoch: "01234567", last: 9, sent: 9, confirmed: 6, unconfirmedSince };
+    const numbers = { epoch: "01234567", last: 9, sent: 9, confirmed: 6 };
+    const hub = { ...numbers, unconfirmedSince, clockOffsetMs };
     const nowMs = Date.parse(unconfirmedSince) + minutes * 60_000;
     return { targets: [{ ...target, label: "hub", hub }], nowMs };
   };
@@ -477,6 +489,11 @@ test("the running wgmon has a problem if it does not answer, misses devices, or 
     [
       { ...facts, ...hubSince(61) },
       "warning: hub has not confirmed 3 events, the oldest for 1h 1m",
+    ],
+    [{ ...facts, ...hubSince(0, 3000) }, "warning: this clock and that of the hub are 3s apart"],
+    [
+      { ...facts, ...hubSince(0, -86_400_000) },
+      "problem: this clock and that of the hub are 1d apart",
     ],
     [{ ...facts, devices: 2 }, "problem: wgmon reads 1 of 2 WireGuard devices"],
     [{ ...facts, devices: null }, "ok: version 1.2.3 is running"],
