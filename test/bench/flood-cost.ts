@@ -2,10 +2,10 @@
  * What 10,000 forged packets cost: the processor time of wgmon beyond that of an idle one.
  *
  * Runs in a virtual machine whose clock counts instructions, a nanosecond each (`countsInstructions` in vm.ts). In an
- * ordinary emulated machine, processor time includes every delay on the host: other work there changed these figures by
- * up to 4.6 s, far more than their bounds. Here the medians of two runs differed by 0.015 s at most. The rest is the
- * compiler and the garbage collector of the runtime: so floods and quiet windows of the same length take turns, and the
- * median of their differences counts.
+ * ordinary emulated machine, processor time includes every delay on the host: the figures of two runs beside other work
+ * differed by up to 4.6 s, which is far more than their bounds. Here the medians of two runs differed by 0.015 s at most.
+ * What is left is the compiler and the garbage collector of the runtime: so floods and quiet windows of the same length
+ * take turns, and the median of their differences counts.
  *
  * All modes run at the same time: all receive the same floods, and each has its own processor time.
  */
