@@ -263,7 +263,11 @@ export class AlertEngine {
       case "clock":
         return this.#clockSet(input.step, nowMs);
       case "watched-devices":
-        return this.#watchOnly(input.devices);
+        return this.#endOn((device) =>
+          input.devices.includes(device) ? null : `its settings do not name ${device}`,
+        );
+      case "devices-forgotten":
+        return this.#forget(input.prefix);
       case "silence":
         this.#state.silences.set(input.silence.id, input.silence);
         this.#state.markSilence(input.silence.id);
@@ -301,19 +305,23 @@ export class AlertEngine {
     }
   }
 
-  /** Ends the alerts of other devices. These are never scanned again, so no new ones fire. */
-  #watchOnly(devices: readonly string[]): void {
+  #forget(prefix: string): void {
+    this.#endOn((device) => (device.startsWith(prefix) ? "its gateway was forgotten" : null));
+    // On other devices, its peers may be down now.
+    for (const { peer } of this.#state.deleteDevices(prefix)) {
+      this.#judges.all(this.#state.peersWith(peer.publicKey));
+    }
+  }
+
+  /** Ends the alerts of devices. These are never scanned again, so no new ones fire. */
+  #endOn(reasonOf: (device: string) => string | null): void {
     for (const alert of this.#state.alerts.values()) {
       const device = deviceOf(alert.subject);
-      if (device === null || devices.includes(device)) continue;
+      const reason = device === null ? null : reasonOf(device);
+      if (reason === null) continue;
+      const who = labelOf(alert, this.#entryOf(alert.subject));
       if (alert.isMoment) this.#state.deleteAlert(alert);
-      else {
-        const who = labelOf(alert, this.#entryOf(alert.subject));
-        this.#lifecycle.end(
-          alert,
-          `wgmon no longer watches ${who}: its settings do not name ${device}`,
-        );
-      }
+      else this.#lifecycle.end(alert, `wgmon no longer watches ${who}: ${reason}`);
     }
   }
 

@@ -114,6 +114,8 @@ export type Input =
   | { readonly type: "clock"; readonly step: ClockStep }
   /** wgmon was started with these devices only: the alerts of others end. Pass it after `away`. */
   | { readonly type: "watched-devices"; readonly devices: readonly string[] }
+  /** On a hub: the devices whose names begin with this, those of one gateway, exist no more for wgmon. Their alerts end. */
+  | { readonly type: "devices-forgotten"; readonly prefix: string }
   /** Adds or replaces a silence. */
   | { readonly type: "silence"; readonly silence: Silence }
   | { readonly type: "silence-expired"; readonly id: string }

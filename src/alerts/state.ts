@@ -127,12 +127,27 @@ export class AlertState {
   deletePeer(entry: PeerEntry): void {
     const { peer, key } = entry;
     this.unexplainedMoves.delete(entry);
+    // Else its row would be written again.
+    this.#dirtySamples.delete(entry);
     this.#peers.get(peer.device)?.delete(peer.publicKey);
     const others = this.peersWith(peer.publicKey).filter((each) => each !== entry);
     if (others.length === 0) this.#byKey.delete(peer.publicKey);
     else this.#byKey.set(peer.publicKey, others);
     this.#dirty?.add(key);
     this.#dirty?.add(`sample ${key}`);
+  }
+
+  /** Deletes the devices whose names begin with `prefix`, and their peers, which it returns. */
+  deleteDevices(prefix: string): PeerEntry[] {
+    const names = [...this.devices.keys()].filter((name) => name.startsWith(prefix));
+    const entries = names.flatMap((name) => [...this.peersOf(name)]);
+    for (const entry of entries) this.deletePeer(entry);
+    for (const name of names) {
+      this.devices.delete(name);
+      this.#peers.delete(name);
+      this.#dirty?.add(`device ${name}`);
+    }
+    return entries;
   }
 
   ensureDevice(name: string): DeviceFacts {

@@ -10,7 +10,7 @@
 import type { Settings } from "../config/config.ts";
 import { mergeReloaded } from "../config/reload.ts";
 import { makeFleetSamples } from "../events/samples.ts";
-import { gatewayName } from "../fleet/gateway-name.ts";
+import { fleetDevice, gatewayName } from "../fleet/gateway-name.ts";
 import type { HubLease } from "./hub-lease.ts";
 import type { NatsReceiver } from "./nats-receiver.ts";
 import { buildHubStages, type HubOptions } from "./stages.ts";
@@ -139,11 +139,17 @@ export class Hub {
 
   /** Forgets a gateway and its secret; its events stay. Returns whether it was enrolled. */
   forget(name: string): boolean {
-    const { enrolled, fleet, watch, intake } = this.stages;
+    const { alerts, enrolled, fleet, watch, intake } = this.stages;
     if (!enrolled.forget(name)) return false;
+    const prefix = fleetDevice(name, "");
+    const devices = fleet.devices().map((device) => device.name);
     intake.forget(name);
     fleet.remove(name);
     watch.remove(name);
+    alerts.forgetGateway(
+      prefix,
+      devices.filter((device) => device.startsWith(prefix)),
+    );
     this.#options.log.info("gateway forgotten", { gateway: name });
     return true;
   }

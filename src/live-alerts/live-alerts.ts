@@ -249,6 +249,13 @@ export class LiveAlerts {
     this.#unloadIfUnneeded();
   }
 
+  /** On a hub: a gateway is not enrolled any more. @param prefix with which the names of all its devices begin. */
+  forgetGateway(prefix: string, devices: readonly string[]): void {
+    if (this.#engine === null) return;
+    for (const device of devices) this.#peers.deviceChanged(device, false);
+    this.#advanceAndReport([{ type: "devices-forgotten", prefix }], { mustStore: true });
+  }
+
   /** Applies the rules of the settings, and the names and tags of peers. */
   reload(): void {
     const { alerts } = this.#options.settings();

@@ -140,6 +140,21 @@ test("a peer is unused if it was connected on none of its devices", () => {
   expect(told.told()).toEqual(["resolved unused: alice (berlin/wg0) is used again"]);
 });
 
+test("a gateway that is forgotten counts no more, and its alerts end", () => {
+  const told = fleet().down("berlin/wg0").wait("10m");
+  expect(told.told()).toEqual([]);
+  told.input({ type: "devices-forgotten", prefix: "lyon/" }).wait(10);
+  expect(told.told()).toEqual([
+    "firing sites: alice (berlin/wg0) is down: no data for 11m; check the peer and its network",
+  ]);
+  told.input({ type: "devices-forgotten", prefix: "berlin/" }).restart().wait("1d");
+  expect(told.told()).toEqual([
+    "resolved sites: wgmon no longer watches alice (berlin/wg0): its gateway was forgotten",
+  ]);
+  expect(told.alerts()).toEqual([]);
+  expect([...told.engine.save().keys()].filter((key) => /wg0/.test(key))).toEqual([]);
+});
+
 test("a restart of the hub changes nothing", () => {
   const told = fleet().down("berlin/wg0").restart().wait(10).down("lyon/wg0").restart();
   expect(told.wait("10m").told()).toHaveLength(1);

@@ -92,6 +92,24 @@ test("while a gateway is lost, no rule fires for its peers; what happened meanwh
   await running.hub.stop();
 });
 
+test("the alerts about a gateway that is forgotten end", async () => {
+  const running = await startHub({ settings: settingsOf(RULE) });
+  running.hub.enroll("berlin");
+  const berlin = new TestGateway("berlin", running.clock);
+  run(berlin, running, 60, null);
+  const startedAtMs = berlin.nowMs;
+  berlin.connect();
+  berlin.sendAll(running);
+  run(berlin, running, 300, startedAtMs);
+  berlin.disconnect({ startedAtMs });
+  berlin.sendAll(running);
+  run(berlin, running, 300, null);
+  running.hub.forget("berlin");
+  running.clock.advance(60_000);
+  expect(alertsOf(running)).toEqual(["alert.firing berlin/wg0", "alert.resolved berlin/wg0"]);
+  await running.hub.stop();
+});
+
 test("a rule with everywhere = true fires only if the peer is connected to none of its gateways, and not while one is lost", async () => {
   const running = await startHub({ settings: settingsOf(`${RULE}everywhere = true\n`) });
   const { clock, hub } = running;

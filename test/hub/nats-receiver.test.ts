@@ -53,6 +53,38 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       expect(await streamOf(server)).toEqual([]);
     });
 
+    test("a hub that stands by keeps what the other has committed, answers nothing, and continues from there when it works", async () => {
+      await using server = await fleetServer(program, ["berlin"]);
+      using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
+      const store = new MemoryHub();
+      let committed: number | null = null;
+      {
+        const login = loginOf(HUB_USER, server.address);
+        await using hub = hubAt(login, store, { committed: () => committed });
+        await until("it receives", () => hub.receiver.problem === null);
+        await berlin.send(1, 30);
+        await until("all are delivered", async () => (await consumerOf(server)).pending === 30);
+        expect(hub.store.count("berlin")).toBe(0);
+        expect(await berlin.transport.sendState(stateOf("berlin", 30), noSignal)).toMatchObject({
+          type: "retry",
+          reason: "no hub is connected to NATS",
+        });
+        committed = 20;
+        await untilComplete(hub.store, { berlin: 20 });
+        await until("20 are acknowledged", async () => (await consumerOf(server)).pending === 10);
+        expectUnchanged(hub.store, "berlin", 20);
+        expect(hub.receiver.committed).toBe(20);
+      }
+      // The store of the hub that stood by.
+      await using hub = hubAt(loginOf(HUB_USER, server.address), store);
+      await untilComplete(store, { berlin: 30 });
+      expectUnchanged(store, "berlin", 30);
+      expect(store.again).toBe(0);
+      const answer = await berlin.transport.sendState(stateOf("berlin", 30), noSignal);
+      expect(answer).toMatchObject({ type: "answer", answer: { confirmed: 30 } });
+      expect(hub.log.lines).toEqual([]);
+    });
+
     test("events that the hub cannot store are not acknowledged, and stored later", async () => {
       await using server = await fleetServer(program, ["berlin"]);
       await using hub = await readyHub(server);

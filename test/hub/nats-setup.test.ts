@@ -104,7 +104,7 @@ describe("the configuration of NATS for a fleet", () => {
     expect(nscCommands("berlin")).toMatchInlineSnapshot(`
       [
         "nsc add account --name WGMON",
-        "nsc edit account --name WGMON --js-disk-storage -1 --js-streams 1 --js-consumer -1",
+        "nsc edit account --name WGMON --js-disk-storage -1 --js-streams 2 --js-consumer -1",
         "nsc add user --account WGMON --name wgmon_hub",
         "nsc edit signing-key --account WGMON --role gateway --sk generate --allow-pub "wgmon.v1.event.{{name()}},wgmon.v1.state.{{name()}},wgmon.v1.replay.{{name()}}" --allow-sub "_INBOX_GW.{{name()}}.>"",
         "nsc add user --account WGMON --name berlin -K gateway",

@@ -168,6 +168,7 @@ const maker: fc.Arbitrary<Step["make"]> = fc.oneof(
         createdBy: "",
       },
     })),
+  fc.constant((): Input => ({ type: "devices-forgotten", prefix: "wg1" })),
   fc.constantFrom("s1", "s2").map((id): Step["make"] => () => ({ type: "silence-expired", id })),
   ago.map((agoMs): Step["make"] => (nowMs) => ({
     type: "away",

@@ -339,7 +339,12 @@ export interface Hub extends AsyncDisposable {
   readonly log: ReturnType<typeof recordingLog>;
 }
 
-export function hubAt(login: NatsLogin, store = new MemoryHub()): Hub {
+/** @param standby given: another hub works. */
+export function hubAt(
+  login: NatsLogin,
+  store = new MemoryHub(),
+  standby?: { committed(): number | null },
+): Hub {
   const log = recordingLog();
   const receiver = new NatsReceiver({
     login,
@@ -348,6 +353,7 @@ export function hubAt(login: NatsLogin, store = new MemoryHub()): Hub {
     isEnrolled: (gateway) => gateway !== "stranger",
     log,
     clock: systemClock,
+    ...(standby === undefined ? {} : { standby }),
   });
   return { store, receiver, log, [Symbol.asyncDispose]: () => receiver.stop() };
 }
