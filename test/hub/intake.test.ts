@@ -420,6 +420,23 @@ describe("sessions, targets and history", () => {
     },
   });
 
+  test("an event of a type that only newer gateways know is stored, and not sent to targets", async () => {
+    accepted.length = 0;
+    const running = await startHub({ settings, targets: [target()] });
+    running.hub.enroll("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    berlin.device();
+    berlin.device();
+    const [first] = berlin.events;
+    const data = { device: "wg0", peer: null, peers: "many", alerts: 3 };
+    const event = { ...first!.event, type: "peer.teleported", data } as unknown as Event;
+    berlin.events[0] = { ...first!, event };
+    expect(berlin.sendAll(running)).toMatchObject({ confirmed: 2 });
+    await Promise.resolve();
+    expect(types(running)).toEqual(["peer.teleported", "device.added"]);
+    expect(accepted).toEqual([["device.added"]]);
+  });
+
   test("a session is open in the store from its first event to its last one, under the hub's name of the device", async () => {
     const running = await hubWith("berlin");
     const berlin = new TestGateway("berlin", running.clock);
