@@ -21,8 +21,13 @@ export const STATE_INTERVAL_MS = 15_000;
 export const EPOCH = /^[0-9a-f]{8}$/;
 
 const Epoch = T.String({ pattern: EPOCH.source });
-const Seq = T.Integer({ minimum: 1 });
-const Ms = T.Number({ description: "milliseconds since 1970, by the sender's clock" });
+const SEQ_MAX = Number.MAX_SAFE_INTEGER;
+const Seq = T.Integer({ minimum: 1, maximum: SEQ_MAX });
+const Ms = T.Number({
+  minimum: 0,
+  maximum: Date.UTC(9999),
+  description: "milliseconds since 1970, by the sender's clock",
+});
 const Bytes = T.Integer({ minimum: 0 });
 const Key = T.String({ pattern: "^[A-Za-z0-9+/]{43}=$" });
 const DeviceName = T.String({ minLength: 1, maxLength: 15, pattern: "^[^/\\s]+$" });
@@ -31,7 +36,11 @@ const DeviceName = T.String({ minLength: 1, maxLength: 15, pattern: "^[^/\\s]+$"
 export const EventsMessage = T.Object({
   version: T.Literal(FLEET_VERSION),
   epoch: Epoch,
-  first: T.Integer({ minimum: 1, description: "the first number of the epoch" }),
+  first: T.Integer({
+    minimum: 1,
+    maximum: SEQ_MAX,
+    description: "the first number of the epoch",
+  }),
   after: T.Union([T.Object({ seq: Seq, id: T.String({ maxLength: 64 }) }), T.Null()], {
     description:
       "the event before these, by which the hub recognises a store that was put back; null: the store does not have it",
@@ -69,9 +78,10 @@ export type PeerReport = Static<typeof PeerReport>;
 export const StateMessage = T.Object({
   version: T.Literal(FLEET_VERSION),
   epoch: Epoch,
-  first: T.Integer({ minimum: 1 }),
+  first: Seq,
   last: T.Integer({
     minimum: 0,
+    maximum: SEQ_MAX,
     description: "the last number that the store has used; first - 1: none",
   }),
   host: T.String({ minLength: 1, maxLength: 253 }),

@@ -16,7 +16,7 @@ import {
   type PublicKey,
 } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
-import { fleetDevice, splitDevice } from "../fleet/gateway-name.ts";
+import { fleetDevice, gatewayName, splitDevice } from "../fleet/gateway-name.ts";
 import type { PeerReport, StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import { sessionKey } from "../sessions/session-table.ts";
@@ -488,7 +488,8 @@ export class FleetState {
     const wanted = Math.abs(clockOffsetMs) > OFFSET_MIN_MS ? clockOffsetMs : 0;
     const appliedOffsetMs = Math.abs(wanted - before) > OFFSET_MIN_MS ? wanted : before;
     gateway.saved = {
-      host: message.host,
+      // A gateway may not say that it is another one: its host is in the list of targets for Prometheus.
+      host: gatewayName(message.host) === gateway.name ? message.host : gateway.name,
       program: message.program,
       startedAtMs: Math.floor(message.startedAtMs) - appliedOffsetMs,
       seenMs: now.wallMs,

@@ -4,8 +4,8 @@ import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { newId } from "../base/new-id.ts";
 import type { Event } from "../events/event-schema.ts";
-import { isFleetEvent } from "../events/event.ts";
-import { gatewayName } from "../fleet/gateway-name.ts";
+import { deviceOf, isAlert, isFleetEvent } from "../events/event.ts";
+import { gatewayName, splitDevice } from "../fleet/gateway-name.ts";
 import { FLEET_VERSION, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import type { Log } from "../platform/log.ts";
@@ -280,6 +280,13 @@ export class Intake {
   /** A gateway can lie about itself only. Events about gateways are those of the hub. */
   #isAboutOther(gateway: string, event: Event): boolean {
     if (isFleetEvent(event)) return true;
+    // No device has such a name: it would look like the device of another gateway.
+    const devices = [
+      deviceOf(event),
+      ...(isAlert(event) ? event.data.alerts.map((each) => each.device) : []),
+    ];
+    if (devices.some((device) => device !== null && splitDevice(device).gateway !== null))
+      return true;
     const name = gatewayName(event.host);
     return name !== null && name !== gateway && this.#options.enrolled.get(name) !== null;
   }

@@ -8,8 +8,10 @@ import { join } from "node:path";
 import fc from "fast-check";
 
 import type { Target } from "../../src/delivery/target.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { makeFleetSamples } from "../../src/events/samples.ts";
+import { checkState } from "../../src/hub/check-messages.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { aliceReport, startHub, TestGateway } from "../support/fleet.ts";
@@ -141,6 +143,43 @@ describe("events of a gateway", () => {
     expect(berlin.send(running, berlin.message(0))).toMatchObject({ confirmed: 10 });
     expect(types(running).filter((type) => type === "fleet.gap")).toHaveLength(1);
     expect(types(running).filter((type) => type === "device.added")).toHaveLength(6);
+  });
+
+  test("an event about a device that looks like that of another gateway is refused", async () => {
+    const running = await hubWith("berlin", "paris");
+    const berlin = new TestGateway("berlin", running.clock);
+    const event = berlin.device() as Extract<Event, { type: "device.added" }>;
+    const [first] = berlin.events;
+    const data = { ...event.data, device: "paris/wg0" };
+    berlin.events[0] = { ...first!, event: { ...event, data } };
+    expect(berlin.send(running, berlin.message(0))).toMatchObject({ confirmed: 1 });
+    expect(types(running)).toEqual(["fleet.gap"]);
+  });
+
+  test("a gateway that reports the host of another one is shown with its own name", async () => {
+    const running = await hubWith("berlin", "paris");
+    const berlin = new TestGateway("berlin", running.clock);
+    const hostOf = () => running.hub.stages.fleet.gateway("berlin")?.host;
+    berlin.host = "Berlin";
+    berlin.report(running);
+    expect(hostOf()).toBe("Berlin");
+    berlin.host = "paris";
+    berlin.report(running);
+    expect(hostOf()).toBe("berlin");
+  });
+
+  test.each([
+    { nowMs: -1e308 },
+    { nowMs: 1e300 },
+    { startedAtMs: 8.64e15 },
+    { last: 2 ** 53 },
+    { first: 2 ** 53 },
+  ])("a state with %j is refused, because the hub could not show it", (fields) => {
+    const berlin = new TestGateway("berlin", new HandClock());
+    expect(checkState(berlin.state())).toMatchObject({ message: {} });
+    expect(checkState({ ...berlin.state(), ...fields })).toMatchObject({
+      problem: expect.stringContaining(Object.keys(fields)[0]!) as string,
+    });
   });
 
   test("an event whose host is the name of another gateway is refused, and the others are stored", async () => {
@@ -379,6 +418,23 @@ describe("sessions, targets and history", () => {
         return Promise.resolve({ type: "delivered" });
       },
     },
+  });
+
+  test("an event of a type that only newer gateways know is stored, and not sent to targets", async () => {
+    accepted.length = 0;
+    const running = await startHub({ settings, targets: [target()] });
+    running.hub.enroll("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    berlin.device();
+    berlin.device();
+    const [first] = berlin.events;
+    const data = { device: "wg0", peer: null, peers: "many", alerts: 3 };
+    const event = { ...first!.event, type: "peer.teleported", data } as unknown as Event;
+    berlin.events[0] = { ...first!, event };
+    expect(berlin.sendAll(running)).toMatchObject({ confirmed: 2 });
+    await Promise.resolve();
+    expect(types(running)).toEqual(["peer.teleported", "device.added"]);
+    expect(accepted).toEqual([["device.added"]]);
   });
 
   test("a session is open in the store from its first event to its last one, under the hub's name of the device", async () => {
