@@ -298,9 +298,12 @@ export class FleetState {
     const gateway = this.#gateways.get(name)!;
     const { startedAtMs, order, nowMs } = message;
     const isSameRun = gateway.last?.startedAtMs === startedAtMs;
-    if (isSameRun && order <= gateway.last!.order) {
+    // A complete list that the hub asked for is taken in any order: the gateway may have begun to count again.
+    const isExpected = gateway.wasAsked && message.isComplete;
+    if (isSameRun && order <= gateway.last!.order && !isExpected) {
+      gateway.wasAsked = true;
       const none = { scan: null, haveDevicesChanged: false, isListed: false, ended: [] };
-      return { wantsAllPeers: false, ...none };
+      return { wantsAllPeers: true, ...none };
     }
     if (!isSameRun) {
       gateway.listing = null;

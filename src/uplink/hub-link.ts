@@ -39,6 +39,8 @@ export class HubLink {
   readonly #options: HubLinkOptions;
   #settings: HubSettings | null = null;
   #loaded: Loaded | null = null;
+  /** That of the last hub; null: there was none. */
+  #report: StateReport | null = null;
   #isStarted = false;
   #isStopped = false;
 
@@ -75,7 +77,8 @@ export class HubLink {
   /** The settings may have changed while the code was loaded. */
   #use(settings: HubSettings, create: typeof createUplink): void {
     if (settings !== this.#settings || this.#isStopped || this.#loaded !== null) return;
-    this.#loaded = create(settings, this.#options);
+    this.#loaded = create(settings, this.#options, this.#report);
+    this.#report = this.#loaded.report;
     this.#loaded.uplink.start();
   }
 

@@ -8,11 +8,14 @@ import { createNatsTransport } from "./nats-transport.ts";
 import { StateReport } from "./state-report.ts";
 import { Uplink } from "./uplink.ts";
 
+/** @param before the report of the previous settings; the order of messages continues, by which a hub finds old ones. */
 export function createUplink(
   settings: HubSettings,
   options: HubLinkOptions,
+  before: StateReport | null,
 ): { readonly uplink: Uplink; readonly report: StateReport } {
-  const report = new StateReport(options.source);
+  const report = before ?? new StateReport(options.source);
+  report.startAgain();
   const { store, clock, log, attempted } = options;
   const uplink = new Uplink({
     key: HUB_KEY,

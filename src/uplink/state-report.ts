@@ -132,6 +132,12 @@ export class StateReport {
     this.#mustSendAll = true;
   }
 
+  /** Another hub, or the same one in another way, receives the messages from now on. */
+  startAgain(): void {
+    this.failed();
+    this.wantAll();
+  }
+
   /** The next message. Call `answered` or `failed` before the next call. */
   next({ isProbe, ...head }: Head): StateMessage {
     const { monotonicMs } = this.#source.now();

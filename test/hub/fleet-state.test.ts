@@ -69,6 +69,22 @@ describe("the peers of a gateway", () => {
     expect(keys(state)).toEqual([ALICE]);
   });
 
+  test("a gateway that numbers its messages from the beginning again is asked for all peers, and is then believed", () => {
+    const { state, berlin, report } = setUp();
+    berlin.order = 7;
+    report({ isComplete: true, peers: [aliceReport()] });
+    report({ isComplete: true, peers: [aliceReport()] });
+    berlin.order = 0;
+    expect(report({ isComplete: true, peers: [bob()] })).toMatchObject({ wantsAllPeers: true });
+    expect(report({ isComplete: true, peers: [bob()] })).toMatchObject({
+      wantsAllPeers: false,
+      isListed: true,
+    });
+    expect(keys(state)).toEqual([BOB]);
+    report({ peers: [aliceReport()] });
+    expect(keys(state)).toEqual([BOB, ALICE]);
+  });
+
   test("a device that the gateway does not have any more is removed with its peers and sessions", () => {
     const { state, clock, report } = setUp();
     const now = clock.now().wallMs;
