@@ -24,7 +24,7 @@ interface Judgement<View extends PeerView> {
   readonly verdict: Verdict;
   /** The peer with the latest activity; null: the condition is not met, or it is unknown. */
   readonly last: View | null;
-  /** A peer for which the condition is not met; null: there is none. */
+  /** A peer for which the condition is not met; null: there is no such peer. */
   readonly returned: View | null;
 }
 

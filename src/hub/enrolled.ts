@@ -80,7 +80,7 @@ export class EnrolledGateways {
 
 /**
  * Finds the secret of a gateway in the line that `wgmon hub enroll` prints, or in a text that is the secret alone; null:
- * there is none.
+ * there is no secret.
  */
 export function secretIn(text: string): string | null {
   const found = /whsec_[A-Za-z0-9+/=]+/.exec(text)?.[0] ?? null;

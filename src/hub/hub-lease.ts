@@ -37,9 +37,9 @@ export interface Lease {
 export interface LeasePlace {
   /** The server, for messages. */
   readonly name: string;
-  /** null: there is none. */
+  /** null: there is no lease. */
   read(): Promise<{ readonly seq: number; readonly lease: Lease } | null>;
-  /** Replaces the lease if its number still is `seq`; 0: there is none. Returns whether it did. */
+  /** Replaces the lease if its number still is `seq`; 0: there is no lease. Returns whether it did. */
   write(lease: Lease, seq: number): Promise<boolean>;
   close(): Promise<void>;
 }
