@@ -105,7 +105,7 @@ describe("HTTPS to the hub", () => {
     expect(result).toEqual({
       type: "retry",
       reason:
-        "401: the hub does not accept this gateway; on the hub: wgmon hub enroll berlin; the hub says: no signature matches any of the secrets",
+        "401: the hub does not accept this gateway; on the hub: wgmon hub enroll berlin --replace; the hub says: no signature matches any of the secrets",
       afterMs: null,
     });
     expect(server.answers.length).toBeLessThanOrEqual(2);
