@@ -29,6 +29,7 @@ export function checkEvents(value: unknown): Checked<CheckedEvents> {
   if (!eventsMessage.Check(value)) return { problem: problemOf(value, eventsMessage) };
   const { first, after, events } = value;
   let last = Math.max(first - 1, after?.seq ?? 0);
+  const ids = new Set<string>();
   for (const { seq, event: each } of events) {
     if (seq <= last) return { problem: "the numbers of the events do not increase" };
     last = seq;
@@ -36,6 +37,8 @@ export function checkEvents(value: unknown): Checked<CheckedEvents> {
       const text = `event ${seq} is not one that this version of wgmon knows; update the hub before its gateways`;
       return { problem: text };
     }
+    if (ids.has(each.id)) return { problem: "two events have the same id" };
+    ids.add(each.id);
   }
   return { message: value as unknown as CheckedEvents };
 }

@@ -93,8 +93,8 @@ export class TrafficRecorder {
     const totals = { rxBytes: 0, txBytes: 0, connected: Math.max(this.#connected, connected) };
     this.#connected = connected;
     for (const { rxBytes, txBytes } of rows) {
-      totals.rxBytes += rxBytes;
-      totals.txBytes += txBytes;
+      totals.rxBytes = Math.min(totals.rxBytes + rxBytes, Number.MAX_SAFE_INTEGER);
+      totals.txBytes = Math.min(totals.txBytes + txBytes, Number.MAX_SAFE_INTEGER);
     }
     this.#store.totals.add(totals, atMs);
     for (let start = 0; start < rows.length; start += SLICE) {
