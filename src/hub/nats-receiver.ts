@@ -8,6 +8,7 @@ import type { JsMsg } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 
 import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
 import { isGatewayName } from "../fleet/gateway-name.ts";
 import { EPOCH, EVENTS_MAX, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import { NatsLink, requestReason } from "../fleet/nats-connection.ts";
@@ -193,41 +194,48 @@ export class NatsReceiver {
 
   #commit(): void {
     const { log } = this.#options;
-    const messages = this.#queue;
-    if (messages.length === 0) return;
-    try {
-      for (const [gateway, events] of this.#byGateway(messages)) this.#takeEvents(gateway, events);
-    } catch (error) {
-      // The server sends no more messages, because too many are not acknowledged.
-      log.error(`events of the gateways cannot be stored: ${(error as Error).message}`);
-      for (const message of messages) message.working();
-      this.#schedule(COMMIT_RETRY_MS);
-      return;
-    }
+    const messages = Map.groupBy(this.#queue, ({ subject }) => gatewayOf(subject));
     this.#queue = [];
-    for (const message of messages) message.ack();
+    for (const [gateway, own] of messages) {
+      try {
+        this.#takeEvents(gateway, own);
+      } catch (error) {
+        const { message: reason } = error as Error;
+        if (error instanceof SystemError) {
+          // The server sends no more messages, because too many are not acknowledged.
+          if (this.#queue.length === 0) {
+            log.error(`events of the gateways cannot be stored: ${reason}`);
+          }
+          for (const message of own) message.working();
+          this.#queue.push(...own);
+          continue;
+        }
+        // The gateway gets this error when it sends them again in a request. Other gateways do not wait for it.
+        this.#warn(gateway, `events of ${gateway} cannot be stored: ${reason}`);
+      }
+      for (const message of own) message.ack();
+    }
+    if (this.#queue.length > 0) this.#schedule(COMMIT_RETRY_MS);
   }
 
-  #byGateway(messages: readonly JsMsg[]): Map<string, PlacedEvent[]> {
-    const gateways = new Map<string, PlacedEvent[]>();
+  #decode(gateway: string, messages: readonly JsMsg[]): PlacedEvent[] {
+    const events: PlacedEvent[] = [];
     for (const message of messages) {
-      const gateway = gatewayOf(message.subject);
       const event = decodeStreamEvent((name) => message.headers?.get(name) ?? "", message.string());
       if (event === null || !EPOCH.test(event.epoch) || !isGatewayName(gateway)) {
         this.#warn(gateway, `a message of ${gateway} in the NATS stream is not an event`);
         continue;
       }
-      // Once it is enrolled, it sends them again.
-      if (!this.#options.isEnrolled(gateway)) continue;
-      const events = gateways.get(gateway) ?? [];
-      gateways.set(gateway, events);
       events.push(event);
     }
-    return gateways;
+    return events;
   }
 
-  #takeEvents(gateway: string, events: readonly PlacedEvent[]): void {
-    const { intake } = this.#options;
+  #takeEvents(gateway: string, messages: readonly JsMsg[]): void {
+    const { intake, isEnrolled } = this.#options;
+    const events = this.#decode(gateway, messages);
+    // Once it is enrolled, it sends them again.
+    if (!isEnrolled(gateway)) return;
     for (const message of joinEvents(events, EVENTS_MAX)) {
       const checked = checkEvents(message);
       // The gateway gets the same answer when it sends them again in a request.
@@ -261,7 +269,7 @@ export class NatsReceiver {
       const answer = this.#answerOf(gateway, JSON.parse(message.string()), kind);
       connection.publish(reply, JSON.stringify(answer));
     } catch (error) {
-      void this.#refuse(connection, reply, error);
+      void this.#refuse(connection, { gateway, reply }, error);
     }
   }
 
@@ -279,13 +287,17 @@ export class NatsReceiver {
     return intake.events(gateway, checked.message, { isSignOfLife: true });
   }
 
-  async #refuse(connection: NatsConnection, reply: string, error: unknown): Promise<void> {
+  async #refuse(
+    connection: NatsConnection,
+    { gateway, reply }: { readonly gateway: string; readonly reply: string },
+    error: unknown,
+  ): Promise<void> {
     const { headers } = await import("@nats-io/transport-node");
     const header = headers();
     if (error instanceof Refusal) header.set(ERROR_HEADER, error.message);
     else if (error instanceof SyntaxError) header.set(ERROR_HEADER, "it is not JSON");
     else {
-      this.#options.log.error(`a message cannot be stored: ${(error as Error).message}`);
+      this.#warn(gateway, `a message of ${gateway} cannot be stored: ${(error as Error).message}`);
       header.set(ERROR_HEADER, "it could not be stored");
     }
     if (!connection.isClosed()) connection.publish(reply, "", { headers: header });
