@@ -25,6 +25,8 @@ const BODIES_MAX = 64;
 /** A refused message is logged at most once in this time, for each gateway. */
 const LOG_MS = 60_000;
 
+const NOT_ENROLLED = "no gateway is enrolled with this name and secret";
+
 interface Options {
   readonly clock: Clock;
   readonly log: Log;
@@ -57,14 +59,14 @@ export class HttpsReceiver {
     if (kind === "state" && pathname !== "/v1/fleet/state") return problem(404);
     if (request.method !== "POST") return problem(405, { headers: { allow: "POST" } });
     const name = request.headers.get("wgmon-gateway") ?? "";
-    const gateway = this.#options.enrolled.get(name);
-    if (gateway === null || gateway.secrets.length === 0) {
-      return this.#refuse(name, 401, "no gateway is enrolled with this name and secret");
-    }
+    if (this.#options.enrolled.get(name) === null) return this.#refuse(name, 401, NOT_ENROLLED);
     if (this.#bodies >= BODIES_MAX) return problem(503, { headers: { "retry-after": "1" } });
     const body = await this.#readBody(request);
     if (body === null) return problem(400, { detail: "the body did not arrive completely" });
-    const refusal = this.#authenticate(gateway, request.headers, body);
+    // It may have been forgotten, or have another secret, since the request began.
+    const gateway = this.#options.enrolled.get(name);
+    const refusal =
+      gateway === null ? NOT_ENROLLED : this.#authenticate(gateway, request.headers, body);
     if (refusal !== null) return this.#refuse(name, 401, refusal);
     const value = parse(body);
     if (value === null) return this.#refuse(name, 400, "the body is not JSON");
@@ -89,9 +91,7 @@ export class HttpsReceiver {
     const timestamp = headers.get("webhook-timestamp");
     const signature = headers.get("webhook-signature");
     const result = verify(gateway.secrets, { id, timestamp, signature }, body, wallMs);
-    if (result === "no signature matches any of the secrets") {
-      return "no gateway is enrolled with this name and secret";
-    }
+    if (result === "no signature matches any of the secrets") return NOT_ENROLLED;
     if (result !== "ok") return result;
     if (id!.length > ID_LENGTH_MAX) return "webhook-id is too long";
     const seconds = Number(timestamp);

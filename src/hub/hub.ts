@@ -7,6 +7,7 @@
  * stages.ts connects the stages; run-hub.ts starts the hub.
  */
 
+import { SystemError } from "../base/errors.ts";
 import type { Settings } from "../config/config.ts";
 import { mergeReloaded } from "../config/reload.ts";
 import { makeFleetSamples } from "../events/samples.ts";
@@ -68,8 +69,13 @@ export class Hub {
     return settings;
   }
 
-  /** Asks for all events again, of one gateway or of all (null). Returns the number of gateways. */
+  /**
+   * Asks for all events again, of one gateway or of all (null). Returns the number of gateways.
+   *
+   * @throws SystemError as `enroll`.
+   */
   rebuild(gateway: string | null): number {
+    this.#checkStore("rebuild");
     const count = this.stages.intake.rebuild(gateway);
     // The stream may have events of gateways that do not exist any more.
     if (gateway === null) this.#nats?.rebuild();
@@ -81,9 +87,10 @@ export class Hub {
     const { alerts, clockSteps, endpointNames, fleet, intake } = this.stages;
     const { maintenance, outbox, saver, store, traffic } = this.stages;
     this.#cancelWatch();
-    intake.stop();
     this.#isStopped = true;
+    // It commits what was delivered.
     await this.#nats?.stop();
+    intake.stop();
     maintenance.stop();
     clockSteps.stop();
     endpointNames[Symbol.dispose]();
@@ -94,10 +101,16 @@ export class Hub {
     store[Symbol.dispose]();
   }
 
-  /** Adds a gateway, or replaces its secret. Returns the secret. */
+  /**
+   * Adds a gateway, or replaces its secret. Returns the secret.
+   *
+   * @throws SystemError if the store's file cannot be written: the change would be lost with the rows in memory.
+   */
   enroll(name: string): string {
     const { enrolled, fleet, watch, intake, clock } = this.stages;
+    this.#checkStore(`enroll ${name}`);
     const secret = enrolled.enroll(name);
+    this.#checkStore(`enroll ${name}`);
     fleet.add(name, null, clock.now());
     watch.add(name, null);
     intake.add(name);
@@ -105,15 +118,26 @@ export class Hub {
     return secret;
   }
 
-  /** Forgets a gateway and its secret; its events stay. Returns whether it was enrolled. */
+  /**
+   * Forgets a gateway and its secret; its events stay. Returns whether it was enrolled.
+   *
+   * @throws SystemError as `enroll`.
+   */
   forget(name: string): boolean {
     const { enrolled, fleet, watch, intake } = this.stages;
+    this.#checkStore(`forget ${name}`);
     if (!enrolled.forget(name)) return false;
     intake.forget(name);
     fleet.remove(name);
     watch.remove(name);
     this.#options.log.info("gateway forgotten", { gateway: name });
     return true;
+  }
+
+  /** @throws SystemError */
+  #checkStore(operation: string): void {
+    const { problem } = this.stages.store;
+    if (problem !== null) throw new SystemError(operation, "EIO", problem);
   }
 
   /** Its code is loaded only if the settings have servers. */

@@ -211,6 +211,31 @@ describe("a message of a gateway", () => {
     expect((await post(origin, renewed())).status).toBe(401);
   });
 
+  test("a secret that is replaced, or a gateway that is forgotten, while the body arrives is refused", async () => {
+    const { origin, clock, secrets, hub } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    let secret = secrets!.berlin;
+    const change = [() => (secret = hub.enroll("berlin")), () => hub.forget("berlin")];
+    for (const each of change) {
+      const { path, ...init } = requestOf(berlin.message(0), { secret, clock });
+      const started = Promise.withResolvers<void>();
+      const body = new ReadableStream({
+        async start(controller) {
+          const bytes = new TextEncoder().encode(init.body as string);
+          controller.enqueue(bytes.slice(0, 10));
+          await started.promise;
+          controller.enqueue(bytes.slice(10));
+          controller.close();
+        },
+      });
+      const answer = fetch(`${origin}${path}`, { ...init, body });
+      await Bun.sleep(50);
+      each();
+      started.resolve();
+      expect((await answer).status).toBe(401);
+    }
+  });
+
   test.each([
     ["not JSON", "{", 400],
     ["of another version", JSON.stringify({ version: 2 }), 422],

@@ -495,6 +495,27 @@ test("events that the store's file cannot keep are not confirmed, and are stored
   );
 });
 
+test("while the store's file fails, a gateway is neither enrolled nor forgotten, and no rebuild begins", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const running = await startHub({ settings, clock, directory });
+  running.hub.enroll("berlin");
+  const other = new Database(join(directory, "wgmon.db"));
+  other.run("BEGIN IMMEDIATE");
+  // The file fails with the first of them.
+  expect(() => running.hub.enroll("paris")).toThrow("enroll paris");
+  expect(() => running.hub.enroll("berlin")).toThrow("enroll berlin");
+  expect(() => running.hub.forget("berlin")).toThrow("forget berlin");
+  expect(() => running.hub.rebuild(null)).toThrow("rebuild");
+  other.run("ROLLBACK");
+  other.close();
+  clock.advance(61_000);
+  expect(running.store.problem).toBeNull();
+  expect(running.store.fleet.gateways().map(({ gateway }) => gateway)).toEqual(["berlin"]);
+  expect(running.hub.forget("berlin")).toBe(true);
+  await running.hub.stop();
+});
+
 test("a gateway that reported before a crash of the hub, and not after, is lost", async () => {
   const clock = new HandClock();
   const directory = folder();
