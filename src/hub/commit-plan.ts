@@ -31,6 +31,18 @@ export type CommitPlan =
       readonly confirmedSeq: number;
     };
 
+/** The gaps in order, with those that follow each other as one. */
+export function joinedGaps(gaps: readonly Gap[]): Gap[] {
+  const joined: Gap[] = [];
+  for (const gap of gaps.toSorted((a, b) => a.firstSeq - b.firstSeq)) {
+    const before = joined.at(-1);
+    if (before?.lastSeq === gap.firstSeq - 1) {
+      joined[joined.length - 1] = { firstSeq: before.firstSeq, lastSeq: gap.lastSeq };
+    } else joined.push(gap);
+  }
+  return joined;
+}
+
 export function planCommit({ after, events }: CheckedEvents, known: KnownEpoch): CommitPlan {
   const { confirmedSeq, idAt } = known;
   if (after !== null) {

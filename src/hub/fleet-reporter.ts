@@ -8,7 +8,7 @@ import { type PublicKey, shortKey } from "../base/wireguard.ts";
 import type { Outbox } from "../delivery/outbox.ts";
 import type { Event, FleetEvent } from "../events/event-schema.ts";
 import { describeEvent, logFields, logLevel } from "../events/event.ts";
-import { fleetDevice } from "../fleet/gateway-name.ts";
+import { fleetDevice, gatewayName } from "../fleet/gateway-name.ts";
 import type { LiveAlerts } from "../live-alerts/live-alerts.ts";
 import type { Log } from "../platform/log.ts";
 import type { Metrics } from "../stats/counters.ts";
@@ -20,7 +20,7 @@ import type { FleetState } from "./fleet-state.ts";
 import { inHubTerms } from "./hub-event.ts";
 import { sessionRows } from "./session-rows.ts";
 
-/** Older events are history: they are stored, and are neither sent to targets nor judged by rules. */
+/** Older events, and those from the time when the gateway had another name, are history: they are stored, and are neither sent to targets nor judged by rules. */
 const NEWS_MS = 3_600_000;
 
 interface Options {
@@ -31,6 +31,7 @@ interface Options {
   readonly state: FleetState;
   readonly outbox: Outbox;
   readonly alerts: () => LiveAlerts;
+  readonly isEnrolled: (gateway: string) => boolean;
   readonly traffic: Pick<TrafficRecorder, "ended">;
   readonly settings: () => {
     readonly peers: ReadonlyMap<PublicKey, { readonly mute: boolean }>;
@@ -68,8 +69,9 @@ export class FleetReporter {
   reportEvents({ gateway, fresh, own, also }: GatewayEvents): void {
     const { clock, state, outbox, alerts } = this.#options;
     const now = clock.now();
-    const isNews = ({ timestamp }: Event) =>
-      state.hubTime(gateway, Date.parse(timestamp)) > now.wallMs - NEWS_MS;
+    const isNews = ({ timestamp, host }: Event) =>
+      state.hubTime(gateway, Date.parse(timestamp)) > now.wallMs - NEWS_MS &&
+      !this.#isOther(gateway, host);
     const counts = fresh.map(({ event }) => {
       const count = this.#trafficOf(gateway, event, isNews(event));
       state.applyEvent(gateway, event, now);
@@ -182,6 +184,15 @@ export class FleetReporter {
     // It was not counted while it lasted, and belongs to the past.
     const endedAtMs = state.hubTime(gateway, Date.parse(session.endedAt));
     return () => store.traffic.add([{ device, publicKey, rxBytes, txBytes }], endedAtMs);
+  }
+
+  /**
+   * Whether the host of an event is the name of another gateway. The gateway may have had that name before, so the event
+   * is stored. But messages to targets name the host, and a gateway can lie about itself only.
+   */
+  #isOther(gateway: string, host: string): boolean {
+    const name = gatewayName(host);
+    return name !== null && name !== gateway && this.#options.isEnrolled(name);
   }
 
   /** An old event by which the rules learn that a peer is not connected any more. */

@@ -1,18 +1,16 @@
-/** Takes the messages of the gateways, whatever transport they came by, and makes the answers. */
+/** Takes the messages of the gateways, whatever transport they came by, and makes the answers; longer than 400 lines, because all rules of the protocol meet here. */
 
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { newId } from "../base/new-id.ts";
-import type { Event } from "../events/event-schema.ts";
 import { isFleetEvent } from "../events/event.ts";
-import { gatewayName } from "../fleet/gateway-name.ts";
 import { FLEET_VERSION, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import type { Log } from "../platform/log.ts";
 import type { EpochRow } from "../store/fleet-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { CheckedEvents } from "./check-messages.ts";
-import { planCommit } from "./commit-plan.ts";
+import { type Gap, joinedGaps, planCommit } from "./commit-plan.ts";
 import type { EnrolledGateways } from "./enrolled.ts";
 import type { FleetReporter } from "./fleet-reporter.ts";
 import type { FleetState } from "./fleet-state.ts";
@@ -24,6 +22,11 @@ import { endedWithoutEvent } from "./session-rows.ts";
 const SAME_TIME_MS = 60_000;
 /** A duplicate name is reported at most once in this time. */
 const DUPLICATE_MS = 3_600_000;
+const HOUR_MS = 3_600_000;
+/** Events fleet.gap of one gateway in an hour. */
+const GAPS_MAX = 100;
+/** A gateway's wrong events are logged at most once in this time. */
+const WARNING_MS = 60_000;
 
 interface Options {
   readonly clock: Clock;
@@ -54,6 +57,10 @@ interface Epochs {
   /** The `confirmedSeq` at the last report, if the gateway had more events; null: it had none. */
   missingAfter: number | null;
   duplicateMs: number;
+  /** The last warning about its events. Monotonic. */
+  warnedMs: number;
+  /** The gaps in the present hour. Monotonic. */
+  readonly reported: { sinceMs: number; gaps: number };
 }
 
 type Standing =
@@ -83,6 +90,8 @@ export class Intake {
       answered: null,
       missingAfter: null,
       duplicateMs: -Infinity,
+      warnedMs: -Infinity,
+      reported: { sinceMs: -Infinity, gaps: 0 },
     };
     this.#epochs.set(gateway, { rows, current: current?.epoch ?? null, ...unheard });
     if (current !== null) state.setProgress(gateway, current.epoch, current.confirmedSeq);
@@ -234,28 +243,27 @@ export class Intake {
     row: EpochRow,
     plan: Extract<ReturnType<typeof planCommit>, { type: "commit" }>,
   ): void {
-    const { store, reporter, state, log, clock, host } = this.#options;
+    const { store, reporter, state, clock, host } = this.#options;
     const { confirmedSeq } = plan;
     const known: { readonly seq: number; readonly event: number }[] = [];
     const fresh: CheckedEvents["events"][number][] = [];
     const gaps = [...plan.gaps];
+    let refused = 0;
     for (const each of plan.placed) {
       const { seq, event } = each;
       const stored = store.fleet.eventOf(event.id);
       if (stored !== null) {
         known.push({ seq, event: stored });
-      } else if (this.#isAboutOther(gateway, event)) {
-        log.warn("an event was refused, because it is about another gateway", {
-          gateway,
-          id: event.id,
-        });
+      } else if (isFleetEvent(event)) {
         gaps.push({ firstSeq: seq, lastSeq: seq });
+        refused++;
       } else {
         fresh.push(each);
       }
     }
     const atMs = clock.now().wallMs;
-    const own = gaps.map((gap) =>
+    if (refused > 0) this.#warnRefused(gateway, refused);
+    const own = this.#reportable(gateway, joinedGaps(gaps)).map((gap) =>
       gapEvent({ gateway, epoch: row.epoch, ...gap }, { id: newId("evt"), host: host(), atMs }),
     );
     reporter.reportEvents({
@@ -277,11 +285,35 @@ export class Intake {
     if (epochs.current === row.epoch) state.setProgress(gateway, row.epoch, confirmedSeq);
   }
 
-  /** A gateway can lie about itself only. Events about gateways are those of the hub. */
-  #isAboutOther(gateway: string, event: Event): boolean {
-    if (isFleetEvent(event)) return true;
-    const name = gatewayName(event.host);
-    return name !== null && name !== gateway && this.#options.enrolled.get(name) !== null;
+  /** Events about gateways are those of the hub. A gateway can send others as fast as it likes. */
+  #warnRefused(gateway: string, count: number): void {
+    const { clock, log } = this.#options;
+    const { monotonicMs } = clock.now();
+    const epochs = this.#epochs.get(gateway)!;
+    if (monotonicMs - epochs.warnedMs < WARNING_MS) return;
+    epochs.warnedMs = monotonicMs;
+    log.warn("events were refused, because only the hub reports about gateways", {
+      gateway,
+      count,
+    });
+  }
+
+  /** A gateway that is out of order, or stolen, could report gaps without end: at most so many in an hour become events. */
+  #reportable(gateway: string, gaps: readonly Gap[]): readonly Gap[] {
+    const { clock, log } = this.#options;
+    const { monotonicMs } = clock.now();
+    const { reported } = this.#epochs.get(gateway)!;
+    if (monotonicMs - reported.sinceMs >= HOUR_MS) {
+      reported.sinceMs = monotonicMs;
+      reported.gaps = 0;
+    }
+    const rest = Math.max(0, GAPS_MAX - reported.gaps);
+    const wasFull = reported.gaps >= GAPS_MAX;
+    reported.gaps += gaps.length;
+    if (gaps.length > rest && !wasFull) {
+      log.warn(`more than ${GAPS_MAX} gaps in an hour; further ones are not reported`, { gateway });
+    }
+    return gaps.slice(0, rest);
   }
 
   #heard(gateway: string, isStopping: boolean): void {

@@ -74,6 +74,7 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     state: fleet,
     outbox,
     alerts: () => alerts,
+    isEnrolled: (gateway) => enrolled.get(gateway) !== null,
     traffic,
     settings,
   });

@@ -143,21 +143,54 @@ describe("events of a gateway", () => {
     expect(types(running).filter((type) => type === "device.added")).toHaveLength(6);
   });
 
-  test("an event whose host is the name of another gateway is refused, and the others are stored", async () => {
-    const running = await hubWith("berlin", "paris");
+  test("events that a gateway recorded under another name are stored, but are not news: it cannot speak for others", async () => {
+    const sent: string[] = [];
+    const ops: Target = {
+      key: "ops",
+      digestMs: 0,
+      accepts: () => true,
+      channel: {
+        name: "ops",
+        attempt({ events }) {
+          sent.push(...events.map(({ host }) => host));
+          return Promise.resolve({ type: "delivered" });
+        },
+      },
+    };
+    const running = await startHub({ settings, targets: [ops] });
+    for (const name of ["berlin", "paris"]) running.hub.enroll(name);
     const berlin = new TestGateway("berlin", running.clock);
-    berlin.device();
-    berlin.host = "Paris";
-    berlin.device();
-    berlin.host = "berlin-mitte";
-    berlin.device();
+    for (const host of ["Paris", "berlin-mitte", "berlin"]) {
+      berlin.host = host;
+      berlin.device();
+    }
     expect(berlin.sendAll(running)).toMatchObject({ confirmed: 3 });
-    const hosts = bodies(running).map((body) => (JSON.parse(body) as { host: string }).host);
-    expect(hosts).toEqual(["berlin", "berlin-mitte", "hub1"]);
-    expect(types(running)).toEqual(["device.added", "device.added", "fleet.gap"]);
-    expect(running.lines.filter(({ level }) => level === "warn")[0]!.text).toBe(
-      "an event was refused, because it is about another gateway",
-    );
+    for (let turn = 0; turn < 9; turn++) await Promise.resolve();
+    expect(types(running)).toEqual(["device.added", "device.added", "device.added"]);
+    expect(sent).toEqual(["berlin-mitte", "berlin"]);
+    const none = { type: null, publicKey: null, sinceMs: null, from: null };
+    const query = { order: "oldest", limit: 9, gateway: "paris", ...none } as const;
+    expect(running.store.events.query(query)).toEqual([]);
+  });
+
+  test("gaps that follow each other are one event, and at most 100 in an hour are reported", async () => {
+    const running = await hubWith("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    for (const sample of makeFleetSamples(berlin.nowMs, "berlin")) berlin.record(sample);
+    berlin.device();
+    berlin.sendAll(running);
+    expect(types(running)).toEqual(["device.added", "fleet.gap"]);
+    for (let n = 0; n < 400; n++) {
+      berlin.device();
+      if (n % 2 === 0) berlin.events.pop();
+    }
+    berlin.sendAll(running);
+    expect(types(running).filter((type) => type === "fleet.gap")).toHaveLength(100);
+    const warnings = running.lines.filter(({ text }) => /refused|more than/.test(text));
+    expect(warnings.map(({ text }) => text)).toEqual([
+      "events were refused, because only the hub reports about gateways",
+      "more than 100 gaps in an hour; further ones are not reported",
+    ]);
   });
 });
 
