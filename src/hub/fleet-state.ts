@@ -289,6 +289,7 @@ export class FleetState {
       return { wantsAllPeers: false, ...none };
     }
     if (!isSameRun) {
+      gateway.endedAtMs.clear();
       gateway.listing = null;
       gateway.isComplete = false;
     }
@@ -352,6 +353,9 @@ export class FleetState {
     }
     if (event.type !== "peer.connected" && event.type !== "peer.roamed") return;
     const { session } = event.data;
+    gateway.endedAtMs.delete(
+      sessionKey(fleetDevice(name, event.data.device), event.data.peer.publicKey as PublicKey),
+    );
     const offsetMs = appliedOffset(gateway);
     const atMs = Math.min(timestampMs - offsetMs, now.wallMs);
     const startedAtMs = Date.parse(session.startedAt) - offsetMs;
@@ -465,7 +469,10 @@ export class FleetState {
     const measured = Math.round(message.nowMs - now.wallMs);
     const latest = gateway.offsets.at(-1) ?? measured;
     // The clock was set.
-    if (Math.abs(measured - latest) > OFFSET_MIN_MS) gateway.offsets = [];
+    if (Math.abs(measured - latest) > OFFSET_MIN_MS) {
+      gateway.offsets = [];
+      gateway.endedAtMs.clear();
+    }
     gateway.offsets = [...gateway.offsets, measured].slice(-MEASUREMENTS);
     const clockOffsetMs = Math.max(...gateway.offsets);
     const before = appliedOffset(gateway);
@@ -535,6 +542,7 @@ export class FleetState {
     }
     for (const each of removed) {
       const publicKey = each.publicKey as PublicKey;
+      gateway.endedAtMs.delete(sessionKey(fleetDevice(gateway.name, each.device), publicKey));
       if (gateway.devices.get(each.device)?.peers.delete(publicKey) !== true) continue;
       scans.get(each.device)?.removed.push(publicKey);
       this.#end(fleetDevice(gateway.name, each.device), publicKey, ended);
