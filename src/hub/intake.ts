@@ -154,7 +154,8 @@ export class Intake {
     ) {
       this.#commit(gateway, row, plan);
     }
-    if (isSignOfLife) this.#heard(gateway, false);
+    if (!isSignOfLife) return this.#answer(gateway, null, false);
+    this.#heard(gateway, false);
     return this.#answer(gateway, null);
   }
 
@@ -233,7 +234,7 @@ export class Intake {
     this.#checkStore();
     const id = this.#options.store.fleet.addEpoch(gateway, epoch, firstSeq);
     this.#checkStore();
-    const row = { id, epoch, firstSeq, confirmedSeq: firstSeq - 1 };
+    const row = { id, epoch, firstSeq, confirmedSeq: firstSeq - 1, hadSeq: firstSeq - 1 };
     this.#epochs.get(gateway)!.rows.set(epoch, row);
     return row;
   }
@@ -281,7 +282,8 @@ export class Intake {
     // If the file failed just now, the rows are in memory without their places. The gateway sends the events again.
     this.#checkStore();
     const epochs = this.#epochs.get(gateway)!;
-    epochs.rows.set(row.epoch, { ...row, confirmedSeq });
+    const hadSeq = Math.max(row.hadSeq, confirmedSeq);
+    epochs.rows.set(row.epoch, { ...row, confirmedSeq, hadSeq });
     if (epochs.current === row.epoch) state.setProgress(gateway, row.epoch, confirmedSeq);
   }
 
@@ -388,10 +390,11 @@ export class Intake {
     );
   }
 
-  #answer(gateway: string, problem: HubAnswer["problem"]): HubAnswer {
+  /** @param isSent false: the gateway does not get the answer. */
+  #answer(gateway: string, problem: HubAnswer["problem"], isSent = true): HubAnswer {
     const epochs = this.#epochs.get(gateway)!;
     const confirmed = problem === null ? (currentOf(epochs)?.confirmedSeq ?? null) : null;
-    if (problem === null) epochs.answered = confirmed;
+    if (problem === null && isSent) epochs.answered = confirmed;
     return {
       version: FLEET_VERSION,
       nowMs: this.#options.clock.now().wallMs,

@@ -284,6 +284,43 @@ describe("stores that were put back, wiped or copied", () => {
     expect(types(running)).not.toContain("fleet.gap");
   });
 
+  test("events that the gateway has deleted since are no gap after a rebuild, also if the hub was restarted meanwhile", async () => {
+    const clock = new HandClock();
+    const directory = folder();
+    let running = await startHub({ settings, clock, directory });
+    running.hub.enroll("berlin");
+    const berlin = new TestGateway("berlin", clock);
+    for (let n = 0; n < 10; n++) berlin.device();
+    berlin.sendAll(running);
+    berlin.events.splice(0, 4);
+    running.hub.rebuild(null);
+    await running.hub.stop();
+    running = await startHub({ settings, clock, directory });
+    for (let n = 0; n < 4; n++) berlin.device();
+    // Of the new ones, two are lost.
+    berlin.events.splice(7, 2);
+    expect(berlin.sendAll(running)).toMatchObject({ confirmed: 14 });
+    const gaps = bodies(running).flatMap((body) => {
+      const event = JSON.parse(body) as { type: string; data: unknown };
+      return event.type === "fleet.gap" ? [event.data] : [];
+    });
+    expect(gaps).toMatchObject([{ firstSeq: 12, lastSeq: 13 }]);
+    await running.hub.stop();
+  });
+
+  test("events from a stream do not count as an answer, which only a request gets", async () => {
+    const running = await hubWith("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    for (let n = 0; n < 10; n++) berlin.device();
+    const { intake } = running.hub.stages;
+    const waited = berlin.message(0, 2) as never;
+    intake.events("berlin", waited, { isSignOfLife: false });
+    // The beginning of a later message is missing in the stream, and not on the gateway.
+    const late = { ...berlin.message(6), after: null } as never;
+    intake.events("berlin", late, { isSignOfLife: false });
+    expect(types(running)).not.toContain("fleet.gap");
+  });
+
   test("two gateways with one name: the older one is told to stop, and one event says so in an hour", async () => {
     const running = await hubWith("berlin");
     const [one, two] = [
@@ -546,6 +583,29 @@ test("while the store's file fails, a gateway is neither enrolled nor forgotten,
   expect(running.store.problem).toBeNull();
   expect(running.store.fleet.gateways().map(({ gateway }) => gateway)).toEqual(["berlin"]);
   expect(running.hub.forget("berlin")).toBe(true);
+  await running.hub.stop();
+});
+
+test("states of gateways that were saved while the file failed are saved again when it works", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const running = await startHub({ settings, clock, directory });
+  running.hub.enroll("berlin");
+  const berlin = new TestGateway("berlin", clock);
+  berlin.report(running);
+  const other = new Database(join(directory, "wgmon.db"));
+  other.run("BEGIN IMMEDIATE");
+  running.hub.stages.saver.saveStates();
+  berlin.report(running, { isStopping: true });
+  running.hub.stages.saver.saveStates();
+  expect(running.store.problem).not.toBeNull();
+  other.run("ROLLBACK");
+  other.close();
+  clock.advance(61_000);
+  expect(running.store.problem).toBeNull();
+  running.hub.stages.saver.saveStates();
+  const [row] = running.store.fleet.gateways();
+  expect(JSON.parse(row!.state)).toMatchObject({ condition: "stopped" });
   await running.hub.stop();
 });
 
