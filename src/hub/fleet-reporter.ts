@@ -11,6 +11,7 @@ import { describeEvent, logFields, logLevel } from "../events/event.ts";
 import { fleetDevice, gatewayName } from "../fleet/gateway-name.ts";
 import type { LiveAlerts } from "../live-alerts/live-alerts.ts";
 import type { Log } from "../platform/log.ts";
+import { saved, type Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { AlertWrite, Store } from "../store/store.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
@@ -32,7 +33,7 @@ interface Options {
   readonly outbox: Outbox;
   readonly alerts: () => LiveAlerts;
   readonly isEnrolled: (gateway: string) => boolean;
-  readonly traffic: Pick<TrafficRecorder, "ended">;
+  readonly traffic: Pick<TrafficRecorder, "ended" | "restarted">;
   readonly settings: () => {
     readonly peers: ReadonlyMap<PublicKey, { readonly mute: boolean }>;
   };
@@ -106,6 +107,21 @@ export class FleetReporter {
     if (ended.length === 0) return;
     const { store, clock } = this.#options;
     store.record({ events: [], sessions: [], ended, devices: null }, clock.now().wallMs);
+  }
+
+  /** Moves the rows of sessions whose gateway's clock was set. */
+  restartSessions(restarted: readonly { before: Session; session: Session }[]): void {
+    const { store, clock, traffic } = this.#options;
+    const now = clock.now();
+    store.sessions.replace(
+      restarted.map(({ before, session }) => ({
+        startedAtMs: before.startedAtMs,
+        session: saved(session, now),
+      })),
+    );
+    for (const { session } of restarted) {
+      traffic.restarted(session.device, session.peer.publicKey, session.startedAtMs);
+    }
   }
 
   #store({

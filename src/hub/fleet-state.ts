@@ -85,6 +85,8 @@ export interface AppliedState {
   readonly isListed: boolean;
   /** Sessions that were known and that the gateway does not have any more; an event may still report their end. */
   readonly ended: readonly Session[];
+  /** Sessions that have another start, because the gateway's clock was set: as they were, and as they are now. */
+  readonly restarted: readonly { readonly before: Session; readonly session: Session }[];
 }
 
 /** A known device of a gateway. */
@@ -92,6 +94,12 @@ interface KnownDevice {
   device: Device;
   problem: string | null;
   readonly peers: Map<PublicKey, KnownPeer>;
+}
+
+/** What a message says about sessions: see `AppliedState`. */
+interface Found {
+  readonly ended: Session[];
+  readonly restarted: AppliedState["restarted"][number][];
 }
 
 interface KnownPeer {
@@ -110,6 +118,8 @@ interface Gateway {
   confirmedSeq: number | null;
   /** The latest measurements of the offset. */
   offsets: number[];
+  /** How much the applied offset changed last. */
+  offsetChangeMs: number;
   /** The gateway's start and the order of the last message, by its own clock; null: none since the hub started. */
   last: { readonly startedAtMs: number; readonly order: number; readonly nowMs: number } | null;
   /** Whether all peers are known. */
@@ -237,6 +247,7 @@ export class FleetState {
       lastSeq: null,
       confirmedSeq: null,
       offsets: [],
+      offsetChangeMs: 0,
       last: null,
       isComplete: false,
       wasAsked: false,
@@ -285,7 +296,13 @@ export class FleetState {
     const { startedAtMs, order, nowMs } = message;
     const isSameRun = gateway.last?.startedAtMs === startedAtMs;
     if (isSameRun && order <= gateway.last!.order) {
-      const none = { scan: null, haveDevicesChanged: false, isListed: false, ended: [] };
+      const none = {
+        scan: null,
+        haveDevicesChanged: false,
+        isListed: false,
+        ended: [],
+        restarted: [],
+      };
       return { wantsAllPeers: false, ...none };
     }
     if (!isSameRun) {
@@ -305,11 +322,12 @@ export class FleetState {
 
     const { removed, haveDevicesChanged } = this.#applyDevices(gateway, message);
     const ended: Session[] = [];
+    const restarted: AppliedState["restarted"][number][] = [];
     for (const device of removed) {
       const known = this.#sessions.of(name).filter((session) => session.device === device.name);
       ended.push(...this.#endAll(known));
     }
-    const scans = this.#applyPeers(gateway, message, now, ended);
+    const scans = this.#applyPeers(gateway, message, now, { ended, restarted });
     let isListed = false;
     if (gateway.listing !== null && !message.hasMore) {
       isListed = true;
@@ -331,6 +349,7 @@ export class FleetState {
       haveDevicesChanged,
       isListed,
       ended,
+      restarted,
     };
   }
 
@@ -487,6 +506,7 @@ export class FleetState {
       appliedOffsetMs,
     };
     if (appliedOffsetMs === before) return;
+    gateway.offsetChangeMs = appliedOffsetMs - before;
     for (const session of this.#sessions.of(gateway.name)) {
       this.#sessions.put(shifted(session, before - appliedOffsetMs));
     }
@@ -528,12 +548,12 @@ export class FleetState {
     return { removed, haveDevicesChanged };
   }
 
-  /** Applies the reported peers. Adds the sessions that ended to `ended`; returns the scan of each device. */
+  /** Applies the reported peers. Adds the sessions that ended, or have another start, to `found`; returns the scan of each device. */
   #applyPeers(
     gateway: Gateway,
     { peers, removed, devices }: StateMessage,
     now: Instant,
-    ended: Session[],
+    found: Found,
   ): Map<string, DeviceScan & { changed: PeerChange[]; removed: PublicKey[] }> {
     const scans = new Map<string, DeviceScan & { changed: PeerChange[]; removed: PublicKey[] }>();
     for (const { name, problem } of devices) {
@@ -545,7 +565,7 @@ export class FleetState {
       gateway.endedAtMs.delete(sessionKey(fleetDevice(gateway.name, each.device), publicKey));
       if (gateway.devices.get(each.device)?.peers.delete(publicKey) !== true) continue;
       scans.get(each.device)?.removed.push(publicKey);
-      this.#end(fleetDevice(gateway.name, each.device), publicKey, ended);
+      this.#end(fleetDevice(gateway.name, each.device), publicKey, found.ended);
     }
     for (const report of peers) {
       const known = gateway.devices.get(report.device);
@@ -562,7 +582,7 @@ export class FleetState {
       if (isOther(before?.peer ?? null, peer)) {
         scans.get(report.device)?.changed.push({ peer, before: before?.peer ?? null });
       }
-      this.#applySession(gateway, report, peer, now, ended);
+      this.#applySession(gateway, report, peer, now, found);
     }
     return scans;
   }
@@ -572,7 +592,7 @@ export class FleetState {
     { device, session }: PeerReport,
     peer: Peer,
     now: Instant,
-    ended: Session[],
+    { ended, restarted }: Found,
   ): void {
     const name = fleetDevice(gateway.name, device);
     const before = this.session(name, peer.publicKey);
@@ -587,8 +607,7 @@ export class FleetState {
     // Whole milliseconds, as in events.
     const startedAtMs = Math.floor(session.startedAtMs) - offsetMs;
     const lastActivityMs = Math.min(session.lastActivityMs - offsetMs, now.wallMs);
-    if (before !== null && before.startedAtMs !== startedAtMs) ended.push(before);
-    this.#sessions.put({
+    const current: Session = {
       device: name,
       peer,
       startedAtMs,
@@ -600,7 +619,14 @@ export class FleetState {
       txBytes: session.txBytes,
       roams: session.roams,
       ending: null,
-    });
+    };
+    this.#sessions.put(current);
+    if (before === null || before.startedAtMs === startedAtMs) return;
+    // A gateway whose clock is set moves the starts of its sessions. Here they were moved the other way.
+    const movedMs = startedAtMs - before.startedAtMs - gateway.offsetChangeMs;
+    const isSame = gateway.offsetChangeMs !== 0 && Math.abs(movedMs) <= OFFSET_MIN_MS;
+    if (isSame) restarted.push({ before, session: current });
+    else ended.push(before);
   }
 
   #end(device: string, publicKey: PublicKey, ended: Session[]): void {

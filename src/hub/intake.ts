@@ -172,6 +172,12 @@ export class Intake {
       endedWithoutEvent(state.inGatewayTime(gateway, session)),
     );
     reporter.endSessions(ended);
+    reporter.restartSessions(
+      applied.restarted.map(({ before, session }) => ({
+        before: state.inGatewayTime(gateway, before),
+        session: state.inGatewayTime(gateway, session),
+      })),
+    );
     if (applied.isListed && standing.row.confirmedSeq >= message.last) this.#endUnknown(gateway);
     return {
       ...this.#answer(gateway, null),

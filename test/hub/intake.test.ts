@@ -651,6 +651,43 @@ test("after the hub's clock was set, stored events and sessions keep the times o
   expect(hub.stages.fleet.session("berlin/wg0", ALICE)).toBeNull();
 });
 
+test.each(["hub", "gateway"])(
+  "after the clock of the %s was set, a session goes on as one row, and its bytes are counted once",
+  async (which) => {
+    const running = await hubWith("berlin");
+    const { clock, hub, store } = running;
+    const berlin = new TestGateway("berlin", clock);
+    let startedAtMs = berlin.nowMs;
+    const report = () => {
+      const lastActivityMs = berlin.nowMs;
+      const session = { startedAtMs, lastActivityMs, rxBytes: 5000, txBytes: 0, roams: 0 };
+      berlin.report(running, { peers: [aliceReport({ session })] });
+    };
+    for (let n = 0; n < 10; n++) {
+      report();
+      clock.advance(15_000);
+    }
+    if (which === "hub") {
+      clock.jump(7_200_000);
+      berlin.offsetMs = -7_200_000;
+      hub.stages.clockSteps.read();
+    } else {
+      berlin.offsetMs = -7_200_000;
+      startedAtMs -= 7_200_000;
+    }
+    for (let n = 0; n < 10; n++) {
+      report();
+      clock.advance(15_000);
+    }
+    const query = { device: null, publicKey: ALICE, sinceMs: null, from: null, limit: 9 };
+    expect(store.sessions.query({ ...query, isOpen: null })).toMatchObject([
+      { startedAtMs, endedAtMs: null },
+    ]);
+    const { rxBytes } = store.traffic.range("berlin/wg0", ALICE, "24h", clock.now().wallMs);
+    expect(rxBytes.reduce((sum, bytes) => sum + bytes)).toBe(5000);
+  },
+);
+
 test("a gateway that is lost, back and stopped is three events of the hub, and its peers are unknown meanwhile", async () => {
   const running = await hubWith("berlin");
   const { clock, hub } = running;
