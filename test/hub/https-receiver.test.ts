@@ -211,6 +211,46 @@ describe("a message of a gateway", () => {
     expect((await post(origin, renewed())).status).toBe(401);
   });
 
+  test("bodies that do not arrive keep no gateway from sending, and end after 15 seconds", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const slow = (gateway: string, secret: string) => {
+      const { path, ...init } = requestOf(berlin.message(0), { gateway, secret, clock });
+      const body = new ReadableStream({
+        start: (controller) => controller.enqueue(new TextEncoder().encode("{")),
+      });
+      return fetch(`${origin}${path}`, { ...init, body }).then(
+        ({ status }) => status,
+        () => 0,
+      );
+    };
+    const waiting = Array.from({ length: 20 }, () => slow("berlin", secrets!.paris));
+    await Bun.sleep(100);
+    const right = requestOf(berlin.message(0), { secret: secrets!.berlin, clock });
+    expect((await post(origin, right)).status).toBe(200);
+    clock.advance(15_000);
+    for (const status of await Promise.all(waiting)) expect([0, 400]).toContain(status);
+  });
+
+  test("without a valid signature, the answers do not tell which gateways are enrolled", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const answers = async (gateway: string) => {
+      const secret = secrets!.paris;
+      const sent = { gateway, secret, clock };
+      const requests = [
+        requestOf(berlin.message(0), { ...sent, agoMs: 360_000 }),
+        requestOf(berlin.message(0), { ...sent, id: "x".repeat(101) }),
+        ...["webhook-id", "webhook-timestamp", "webhook-signature"].map((name) =>
+          requestOf(berlin.message(0), { ...sent, headers: { [name]: "" } }),
+        ),
+        requestOf("not JSON", sent),
+      ];
+      return await Promise.all(requests.map((request) => post(origin, request)));
+    };
+    expect(await answers("berlin")).toEqual(await answers("rome"));
+  });
+
   test("a secret that is replaced, or a gateway that is forgotten, while the body arrives is refused", async () => {
     const { origin, clock, secrets, hub } = await start();
     const berlin = new TestGateway("berlin", clock);
