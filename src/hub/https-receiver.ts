@@ -11,7 +11,7 @@ import { problem, type ProblemStatus } from "../http/problem.ts";
 import type { Log } from "../platform/log.ts";
 import { checkEvents, checkState } from "./check-messages.ts";
 import type { EnrolledGateway, EnrolledGateways } from "./enrolled.ts";
-import type { Intake } from "./intake.ts";
+import { type Intake, TryLater } from "./intake.ts";
 
 /** Ids are remembered for longer than a signature is valid. */
 const REMEMBERED_MS = 10 * 60_000;
@@ -158,6 +158,7 @@ export class HttpsReceiver {
       if ("problem" in checked) return this.#refuse(name, 422, checked.problem);
       return Response.json(intake.state(name, checked.message));
     } catch (error) {
+      if (error instanceof TryLater) return this.#refuse(name, 429, error.message);
       if (!(error instanceof SystemError)) throw error;
       return this.#refuse(name, 503, "the hub's store cannot keep events now");
     }

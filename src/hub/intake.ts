@@ -23,6 +23,8 @@ const SAME_TIME_MS = 60_000;
 /** A duplicate name is reported at most once in this time. */
 const DUPLICATE_MS = 3_600_000;
 const HOUR_MS = 3_600_000;
+/** New epochs of one gateway in an hour: each is a row that is never deleted. */
+const EPOCHS_MAX = 50;
 /** Events fleet.gap of one gateway in an hour. */
 const GAPS_MAX = 100;
 /** A gateway's wrong events are logged at most once in this time. */
@@ -59,13 +61,16 @@ interface Epochs {
   duplicateMs: number;
   /** The last warning about its events. Monotonic. */
   warnedMs: number;
-  /** The gaps in the present hour. Monotonic. */
-  readonly reported: { sinceMs: number; gaps: number };
+  /** What was counted in the present hour. `sinceMs` is monotonic. */
+  readonly hour: { sinceMs: number; gaps: number; epochs: number };
 }
 
 type Standing =
   | { readonly type: "accepted"; readonly row: EpochRow }
   | { readonly type: "diverged" | "duplicate-name" };
+
+/** The gateway must try again later. */
+export class TryLater extends Error {}
 
 export class Intake {
   readonly #options: Options;
@@ -91,7 +96,7 @@ export class Intake {
       missingAfter: null,
       duplicateMs: -Infinity,
       warnedMs: -Infinity,
-      reported: { sinceMs: -Infinity, gaps: 0 },
+      hour: { sinceMs: -Infinity, gaps: 0, epochs: 0 },
     };
     this.#epochs.set(gateway, { rows, current: current?.epoch ?? null, ...unheard });
     if (current !== null) state.setProgress(gateway, current.epoch, current.confirmedSeq);
@@ -237,7 +242,13 @@ export class Intake {
   }
 
   #newEpoch(gateway: string, epoch: string, firstSeq: number): EpochRow {
+    const { hour } = this.#epochs.get(gateway)!;
+    this.#beginHour(hour);
+    if (hour.epochs >= EPOCHS_MAX) {
+      throw new TryLater(`more than ${EPOCHS_MAX} new epochs in an hour`);
+    }
     this.#checkStore();
+    hour.epochs++;
     const id = this.#options.store.fleet.addEpoch(gateway, epoch, firstSeq);
     this.#checkStore();
     const row = { id, epoch, firstSeq, confirmedSeq: firstSeq - 1, hadSeq: firstSeq - 1 };
@@ -308,20 +319,24 @@ export class Intake {
 
   /** A gateway that is out of order, or stolen, could report gaps without end: at most so many in an hour become events. */
   #reportable(gateway: string, gaps: readonly Gap[]): readonly Gap[] {
-    const { clock, log } = this.#options;
-    const { monotonicMs } = clock.now();
-    const { reported } = this.#epochs.get(gateway)!;
-    if (monotonicMs - reported.sinceMs >= HOUR_MS) {
-      reported.sinceMs = monotonicMs;
-      reported.gaps = 0;
-    }
-    const rest = Math.max(0, GAPS_MAX - reported.gaps);
-    const wasFull = reported.gaps >= GAPS_MAX;
-    reported.gaps += gaps.length;
-    if (gaps.length > rest && !wasFull) {
-      log.warn(`more than ${GAPS_MAX} gaps in an hour; further ones are not reported`, { gateway });
+    const { hour } = this.#epochs.get(gateway)!;
+    this.#beginHour(hour);
+    const rest = Math.max(0, GAPS_MAX - hour.gaps);
+    const wasReported = hour.gaps > GAPS_MAX;
+    hour.gaps += gaps.length;
+    if (gaps.length > rest && !wasReported) {
+      this.#options.log.warn(
+        `more than ${GAPS_MAX} gaps in an hour; further ones are not reported`,
+        { gateway },
+      );
     }
     return gaps.slice(0, rest);
+  }
+
+  #beginHour(hour: Epochs["hour"]): void {
+    const { monotonicMs } = this.#options.clock.now();
+    if (monotonicMs - hour.sinceMs < HOUR_MS) return;
+    Object.assign(hour, { sinceMs: monotonicMs, gaps: 0, epochs: 0 });
   }
 
   #heard(gateway: string, isStopping: boolean): void {

@@ -251,6 +251,19 @@ describe("a message of a gateway", () => {
     expect(await answers("berlin")).toEqual(await answers("rome"));
   });
 
+  test("a gateway can begin 50 epochs in an hour, and is asked to try later then", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const next = async () => {
+      berlin.epoch = crypto.randomUUID().slice(0, 8);
+      return await post(origin, requestOf(berlin.message(0), { secret: secrets!.berlin, clock }));
+    };
+    for (let n = 0; n < 50; n++) expect((await next()).status).toBe(200);
+    expect(await next()).toMatchObject({ status: 429 });
+    clock.advance(3_600_000);
+    expect((await next()).status).toBe(200);
+  });
+
   test("a secret that is replaced, or a gateway that is forgotten, while the body arrives is refused", async () => {
     const { origin, clock, secrets, hub } = await start();
     const berlin = new TestGateway("berlin", clock);
