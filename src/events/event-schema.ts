@@ -13,8 +13,10 @@ const Timestamp = T.String({
   format: "date-time",
   description: "RFC 3339 with milliseconds, UTC",
 });
-const Bytes = T.Integer({ minimum: 0 });
-const Count = T.Integer({ minimum: 0 });
+/** Larger numbers are not exact in JSON. */
+const COUNT_MAX = Number.MAX_SAFE_INTEGER;
+const Bytes = T.Integer({ minimum: 0, maximum: COUNT_MAX });
+const Count = T.Integer({ minimum: 0, maximum: COUNT_MAX });
 const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
 
 const PeerSchema = T.Object({
@@ -34,12 +36,12 @@ const SessionSchema = T.Object({
   startedAt: Timestamp,
   rxBytes: Bytes,
   txBytes: Bytes,
-  roams: T.Integer({ minimum: 0 }),
+  roams: Count,
 });
 const EndedSessionSchema = T.Object({
   ...SessionSchema.properties,
   endedAt: T.String({ format: "date-time", description: "the last activity" }),
-  durationMs: T.Integer({ minimum: 0 }),
+  durationMs: Count,
 });
 
 const DeviceName = T.String({ description: "interface name, such as wg0" });

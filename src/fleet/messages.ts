@@ -21,14 +21,17 @@ export const STATE_INTERVAL_MS = 15_000;
 export const EPOCH = /^[0-9a-f]{8}$/;
 
 const Epoch = T.String({ pattern: EPOCH.source });
-const SEQ_MAX = Number.MAX_SAFE_INTEGER;
-const Seq = T.Integer({ minimum: 1, maximum: SEQ_MAX });
+/** The end of the year 9999; dates end there in RFC 3339. */
+const MS_MAX = Date.UTC(10_000, 0) - 1;
+const COUNT_MAX = Number.MAX_SAFE_INTEGER;
+const Seq = T.Integer({ minimum: 1, maximum: COUNT_MAX });
+const SeqOrNone = T.Integer({ minimum: 0, maximum: COUNT_MAX });
 const Ms = T.Number({
-  minimum: 0,
-  maximum: Date.UTC(9999),
+  minimum: -MS_MAX,
+  maximum: MS_MAX,
   description: "milliseconds since 1970, by the sender's clock",
 });
-const Bytes = T.Integer({ minimum: 0 });
+const Bytes = T.Integer({ minimum: 0, maximum: COUNT_MAX });
 const Key = T.String({ pattern: "^[A-Za-z0-9+/]{43}=$" });
 const DeviceName = T.String({ minLength: 1, maxLength: 15, pattern: "^[^/\\s]+$" });
 
@@ -38,7 +41,7 @@ export const EventsMessage = T.Object({
   epoch: Epoch,
   first: T.Integer({
     minimum: 1,
-    maximum: SEQ_MAX,
+    maximum: COUNT_MAX,
     description: "the first number of the epoch",
   }),
   after: T.Union([T.Object({ seq: Seq, id: T.String({ maxLength: 64 }) }), T.Null()], {
@@ -56,7 +59,7 @@ const PeerSession = T.Object({
   lastActivityMs: Ms,
   rxBytes: Bytes,
   txBytes: Bytes,
-  roams: T.Integer({ minimum: 0 }),
+  roams: T.Integer({ minimum: 0, maximum: COUNT_MAX }),
 });
 
 export const PeerReport = T.Object({
@@ -81,14 +84,18 @@ export const StateMessage = T.Object({
   first: Seq,
   last: T.Integer({
     minimum: 0,
-    maximum: SEQ_MAX,
+    maximum: COUNT_MAX,
     description: "the last number that the store has used; first - 1: none",
   }),
   host: T.String({ minLength: 1, maxLength: 253 }),
   program: T.String({ maxLength: 64, description: "wgmon's version" }),
   startedAtMs: Ms,
   nowMs: Ms,
-  order: T.Integer({ minimum: 1, description: "increases with each message since the start" }),
+  order: T.Integer({
+    minimum: 1,
+    maximum: COUNT_MAX,
+    description: "increases with each message since the start",
+  }),
   isStopping: T.Boolean(),
   isComplete: T.Boolean({
     description:
@@ -117,11 +124,11 @@ export type StateMessage = Static<typeof StateMessage>;
 export const HubAnswer = T.Object({
   version: T.Literal(FLEET_VERSION),
   nowMs: Ms,
-  confirmed: T.Union([T.Integer({ minimum: 0 }), T.Null()], {
+  confirmed: T.Union([SeqOrNone, T.Null()], {
     description:
       "the hub has committed all events of the epoch up to this number; null: not known, because another epoch is current",
   }),
-  replayAfter: T.Union([T.Integer({ minimum: 0 }), T.Null()], {
+  replayAfter: T.Union([SeqOrNone, T.Null()], {
     description: "the hub asks for the events after this number again; null: it does not",
   }),
   wantsAllPeers: T.Boolean({ description: "the next state must be complete" }),

@@ -36,11 +36,17 @@ export function checkEvents(value: unknown): Checked<CheckedEvents> {
   if (!eventsMessage.Check(value)) return { problem: problemOf(value, eventsMessage) };
   const { first, after, events } = value;
   let last = Math.max(first - 1, after?.seq ?? 0);
+  const ids = new Set<string>();
   for (const { seq, event: each } of events) {
     if (seq <= last) return { problem: "the numbers of the events do not increase" };
     last = seq;
-    if (event.Check(each) || (newerEvent.Check(each) && !isKnownType(each.type))) continue;
-    return { problem: `event ${seq} ${whyNotKnown(each)}; update the hub before its gateways` };
+    const isKnown = event.Check(each) || (newerEvent.Check(each) && !isKnownType(each.type));
+    if (!isKnown) {
+      return { problem: `event ${seq} ${whyNotKnown(each)}; update the hub before its gateways` };
+    }
+    const { id } = each as { readonly id: string };
+    if (ids.has(id)) return { problem: "two events have the same id" };
+    ids.add(id);
   }
   return { message: value as unknown as CheckedEvents };
 }

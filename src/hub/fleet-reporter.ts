@@ -9,9 +9,10 @@ import { type PublicKey, shortKey } from "../base/wireguard.ts";
 import type { Outbox } from "../delivery/outbox.ts";
 import type { Event, FleetEvent } from "../events/event-schema.ts";
 import { describeEvent, logFields, logLevel } from "../events/event.ts";
-import { fleetDevice } from "../fleet/gateway-name.ts";
+import { fleetDevice, gatewayName } from "../fleet/gateway-name.ts";
 import type { LiveAlerts } from "../live-alerts/live-alerts.ts";
 import type { Log } from "../platform/log.ts";
+import { saved, type Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { AlertWrite, Store } from "../store/store.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
@@ -21,7 +22,7 @@ import type { FleetState } from "./fleet-state.ts";
 import { inHubTerms } from "./hub-event.ts";
 import { sessionRows } from "./session-rows.ts";
 
-/** Older events are history: they are stored, and are neither sent to targets nor judged by rules. */
+/** Older events, and those from the time when the gateway had another name, are history: they are stored, and are neither sent to targets nor judged by rules. */
 const NEWS_MS = 3_600_000;
 
 interface Options {
@@ -32,7 +33,8 @@ interface Options {
   readonly state: FleetState;
   readonly outbox: Outbox;
   readonly alerts: () => LiveAlerts;
-  readonly traffic: Pick<TrafficRecorder, "ended">;
+  readonly isEnrolled: (gateway: string) => boolean;
+  readonly traffic: Pick<TrafficRecorder, "ended" | "restarted">;
   readonly settings: () => {
     readonly peers: ReadonlyMap<PublicKey, { readonly mute: boolean }>;
   };
@@ -72,7 +74,8 @@ export class FleetReporter {
     const isRecent = ({ timestamp }: Event) =>
       state.hubTime(gateway, Date.parse(timestamp)) > now.wallMs - NEWS_MS;
     // Targets and rules get only what this version can describe and judge.
-    const isNews = (event: Event) => isRecent(event) && isKnownType(event.type);
+    const isNews = (event: Event) =>
+      isRecent(event) && isKnownType(event.type) && !this.#isOther(gateway, event.host);
     const counts = fresh.map(({ event }) => {
       const count = this.#trafficOf(gateway, event, isNews(event));
       state.applyEvent(gateway, event, now);
@@ -107,6 +110,21 @@ export class FleetReporter {
     if (ended.length === 0) return;
     const { store, clock } = this.#options;
     store.record({ events: [], sessions: [], ended, devices: null }, clock.now().wallMs);
+  }
+
+  /** Moves the rows of sessions whose gateway's clock was set. */
+  restartSessions(restarted: readonly { before: Session; session: Session }[]): void {
+    const { store, clock, traffic } = this.#options;
+    const now = clock.now();
+    store.sessions.replace(
+      restarted.map(({ before, session }) => ({
+        startedAtMs: before.startedAtMs,
+        session: saved(session, now),
+      })),
+    );
+    for (const { session } of restarted) {
+      traffic.restarted(session.device, session.peer.publicKey, session.startedAtMs);
+    }
   }
 
   #store({
@@ -185,6 +203,15 @@ export class FleetReporter {
     // It was not counted while it lasted, and belongs to the past.
     const endedAtMs = state.hubTime(gateway, Date.parse(session.endedAt));
     return () => store.traffic.add([{ device, publicKey, rxBytes, txBytes }], endedAtMs);
+  }
+
+  /**
+   * Whether the host of an event is the name of another gateway. The gateway may have had that name before, so the event
+   * is stored. But messages to targets name the host, and a gateway can lie about itself only.
+   */
+  #isOther(gateway: string, host: string): boolean {
+    const name = gatewayName(host);
+    return name !== null && name !== gateway && this.#options.isEnrolled(name);
   }
 
   /** An old event by which the rules learn that a peer is not connected any more. */

@@ -87,6 +87,8 @@ export interface AppliedState {
   readonly isListed: boolean;
   /** Sessions that were known and that the gateway does not have any more; an event may still report their end. */
   readonly ended: readonly Session[];
+  /** Sessions that have another start, because the gateway's clock was set: as they were, and as they are now. */
+  readonly restarted: readonly { readonly before: Session; readonly session: Session }[];
 }
 
 /** A known device of a gateway. */
@@ -94,6 +96,12 @@ interface KnownDevice {
   device: Device;
   problem: string | null;
   readonly peers: Map<PublicKey, KnownPeer>;
+}
+
+/** What a message says about sessions: see `AppliedState`. */
+interface Found {
+  readonly ended: Session[];
+  readonly restarted: AppliedState["restarted"][number][];
 }
 
 interface KnownPeer {
@@ -114,6 +122,8 @@ interface Gateway {
   behind: { readonly seq: number; readonly atMs: number } | null;
   /** The latest measurements of the offset. */
   offsets: number[];
+  /** How much the applied offset changed last. */
+  offsetChangeMs: number;
   /** The gateway's start and the order of the last message, by its own clock; null: none since the hub started. */
   last: { readonly startedAtMs: number; readonly order: number; readonly nowMs: number } | null;
   /** Whether all peers are known. */
@@ -248,6 +258,7 @@ export class FleetState {
       confirmedSeq: null,
       behind: null,
       offsets: [],
+      offsetChangeMs: 0,
       last: null,
       isComplete: false,
       wasAsked: false,
@@ -302,10 +313,17 @@ export class FleetState {
     const isExpected = gateway.wasAsked && message.isComplete;
     if (isSameRun && order <= gateway.last!.order && !isExpected) {
       gateway.wasAsked = true;
-      const none = { scan: null, haveDevicesChanged: false, isListed: false, ended: [] };
+      const none = {
+        scan: null,
+        haveDevicesChanged: false,
+        isListed: false,
+        ended: [],
+        restarted: [],
+      };
       return { wantsAllPeers: true, ...none };
     }
     if (!isSameRun) {
+      gateway.endedAtMs.clear();
       gateway.listing = null;
       gateway.isComplete = false;
     }
@@ -322,11 +340,12 @@ export class FleetState {
 
     const { removed, haveDevicesChanged } = this.#applyDevices(gateway, message);
     const ended: Session[] = [];
+    const restarted: AppliedState["restarted"][number][] = [];
     for (const device of removed) {
       const known = this.#sessions.of(name).filter((session) => session.device === device.name);
       ended.push(...this.#endAll(known));
     }
-    const scans = this.#applyPeers(gateway, message, now, ended);
+    const scans = this.#applyPeers(gateway, message, now, { ended, restarted });
     let isListed = false;
     if (gateway.listing !== null && !message.hasMore) {
       isListed = true;
@@ -348,6 +367,7 @@ export class FleetState {
       haveDevicesChanged,
       isListed,
       ended,
+      restarted,
     };
   }
 
@@ -370,6 +390,9 @@ export class FleetState {
     }
     if (event.type !== "peer.connected" && event.type !== "peer.roamed") return;
     const { session } = event.data;
+    gateway.endedAtMs.delete(
+      sessionKey(fleetDevice(name, event.data.device), event.data.peer.publicKey as PublicKey),
+    );
     const offsetMs = appliedOffset(gateway);
     const atMs = Math.min(timestampMs - offsetMs, now.wallMs);
     const startedAtMs = Date.parse(session.startedAt) - offsetMs;
@@ -484,7 +507,10 @@ export class FleetState {
     const measured = Math.round(message.nowMs - now.wallMs);
     const latest = gateway.offsets.at(-1) ?? measured;
     // The clock was set.
-    if (Math.abs(measured - latest) > OFFSET_MIN_MS) gateway.offsets = [];
+    if (Math.abs(measured - latest) > OFFSET_MIN_MS) {
+      gateway.offsets = [];
+      gateway.endedAtMs.clear();
+    }
     gateway.offsets = [...gateway.offsets, measured].slice(-MEASUREMENTS);
     const clockOffsetMs = Math.max(...gateway.offsets);
     const before = appliedOffset(gateway);
@@ -500,6 +526,7 @@ export class FleetState {
       appliedOffsetMs,
     };
     if (appliedOffsetMs === before) return;
+    gateway.offsetChangeMs = appliedOffsetMs - before;
     for (const session of this.#sessions.of(gateway.name)) {
       this.#sessions.put(shifted(session, before - appliedOffsetMs));
     }
@@ -541,12 +568,12 @@ export class FleetState {
     return { removed, haveDevicesChanged };
   }
 
-  /** Applies the reported peers. Adds the sessions that ended to `ended`; returns the scan of each device. */
+  /** Applies the reported peers. Adds the sessions that ended, or have another start, to `found`; returns the scan of each device. */
   #applyPeers(
     gateway: Gateway,
     { peers, removed, devices }: StateMessage,
     now: Instant,
-    ended: Session[],
+    found: Found,
   ): Map<string, DeviceScan & { changed: PeerChange[]; removed: PublicKey[] }> {
     const scans = new Map<string, DeviceScan & { changed: PeerChange[]; removed: PublicKey[] }>();
     for (const { name, problem } of devices) {
@@ -555,9 +582,10 @@ export class FleetState {
     }
     for (const each of removed) {
       const publicKey = each.publicKey as PublicKey;
+      gateway.endedAtMs.delete(sessionKey(fleetDevice(gateway.name, each.device), publicKey));
       if (gateway.devices.get(each.device)?.peers.delete(publicKey) !== true) continue;
       scans.get(each.device)?.removed.push(publicKey);
-      this.#end(fleetDevice(gateway.name, each.device), publicKey, ended);
+      this.#end(fleetDevice(gateway.name, each.device), publicKey, found.ended);
     }
     for (const report of peers) {
       const known = gateway.devices.get(report.device);
@@ -574,7 +602,7 @@ export class FleetState {
       if (isOther(before?.peer ?? null, peer)) {
         scans.get(report.device)?.changed.push({ peer, before: before?.peer ?? null });
       }
-      this.#applySession(gateway, report, peer, now, ended);
+      this.#applySession(gateway, report, peer, now, found);
     }
     return scans;
   }
@@ -584,7 +612,7 @@ export class FleetState {
     { device, session }: PeerReport,
     peer: Peer,
     now: Instant,
-    ended: Session[],
+    { ended, restarted }: Found,
   ): void {
     const name = fleetDevice(gateway.name, device);
     const before = this.session(name, peer.publicKey);
@@ -599,8 +627,7 @@ export class FleetState {
     // Whole milliseconds, as in events.
     const startedAtMs = Math.floor(session.startedAtMs) - offsetMs;
     const lastActivityMs = Math.min(session.lastActivityMs - offsetMs, now.wallMs);
-    if (before !== null && before.startedAtMs !== startedAtMs) ended.push(before);
-    this.#sessions.put({
+    const current: Session = {
       device: name,
       peer,
       startedAtMs,
@@ -612,7 +639,14 @@ export class FleetState {
       txBytes: session.txBytes,
       roams: session.roams,
       ending: null,
-    });
+    };
+    this.#sessions.put(current);
+    if (before === null || before.startedAtMs === startedAtMs) return;
+    // A gateway whose clock is set moves the starts of its sessions. Here they were moved the other way.
+    const movedMs = startedAtMs - before.startedAtMs - gateway.offsetChangeMs;
+    const isSame = gateway.offsetChangeMs !== 0 && Math.abs(movedMs) <= OFFSET_MIN_MS;
+    if (isSame) restarted.push({ before, session: current });
+    else ended.push(before);
   }
 
   #end(device: string, publicKey: PublicKey, ended: Session[]): void {

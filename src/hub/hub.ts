@@ -7,6 +7,7 @@
  * stages.ts connects the stages; run-hub.ts starts the hub.
  */
 
+import { SystemError } from "../base/errors.ts";
 import type { Settings } from "../config/config.ts";
 import { mergeReloaded } from "../config/reload.ts";
 import { makeFleetSamples } from "../events/samples.ts";
@@ -96,8 +97,13 @@ export class Hub {
     return settings;
   }
 
-  /** Asks for all events again, of one gateway or of all (null). Returns the number of gateways. */
+  /**
+   * Asks for all events again, of one gateway or of all (null). Returns the number of gateways.
+   *
+   * @throws SystemError as `enroll`.
+   */
   rebuild(gateway: string | null): number {
+    this.#checkStore("rebuild");
     const count = this.stages.intake.rebuild(gateway);
     // The stream may have events of gateways that do not exist any more.
     if (gateway === null) this.#nats?.rebuild();
@@ -109,9 +115,10 @@ export class Hub {
     const { alerts, clockSteps, endpointNames, fleet, intake } = this.stages;
     const { maintenance, outbox, saver, store, traffic } = this.stages;
     this.#cancelWatch();
-    intake.stop();
     this.#isStopped = true;
+    // It commits what was delivered.
     await this.#nats?.stop();
+    intake.stop();
     maintenance.stop();
     clockSteps.stop();
     endpointNames[Symbol.dispose]();
@@ -122,9 +129,16 @@ export class Hub {
     store[Symbol.dispose]();
   }
 
-  /** Adds a gateway, or replaces its secret. Returns the secret. @param given omitted: a new one. */
+  /**
+   * Adds a gateway, or replaces its secret. Returns the secret.
+   *
+   * @param given omitted: a new one.
+   * @throws SystemError if the store's file cannot be written: the change would be lost with the rows in memory.
+   */
   enroll(name: string, given?: string): string {
+    this.#checkStore(`enroll ${name}`);
     const secret = this.stages.enrolled.enroll(name, given);
+    this.#checkStore(`enroll ${name}`);
     this.#add(name);
     this.#options.log.info("gateway enrolled", { gateway: name });
     return secret;
@@ -137,9 +151,14 @@ export class Hub {
     intake.add(name);
   }
 
-  /** Forgets a gateway and its secret; its events stay. Returns whether it was enrolled. */
+  /**
+   * Forgets a gateway and its secret; its events stay. Returns whether it was enrolled.
+   *
+   * @throws SystemError as `enroll`.
+   */
   forget(name: string): boolean {
     const { alerts, enrolled, fleet, watch, intake } = this.stages;
+    this.#checkStore(`forget ${name}`);
     if (!enrolled.forget(name)) return false;
     const prefix = fleetDevice(name, "");
     const devices = fleet.devices().map((device) => device.name);
@@ -152,6 +171,12 @@ export class Hub {
     );
     this.#options.log.info("gateway forgotten", { gateway: name });
     return true;
+  }
+
+  /** @throws SystemError */
+  #checkStore(operation: string): void {
+    const { problem } = this.stages.store;
+    if (problem !== null) throw new SystemError(operation, "EIO", problem);
   }
 
   /** Its code is loaded only if the settings have servers. */

@@ -1,18 +1,18 @@
-/** Takes the messages of the gateways, whatever transport they came by, and makes the answers. */
+/** Takes the messages of the gateways, whatever transport they came by, and makes the answers; longer than 400 lines, because all rules of the protocol meet here. */
 
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { newId } from "../base/new-id.ts";
 import type { Event } from "../events/event-schema.ts";
 import { deviceOf, isAlert, isFleetEvent } from "../events/event.ts";
-import { gatewayName, splitDevice } from "../fleet/gateway-name.ts";
+import { splitDevice } from "../fleet/gateway-name.ts";
 import { FLEET_VERSION, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import type { Log } from "../platform/log.ts";
 import type { EpochRow } from "../store/fleet-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { CheckedEvents } from "./check-messages.ts";
-import { planCommit } from "./commit-plan.ts";
+import { type Gap, joinedGaps, planCommit } from "./commit-plan.ts";
 import type { EnrolledGateways } from "./enrolled.ts";
 import type { FleetReporter } from "./fleet-reporter.ts";
 import type { FleetState } from "./fleet-state.ts";
@@ -24,6 +24,13 @@ import { endedWithoutEvent } from "./session-rows.ts";
 const SAME_TIME_MS = 60_000;
 /** A duplicate name is reported at most once in this time. */
 const DUPLICATE_MS = 3_600_000;
+const HOUR_MS = 3_600_000;
+/** New epochs of one gateway in an hour: each is a row that is never deleted. */
+const EPOCHS_MAX = 50;
+/** Events fleet.gap of one gateway in an hour. */
+const GAPS_MAX = 100;
+/** A gateway's wrong events are logged at most once in this time. */
+const WARNING_MS = 60_000;
 
 interface Options {
   readonly clock: Clock;
@@ -54,11 +61,18 @@ interface Epochs {
   /** The `confirmedSeq` at the last report, if the gateway had more events; null: it had none. */
   missingAfter: number | null;
   duplicateMs: number;
+  /** The last warning about its events. Monotonic. */
+  warnedMs: number;
+  /** What was counted in the present hour. `sinceMs` is monotonic. */
+  readonly hour: { sinceMs: number; gaps: number; epochs: number };
 }
 
 type Standing =
   | { readonly type: "accepted"; readonly row: EpochRow }
   | { readonly type: "diverged" | "duplicate-name" };
+
+/** The gateway must try again later. */
+export class TryLater extends Error {}
 
 export class Intake {
   readonly #options: Options;
@@ -83,6 +97,8 @@ export class Intake {
       answered: null,
       missingAfter: null,
       duplicateMs: -Infinity,
+      warnedMs: -Infinity,
+      hour: { sinceMs: -Infinity, gaps: 0, epochs: 0 },
     };
     this.#epochs.set(gateway, { rows, current: current?.epoch ?? null, ...unheard });
     if (current !== null) state.setProgress(gateway, current.epoch, current.confirmedSeq);
@@ -145,7 +161,8 @@ export class Intake {
     ) {
       this.#commit(gateway, row, plan);
     }
-    if (isSignOfLife) this.#heard(gateway, false);
+    if (!isSignOfLife) return this.#answer(gateway, null, false);
+    this.#heard(gateway, false);
     return this.#answer(gateway, null);
   }
 
@@ -162,6 +179,12 @@ export class Intake {
       endedWithoutEvent(state.inGatewayTime(gateway, session)),
     );
     reporter.endSessions(ended);
+    reporter.restartSessions(
+      applied.restarted.map(({ before, session }) => ({
+        before: state.inGatewayTime(gateway, before),
+        session: state.inGatewayTime(gateway, session),
+      })),
+    );
     if (applied.isListed && standing.row.confirmedSeq >= message.last) this.#endUnknown(gateway);
     return {
       ...this.#answer(gateway, null),
@@ -221,10 +244,16 @@ export class Intake {
   }
 
   #newEpoch(gateway: string, epoch: string, firstSeq: number): EpochRow {
+    const { hour } = this.#epochs.get(gateway)!;
+    this.#beginHour(hour);
+    if (hour.epochs >= EPOCHS_MAX) {
+      throw new TryLater(`more than ${EPOCHS_MAX} new epochs in an hour`);
+    }
     this.#checkStore();
+    hour.epochs++;
     const id = this.#options.store.fleet.addEpoch(gateway, epoch, firstSeq);
     this.#checkStore();
-    const row = { id, epoch, firstSeq, confirmedSeq: firstSeq - 1 };
+    const row = { id, epoch, firstSeq, confirmedSeq: firstSeq - 1, hadSeq: firstSeq - 1 };
     this.#epochs.get(gateway)!.rows.set(epoch, row);
     return row;
   }
@@ -234,28 +263,27 @@ export class Intake {
     row: EpochRow,
     plan: Extract<ReturnType<typeof planCommit>, { type: "commit" }>,
   ): void {
-    const { store, reporter, state, log, clock, host } = this.#options;
+    const { store, reporter, state, clock, host } = this.#options;
     const { confirmedSeq } = plan;
     const known: { readonly seq: number; readonly event: number }[] = [];
     const fresh: CheckedEvents["events"][number][] = [];
     const gaps = [...plan.gaps];
+    let refused = 0;
     for (const each of plan.placed) {
       const { seq, event } = each;
       const stored = store.fleet.eventOf(event.id);
       if (stored !== null) {
         known.push({ seq, event: stored });
-      } else if (this.#isAboutOther(gateway, event)) {
-        log.warn("an event was refused, because it is about another gateway", {
-          gateway,
-          id: event.id,
-        });
+      } else if (this.#isOfHub(event)) {
         gaps.push({ firstSeq: seq, lastSeq: seq });
+        refused++;
       } else {
         fresh.push(each);
       }
     }
     const atMs = clock.now().wallMs;
-    const own = gaps.map((gap) =>
+    if (refused > 0) this.#warnRefused(gateway, refused);
+    const own = this.#reportable(gateway, joinedGaps(gaps)).map((gap) =>
       gapEvent({ gateway, epoch: row.epoch, ...gap }, { id: newId("evt"), host: host(), atMs }),
     );
     reporter.reportEvents({
@@ -273,22 +301,54 @@ export class Intake {
     // If the file failed just now, the rows are in memory without their places. The gateway sends the events again.
     this.#checkStore();
     const epochs = this.#epochs.get(gateway)!;
-    epochs.rows.set(row.epoch, { ...row, confirmedSeq });
+    const hadSeq = Math.max(row.hadSeq, confirmedSeq);
+    epochs.rows.set(row.epoch, { ...row, confirmedSeq, hadSeq });
     if (epochs.current === row.epoch) state.setProgress(gateway, row.epoch, confirmedSeq);
   }
 
-  /** A gateway can lie about itself only. Events about gateways are those of the hub. */
-  #isAboutOther(gateway: string, event: Event): boolean {
+  /** Whether only the hub can have recorded the event: it is about a gateway, or about a device such as `paris/wg0`. */
+  #isOfHub(event: Event): boolean {
     if (isFleetEvent(event)) return true;
-    // No device has such a name: it would look like the device of another gateway.
     const devices = [
       deviceOf(event),
       ...(isAlert(event) ? event.data.alerts.map((each) => each.device) : []),
     ];
-    if (devices.some((device) => device !== null && splitDevice(device).gateway !== null))
-      return true;
-    const name = gatewayName(event.host);
-    return name !== null && name !== gateway && this.#options.enrolled.get(name) !== null;
+    return devices.some((device) => device !== null && splitDevice(device).gateway !== null);
+  }
+
+  /** Events about gateways are those of the hub. A gateway can send others as fast as it likes. */
+  #warnRefused(gateway: string, count: number): void {
+    const { clock, log } = this.#options;
+    const { monotonicMs } = clock.now();
+    const epochs = this.#epochs.get(gateway)!;
+    if (monotonicMs - epochs.warnedMs < WARNING_MS) return;
+    epochs.warnedMs = monotonicMs;
+    log.warn("events were refused, because only a hub can record them", {
+      gateway,
+      count,
+    });
+  }
+
+  /** A gateway that is out of order, or stolen, could report gaps without end: at most so many in an hour become events. */
+  #reportable(gateway: string, gaps: readonly Gap[]): readonly Gap[] {
+    const { hour } = this.#epochs.get(gateway)!;
+    this.#beginHour(hour);
+    const rest = Math.max(0, GAPS_MAX - hour.gaps);
+    const wasReported = hour.gaps > GAPS_MAX;
+    hour.gaps += gaps.length;
+    if (gaps.length > rest && !wasReported) {
+      this.#options.log.warn(
+        `more than ${GAPS_MAX} gaps in an hour; further ones are not reported`,
+        { gateway },
+      );
+    }
+    return gaps.slice(0, rest);
+  }
+
+  #beginHour(hour: Epochs["hour"]): void {
+    const { monotonicMs } = this.#options.clock.now();
+    if (monotonicMs - hour.sinceMs < HOUR_MS) return;
+    Object.assign(hour, { sinceMs: monotonicMs, gaps: 0, epochs: 0 });
   }
 
   #heard(gateway: string, isStopping: boolean): void {
@@ -363,10 +423,11 @@ export class Intake {
     );
   }
 
-  #answer(gateway: string, problem: HubAnswer["problem"]): HubAnswer {
+  /** @param isSent false: the gateway does not get the answer. */
+  #answer(gateway: string, problem: HubAnswer["problem"], isSent = true): HubAnswer {
     const epochs = this.#epochs.get(gateway)!;
     const confirmed = problem === null ? (currentOf(epochs)?.confirmedSeq ?? null) : null;
-    if (problem === null) epochs.answered = confirmed;
+    if (problem === null && isSent) epochs.answered = confirmed;
     return {
       version: FLEET_VERSION,
       nowMs: this.#options.clock.now().wallMs,

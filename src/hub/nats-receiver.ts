@@ -8,6 +8,7 @@ import type { JsMsg } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 
 import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
 import { isGatewayName } from "../fleet/gateway-name.ts";
 import { EPOCH, EVENTS_MAX, type HubAnswer, type StateMessage } from "../fleet/messages.ts";
 import { NatsLink, requestReason } from "../fleet/nats-connection.ts";
@@ -214,24 +215,34 @@ export class NatsReceiver {
 
   #commit(): void {
     const { log } = this.#options;
-    const [messages, waiting] = this.#split();
+    const [due, waiting] = this.#split();
     if (waiting.length > 0 && this.#endConsuming !== null) {
       for (const message of waiting) message.working();
       this.#schedule(STANDBY_MS);
     }
-    if (messages.length === 0) return;
-    try {
-      for (const [gateway, events] of this.#byGateway(messages)) this.#takeEvents(gateway, events);
-    } catch (error) {
-      // The server sends no more messages, because too many are not acknowledged.
-      log.error(`events of the gateways cannot be stored: ${(error as Error).message}`);
-      for (const message of messages) message.working();
-      this.#schedule(COMMIT_RETRY_MS);
-      return;
+    if (due.length === 0) return;
+    const unstored: JsMsg[] = [];
+    for (const [gateway, own] of Map.groupBy(due, ({ subject }) => gatewayOf(subject))) {
+      try {
+        this.#takeEvents(gateway, own);
+      } catch (error) {
+        const { message: reason } = error as Error;
+        if (error instanceof SystemError) {
+          // After 1,000 messages without an acknowledgement, the server sends no more.
+          if (unstored.length === 0)
+            log.error(`events of the gateways cannot be stored: ${reason}`);
+          for (const message of own) message.working();
+          unstored.push(...own);
+          continue;
+        }
+        // The gateway gets this error when it sends them again in a request. Other gateways do not wait for it.
+        this.#warn(gateway, `events of ${gateway} cannot be stored: ${reason}`);
+      }
+      for (const message of own) message.ack();
     }
-    this.#queue = waiting;
-    this.#committed = messages.at(-1)!.seq;
-    for (const message of messages) message.ack();
+    this.#queue = [...unstored.sort((a, b) => a.seq - b.seq), ...waiting];
+    if (unstored.length > 0) this.#schedule(COMMIT_RETRY_MS);
+    else this.#committed = due.at(-1)!.seq;
   }
 
   /** Those that may be committed now, and those that wait. */
@@ -244,26 +255,24 @@ export class NatsReceiver {
     return [this.#queue.slice(0, count), this.#queue.slice(count)];
   }
 
-  #byGateway(messages: readonly JsMsg[]): Map<string, PlacedEvent[]> {
-    const gateways = new Map<string, PlacedEvent[]>();
+  #decode(gateway: string, messages: readonly JsMsg[]): PlacedEvent[] {
+    const events: PlacedEvent[] = [];
     for (const message of messages) {
-      const gateway = gatewayOf(message.subject);
       const event = decodeStreamEvent((name) => message.headers?.get(name) ?? "", message.string());
       if (event === null || !EPOCH.test(event.epoch) || !isGatewayName(gateway)) {
         this.#warn(gateway, `a message of ${gateway} in the NATS stream is not an event`);
         continue;
       }
-      // Once it is enrolled, it sends them again.
-      if (!this.#options.isEnrolled(gateway)) continue;
-      const events = gateways.get(gateway) ?? [];
-      gateways.set(gateway, events);
       events.push(event);
     }
-    return gateways;
+    return events;
   }
 
-  #takeEvents(gateway: string, events: readonly PlacedEvent[]): void {
-    const { intake } = this.#options;
+  #takeEvents(gateway: string, messages: readonly JsMsg[]): void {
+    const { intake, isEnrolled } = this.#options;
+    const events = this.#decode(gateway, messages);
+    // Once it is enrolled, it sends them again.
+    if (!isEnrolled(gateway)) return;
     for (const message of joinEvents(events, EVENTS_MAX)) {
       const checked = checkEvents(message);
       // The gateway gets the same answer when it sends them again in a request.
@@ -297,7 +306,7 @@ export class NatsReceiver {
       const answer = this.#answerOf(gateway, JSON.parse(message.string()), kind);
       connection.publish(reply, JSON.stringify(answer));
     } catch (error) {
-      void this.#refuse(connection, reply, error);
+      void this.#refuse(connection, { gateway, reply }, error);
     }
   }
 
@@ -315,13 +324,17 @@ export class NatsReceiver {
     return intake.events(gateway, checked.message, { isSignOfLife: true });
   }
 
-  async #refuse(connection: NatsConnection, reply: string, error: unknown): Promise<void> {
+  async #refuse(
+    connection: NatsConnection,
+    { gateway, reply }: { readonly gateway: string; readonly reply: string },
+    error: unknown,
+  ): Promise<void> {
     const { headers } = await import("@nats-io/transport-node");
     const header = headers();
     if (error instanceof Refusal) header.set(ERROR_HEADER, error.message);
     else if (error instanceof SyntaxError) header.set(ERROR_HEADER, "it is not JSON");
     else {
-      this.#options.log.error(`a message cannot be stored: ${(error as Error).message}`);
+      this.#warn(gateway, `a message of ${gateway} cannot be stored: ${(error as Error).message}`);
       header.set(ERROR_HEADER, "it could not be stored");
     }
     if (!connection.isClosed()) connection.publish(reply, "", { headers: header });

@@ -1,7 +1,7 @@
 /** Builds the stages of the hub, and connects each to those before and after it. hub.ts runs them. */
 
 import type { Clock } from "../base/clock.ts";
-import { type Machine, WallClock } from "../base/wall-clock.ts";
+import { type ClockStep, type Machine, WallClock } from "../base/wall-clock.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import { Outbox } from "../delivery/outbox.ts";
@@ -79,6 +79,7 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
     state: fleet,
     outbox,
     alerts: () => alerts,
+    isEnrolled: (gateway) => enrolled.get(gateway) !== null,
     traffic,
     settings,
   });
@@ -157,7 +158,9 @@ export function buildHubStages(options: HubOptions, settings: () => Settings) {
       return store.trim({ keepMs, maxBytes: maxStoreBytes }, clock.now().wallMs);
     },
   });
-  clockSteps.subscribe(outbox, traffic, fleet, alerts);
+  // Sessions are stored, and their traffic is counted, in the clocks of their gateways.
+  const trafficTimes = { clockSet: (step: ClockStep) => traffic.clockSet(step, false) };
+  clockSteps.subscribe(outbox, trafficTimes, fleet, alerts);
   return {
     alerts,
     clock,

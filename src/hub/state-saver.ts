@@ -46,6 +46,8 @@ export class StateSaver {
   saveStates(): void {
     const { enrolled, fleet, store, conditionAtOther } = this.#options;
     const changed = new Map<string, string>();
+    // The rows in memory do not survive, and those of gateways are not copied back to the file.
+    if (store.problem !== null) this.#states.clear();
     for (const { name, signedAtSeconds } of enrolled.all) {
       const condition = conditionAtOther(name) ?? fleet.condition(name);
       const state: GatewayState = { saved: fleet.saved(name), condition, signedAtSeconds };
@@ -55,6 +57,8 @@ export class StateSaver {
       changed.set(name, text);
     }
     store.fleet.saveStates(changed);
+    // The file failed just now.
+    if (store.problem !== null) this.#states.clear();
   }
 
   /** Saves one slice now and the rest later, so that messages are answered in between. */

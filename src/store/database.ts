@@ -18,6 +18,7 @@ import {
   describeError,
   explainDirectory,
   isCorrupt,
+  isRefusedRow,
   isSqliteError,
   OlderStore,
 } from "./store-errors.ts";
@@ -185,9 +186,13 @@ export class Database implements Disposable {
     }
   }
 
-  /** Continues in memory after an error of SQLite. Throws any other error, and in an external tool every error. */
+  /**
+   * Continues in memory after an error of the file. Throws any other error, also that a row is not allowed, and in an
+   * external tool every error.
+   */
   #failed(error: unknown): void {
-    if (!isSqliteError(error) || this.#options.isExternalTool === true) throw error;
+    if (!isSqliteError(error) || isRefusedRow(error)) throw error;
+    if (this.#options.isExternalTool === true) throw error;
     this.#failOver(error);
   }
 

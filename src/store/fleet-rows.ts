@@ -21,6 +21,8 @@ export interface EpochRow {
   readonly firstSeq: number;
   /** The hub has the events from `firstSeq` to this one, except those that the gateway does not have. */
   readonly confirmedSeq: number;
+  /** The largest `confirmedSeq` so far: after a rebuild, it is larger. */
+  readonly hadSeq: number;
 }
 
 export class FleetRows {
@@ -73,7 +75,8 @@ export class FleetRows {
   /** The epochs of a gateway, in the order in which they became known. */
   epochs(gateway: string): EpochRow[] {
     return this.#database.all<EpochRow>(
-      `SELECT id, epoch, first_seq AS firstSeq, confirmed_seq AS confirmedSeq
+      `SELECT id, epoch, first_seq AS firstSeq, confirmed_seq AS confirmedSeq,
+         max(confirmed_seq, coalesce((SELECT max(seq) FROM $.fleet_events WHERE source = id), 0)) AS hadSeq
        FROM $.fleet_epochs WHERE gateway = ? ORDER BY id`,
       gateway,
     );

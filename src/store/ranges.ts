@@ -6,8 +6,10 @@ export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 
 /** The last clause of an INSERT: adds the bytes to the row if it exists. */
-const ADD =
-  "ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes, tx_bytes = tx_bytes + excluded.tx_bytes";
+/** Of at most 2^53 - 1 bytes: a gateway of a hub can claim any number. */
+const ADD = `ON CONFLICT DO UPDATE SET
+  rx_bytes = min(${Number.MAX_SAFE_INTEGER}, rx_bytes + excluded.rx_bytes),
+  tx_bytes = min(${Number.MAX_SAFE_INTEGER}, tx_bytes + excluded.tx_bytes)`;
 
 /** The tables with slots. `merge`: the last clause of an INSERT, which adds to the row if it exists. */
 export const slotTables = {

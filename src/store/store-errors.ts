@@ -67,6 +67,11 @@ export function isCorrupt(error: unknown): boolean {
   return isSqliteError(error) && /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error));
 }
 
+/** Whether SQLite refused the values of a row, so that the same write would fail in any file. Triggers are not wgmon's. */
+export function isRefusedRow(error: unknown): boolean {
+  return isSqliteError(error) && /^SQLITE_(?:CONSTRAINT(?!_TRIGGER)|MISMATCH)/.test(codeOf(error));
+}
+
 /** SQLite's message, and what to do about it. */
 export function describeError(error: unknown): string {
   const code = codeOf(error);

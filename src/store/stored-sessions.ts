@@ -138,6 +138,24 @@ export class StoredSessions {
     });
   }
 
+  /** On a hub: gives open sessions another start. `startedAtMs` is the one before. */
+  replace(
+    sessions: readonly { readonly startedAtMs: number; readonly session: SavedSession }[],
+  ): void {
+    if (sessions.length === 0) return;
+    this.#database.write("soon", () => {
+      for (const { startedAtMs, session } of sessions) {
+        this.#database.run(
+          "DELETE FROM $.sessions WHERE device = ? AND public_key = ? AND started_at_ms = ?",
+          session.device,
+          session.peer.publicKey,
+          Math.round(startedAtMs),
+        );
+        this.put(session);
+      }
+    });
+  }
+
   /** On a hub: the open sessions of a gateway's devices. */
   openOf(gateway: string): SavedSession[] {
     return this.#database

@@ -93,8 +93,8 @@ export class TrafficRecorder {
     const totals = { rxBytes: 0, txBytes: 0, connected: Math.max(this.#connected, connected) };
     this.#connected = connected;
     for (const { rxBytes, txBytes } of rows) {
-      totals.rxBytes += rxBytes;
-      totals.txBytes += txBytes;
+      totals.rxBytes = Math.min(totals.rxBytes + rxBytes, Number.MAX_SAFE_INTEGER);
+      totals.txBytes = Math.min(totals.txBytes + txBytes, Number.MAX_SAFE_INTEGER);
     }
     this.#store.totals.add(totals, atMs);
     for (let start = 0; start < rows.length; start += SLICE) {
@@ -103,13 +103,25 @@ export class TrafficRecorder {
     this.#writeSlice();
   }
 
-  /** Moves the times in memory. Those in the store are already moved. */
-  clockSet(step: ClockStep): void {
+  /**
+   * Moves the times in memory. Those in the store are already moved.
+   *
+   * @param movesSessions false: the starts of the sessions are those of another machine's clock.
+   */
+  clockSet(step: ClockStep, movesSessions = true): void {
     this.#atMs = moved(step, this.#atMs);
     for (const slice of this.#slices) slice.atMs = moved(step, slice.atMs);
+    if (!movesSessions) return;
     for (const [key, written] of this.#written) {
       this.#written.set(key, { ...written, startedAtMs: moved(step, written.startedAtMs) });
     }
+  }
+
+  /** A session has another start, because the clock that it was read from was set. */
+  restarted(device: string, publicKey: string, startedAtMs: number): void {
+    const key = `${device} ${publicKey}`;
+    const written = this.#written.get(key);
+    if (written !== undefined) this.#written.set(key, { ...written, startedAtMs });
   }
 
   /** Shuts down: writes all growth synchronously. */

@@ -127,6 +127,22 @@ describe("sessions", () => {
     expect(state.gateway("berlin")).toMatchObject({ peers: 1, connected: 0 });
   });
 
+  test("a session that ended does not hide the next one, also if the gateway's clock was set back in between", () => {
+    const { state, clock, berlin, report } = setUp();
+    report({ peers: [aliceReport()] });
+    clock.advance(100);
+    const startedAtMs = berlin.nowMs;
+    state.applyEvent("berlin", berlin.connect(), clock.now());
+    clock.advance(100);
+    state.applyEvent("berlin", berlin.disconnect({ startedAtMs }), clock.now());
+    berlin.offsetMs = -86_400_000;
+    clock.advance(15_000);
+    const at = berlin.nowMs;
+    const session = { startedAtMs: at, lastActivityMs: at, rxBytes: 1, txBytes: 2, roams: 0 };
+    report({ peers: [aliceReport({ session })] });
+    expect(state.session("berlin/wg0", ALICE)).not.toBeNull();
+  });
+
   test("an event of the past does not open a session", () => {
     const { state, clock, berlin, report } = setUp();
     const event = berlin.connect();

@@ -212,6 +212,84 @@ describe("a message of a gateway", () => {
     expect((await post(origin, renewed())).status).toBe(401);
   });
 
+  test("bodies that do not arrive keep no gateway from sending, and end after 15 seconds", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const slow = (gateway: string, secret: string) => {
+      const { path, ...init } = requestOf(berlin.message(0), { gateway, secret, clock });
+      const body = new ReadableStream({
+        start: (controller) => controller.enqueue(new TextEncoder().encode("{")),
+      });
+      return fetch(`${origin}${path}`, { ...init, body }).then(
+        ({ status }) => status,
+        () => 0,
+      );
+    };
+    const waiting = Array.from({ length: 20 }, () => slow("berlin", secrets!.paris));
+    await Bun.sleep(100);
+    const right = requestOf(berlin.message(0), { secret: secrets!.berlin, clock });
+    expect((await post(origin, right)).status).toBe(200);
+    clock.advance(15_000);
+    for (const status of await Promise.all(waiting)) expect([0, 400]).toContain(status);
+  });
+
+  test("without a valid signature, the answers do not tell which gateways are enrolled", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const answers = async (gateway: string) => {
+      const secret = secrets!.paris;
+      const sent = { gateway, secret, clock };
+      const requests = [
+        requestOf(berlin.message(0), { ...sent, agoMs: 360_000 }),
+        requestOf(berlin.message(0), { ...sent, id: "x".repeat(101) }),
+        ...["webhook-id", "webhook-timestamp", "webhook-signature"].map((name) =>
+          requestOf(berlin.message(0), { ...sent, headers: { [name]: "" } }),
+        ),
+        requestOf("not JSON", sent),
+      ];
+      return await Promise.all(requests.map((request) => post(origin, request)));
+    };
+    expect(await answers("berlin")).toEqual(await answers("rome"));
+  });
+
+  test("a gateway can begin 50 epochs in an hour, and is asked to try later then", async () => {
+    const { origin, clock, secrets } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    const next = async () => {
+      berlin.epoch = crypto.randomUUID().slice(0, 8);
+      return await post(origin, requestOf(berlin.message(0), { secret: secrets!.berlin, clock }));
+    };
+    for (let n = 0; n < 50; n++) expect((await next()).status).toBe(200);
+    expect(await next()).toMatchObject({ status: 429 });
+    clock.advance(3_600_000);
+    expect((await next()).status).toBe(200);
+  });
+
+  test("a secret that is replaced, or a gateway that is forgotten, while the body arrives is refused", async () => {
+    const { origin, clock, secrets, hub } = await start();
+    const berlin = new TestGateway("berlin", clock);
+    let secret = secrets!.berlin;
+    const change = [() => (secret = hub.enroll("berlin")), () => hub.forget("berlin")];
+    for (const each of change) {
+      const { path, ...init } = requestOf(berlin.message(0), { secret, clock });
+      const started = Promise.withResolvers<void>();
+      const body = new ReadableStream({
+        async start(controller) {
+          const bytes = new TextEncoder().encode(init.body as string);
+          controller.enqueue(bytes.slice(0, 10));
+          await started.promise;
+          controller.enqueue(bytes.slice(10));
+          controller.close();
+        },
+      });
+      const answer = fetch(`${origin}${path}`, { ...init, body });
+      await Bun.sleep(50);
+      each();
+      started.resolve();
+      expect((await answer).status).toBe(401);
+    }
+  });
+
   test.each([
     ["not JSON", "{", 400],
     ["of another version", JSON.stringify({ version: 2 }), 422],

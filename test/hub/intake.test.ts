@@ -182,21 +182,54 @@ describe("events of a gateway", () => {
     });
   });
 
-  test("an event whose host is the name of another gateway is refused, and the others are stored", async () => {
-    const running = await hubWith("berlin", "paris");
+  test("events that a gateway recorded under another name are stored, but are not news: it cannot speak for others", async () => {
+    const sent: string[] = [];
+    const ops: Target = {
+      key: "ops",
+      digestMs: 0,
+      accepts: () => true,
+      channel: {
+        name: "ops",
+        attempt({ events }) {
+          sent.push(...events.map(({ host }) => host));
+          return Promise.resolve({ type: "delivered" });
+        },
+      },
+    };
+    const running = await startHub({ settings, targets: [ops] });
+    for (const name of ["berlin", "paris"]) running.hub.enroll(name);
     const berlin = new TestGateway("berlin", running.clock);
-    berlin.device();
-    berlin.host = "Paris";
-    berlin.device();
-    berlin.host = "berlin-mitte";
-    berlin.device();
+    for (const host of ["Paris", "berlin-mitte", "berlin"]) {
+      berlin.host = host;
+      berlin.device();
+    }
     expect(berlin.sendAll(running)).toMatchObject({ confirmed: 3 });
-    const hosts = bodies(running).map((body) => (JSON.parse(body) as { host: string }).host);
-    expect(hosts).toEqual(["berlin", "berlin-mitte", "hub1"]);
-    expect(types(running)).toEqual(["device.added", "device.added", "fleet.gap"]);
-    expect(running.lines.filter(({ level }) => level === "warn")[0]!.text).toBe(
-      "an event was refused, because it is about another gateway",
-    );
+    for (let turn = 0; turn < 9; turn++) await Promise.resolve();
+    expect(types(running)).toEqual(["device.added", "device.added", "device.added"]);
+    expect(sent).toEqual(["berlin-mitte", "berlin"]);
+    const none = { type: null, publicKey: null, sinceMs: null, from: null };
+    const query = { order: "oldest", limit: 9, gateway: "paris", ...none } as const;
+    expect(running.store.events.query(query)).toEqual([]);
+  });
+
+  test("gaps that follow each other are one event, and at most 100 in an hour are reported", async () => {
+    const running = await hubWith("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    for (const sample of makeFleetSamples(berlin.nowMs, "berlin")) berlin.record(sample);
+    berlin.device();
+    berlin.sendAll(running);
+    expect(types(running)).toEqual(["device.added", "fleet.gap"]);
+    for (let n = 0; n < 400; n++) {
+      berlin.device();
+      if (n % 2 === 0) berlin.events.pop();
+    }
+    berlin.sendAll(running);
+    expect(types(running).filter((type) => type === "fleet.gap")).toHaveLength(100);
+    const warnings = running.lines.filter(({ text }) => /refused|more than/.test(text));
+    expect(warnings.map(({ text }) => text)).toEqual([
+      "events were refused, because only a hub can record them",
+      "more than 100 gaps in an hour; further ones are not reported",
+    ]);
   });
 });
 
@@ -287,6 +320,43 @@ describe("stores that were put back, wiped or copied", () => {
     expect(berlin.report(running)).toMatchObject({ confirmed: 0, replayAfter: 0 });
     expect(berlin.sendAll(running)).toMatchObject({ confirmed: 5 });
     expect(bodies(running)).toHaveLength(5);
+    expect(types(running)).not.toContain("fleet.gap");
+  });
+
+  test("events that the gateway has deleted since are no gap after a rebuild, also if the hub was restarted meanwhile", async () => {
+    const clock = new HandClock();
+    const directory = folder();
+    let running = await startHub({ settings, clock, directory });
+    running.hub.enroll("berlin");
+    const berlin = new TestGateway("berlin", clock);
+    for (let n = 0; n < 10; n++) berlin.device();
+    berlin.sendAll(running);
+    berlin.events.splice(0, 4);
+    running.hub.rebuild(null);
+    await running.hub.stop();
+    running = await startHub({ settings, clock, directory });
+    for (let n = 0; n < 4; n++) berlin.device();
+    // Of the new ones, two are lost.
+    berlin.events.splice(7, 2);
+    expect(berlin.sendAll(running)).toMatchObject({ confirmed: 14 });
+    const gaps = bodies(running).flatMap((body) => {
+      const event = JSON.parse(body) as { type: string; data: unknown };
+      return event.type === "fleet.gap" ? [event.data] : [];
+    });
+    expect(gaps).toMatchObject([{ firstSeq: 12, lastSeq: 13 }]);
+    await running.hub.stop();
+  });
+
+  test("events from a stream do not count as an answer, which only a request gets", async () => {
+    const running = await hubWith("berlin");
+    const berlin = new TestGateway("berlin", running.clock);
+    for (let n = 0; n < 10; n++) berlin.device();
+    const { intake } = running.hub.stages;
+    const waited = berlin.message(0, 2) as never;
+    intake.events("berlin", waited, { isSignOfLife: false });
+    // The beginning of a later message is missing in the stream, and not on the gateway.
+    const late = { ...berlin.message(6), after: null } as never;
+    intake.events("berlin", late, { isSignOfLife: false });
     expect(types(running)).not.toContain("fleet.gap");
   });
 
@@ -551,6 +621,50 @@ test("events that the store's file cannot keep are not confirmed, and are stored
   );
 });
 
+test("while the store's file fails, a gateway is neither enrolled nor forgotten, and no rebuild begins", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const running = await startHub({ settings, clock, directory });
+  running.hub.enroll("berlin");
+  const other = new Database(join(directory, "wgmon.db"));
+  other.run("BEGIN IMMEDIATE");
+  // The file fails with the first of them.
+  expect(() => running.hub.enroll("paris")).toThrow("enroll paris");
+  expect(() => running.hub.enroll("berlin")).toThrow("enroll berlin");
+  expect(() => running.hub.forget("berlin")).toThrow("forget berlin");
+  expect(() => running.hub.rebuild(null)).toThrow("rebuild");
+  other.run("ROLLBACK");
+  other.close();
+  clock.advance(61_000);
+  expect(running.store.problem).toBeNull();
+  expect(running.store.fleet.gateways().map(({ gateway }) => gateway)).toEqual(["berlin"]);
+  expect(running.hub.forget("berlin")).toBe(true);
+  await running.hub.stop();
+});
+
+test("states of gateways that were saved while the file failed are saved again when it works", async () => {
+  const clock = new HandClock();
+  const directory = folder();
+  const running = await startHub({ settings, clock, directory });
+  running.hub.enroll("berlin");
+  const berlin = new TestGateway("berlin", clock);
+  berlin.report(running);
+  const other = new Database(join(directory, "wgmon.db"));
+  other.run("BEGIN IMMEDIATE");
+  running.hub.stages.saver.saveStates();
+  berlin.report(running, { isStopping: true });
+  running.hub.stages.saver.saveStates();
+  expect(running.store.problem).not.toBeNull();
+  other.run("ROLLBACK");
+  other.close();
+  clock.advance(61_000);
+  expect(running.store.problem).toBeNull();
+  running.hub.stages.saver.saveStates();
+  const [row] = running.store.fleet.gateways();
+  expect(JSON.parse(row!.state)).toMatchObject({ condition: "stopped" });
+  await running.hub.stop();
+});
+
 test("a gateway that reported before a crash of the hub, and not after, is lost", async () => {
   const clock = new HandClock();
   const directory = folder();
@@ -592,6 +706,43 @@ test("after the hub's clock was set, stored events and sessions keep the times o
   expect(rows()).toMatchObject([{ startedAtMs, endedAtMs: startedAtMs + 70_000 }]);
   expect(hub.stages.fleet.session("berlin/wg0", ALICE)).toBeNull();
 });
+
+test.each(["hub", "gateway"])(
+  "after the clock of the %s was set, a session goes on as one row, and its bytes are counted once",
+  async (which) => {
+    const running = await hubWith("berlin");
+    const { clock, hub, store } = running;
+    const berlin = new TestGateway("berlin", clock);
+    let startedAtMs = berlin.nowMs;
+    const report = () => {
+      const lastActivityMs = berlin.nowMs;
+      const session = { startedAtMs, lastActivityMs, rxBytes: 5000, txBytes: 0, roams: 0 };
+      berlin.report(running, { peers: [aliceReport({ session })] });
+    };
+    for (let n = 0; n < 10; n++) {
+      report();
+      clock.advance(15_000);
+    }
+    if (which === "hub") {
+      clock.jump(7_200_000);
+      berlin.offsetMs = -7_200_000;
+      hub.stages.clockSteps.read();
+    } else {
+      berlin.offsetMs = -7_200_000;
+      startedAtMs -= 7_200_000;
+    }
+    for (let n = 0; n < 10; n++) {
+      report();
+      clock.advance(15_000);
+    }
+    const query = { device: null, publicKey: ALICE, sinceMs: null, from: null, limit: 9 };
+    expect(store.sessions.query({ ...query, isOpen: null })).toMatchObject([
+      { startedAtMs, endedAtMs: null },
+    ]);
+    const { rxBytes } = store.traffic.range("berlin/wg0", ALICE, "24h", clock.now().wallMs);
+    expect(rxBytes.reduce((sum, bytes) => sum + bytes)).toBe(5000);
+  },
+);
 
 test("a gateway that is lost, back and stopped is three events of the hub, and its peers are unknown meanwhile", async () => {
   const running = await hubWith("berlin");

@@ -5,6 +5,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
+import { SystemError } from "../../src/base/errors.ts";
 import { HUB_USER } from "../../src/fleet/nats-names.ts";
 import {
   EPOCH,
@@ -122,7 +123,7 @@ async function runFaults(program: string, random: () => number, steps: string[])
       hub = await startHub(server, store);
     },
     "hub without room": async () => {
-      store.failure = new Error("disk full");
+      store.failure = new SystemError("store events", "disk full");
       await pick(fleet).send(2);
       await hub.receiver.stop();
       store.failure = null;

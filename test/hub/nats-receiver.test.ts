@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { jetstreamManager } from "@nats-io/jetstream";
 
+import { SystemError } from "../../src/base/errors.ts";
 import { HUB_USER, STREAM } from "../../src/fleet/nats-names.ts";
 import {
   connectAs,
@@ -91,10 +92,12 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
       await berlin.send(1, 1);
       await untilComplete(hub.store, { berlin: 1 });
-      hub.store.failure = new Error("disk full");
+      hub.store.failure = diskFull;
       await berlin.send(2, 4);
       await until("the failure is logged", () => hub.log.lines.length > 0);
-      expect(hub.log.lines[0]).toBe("events of the gateways cannot be stored: disk full");
+      expect(hub.log.lines[0]).toBe(
+        "events of the gateways cannot be stored: store events: disk full",
+      );
       expect((await consumerOf(server)).pending).toBe(3);
       const refused = await berlin.transport.sendState(stateOf("berlin", 4), noSignal);
       expect(refused).toMatchObject({
@@ -106,12 +109,29 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
       expectUnchanged(hub.store, "berlin", 4);
     });
 
+    test("an error with the events of one gateway does not stop those of the others", async () => {
+      await using server = await fleetServer(program, ["paris", "berlin"]);
+      await using hub = await readyHub(server);
+      using paris = gatewayAt("paris", loginOf("paris", server.address));
+      using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
+      hub.store.failure = new Error("out of range");
+      hub.store.failing = "paris";
+      await paris.send(1, 3);
+      await berlin.send(1, 3);
+      await untilComplete(hub.store, { berlin: 3 });
+      await until("all are acknowledged", async () => (await consumerOf(server)).pending === 0);
+      expect(hub.log.lines).toEqual(["events of paris cannot be stored: out of range"]);
+      hub.store.failure = null;
+      await converge(paris, "paris", 3);
+      expectUnchanged(hub.store, "paris", 3);
+    });
+
     test("a hub that stopped without acknowledging gets the same events first, in order", async () => {
       await using server = await fleetServer(program, ["berlin"]);
       using berlin = gatewayAt("berlin", loginOf("berlin", server.address));
       {
         await using hub = await readyHub(server);
-        hub.store.failure = new Error("killed");
+        hub.store.failure = diskFull;
         await berlin.send(1, 20);
         await until("all are delivered", async () => (await consumerOf(server)).pending === 20);
       }
@@ -286,6 +306,8 @@ describe.skipIf(natsNeeds.missing).each(natsServers)(
     });
   },
 );
+
+const diskFull = new SystemError("store events", "disk full");
 
 /** A hub that has created the stream. */
 async function readyHub(server: NatsServer) {

@@ -291,9 +291,11 @@ export class MemoryHub implements Intake {
   /** Events that were delivered again. */
   again = 0;
   failure: Error | null = null;
+  /** The gateway whose messages cause the failure; null: those of all. */
+  failing: string | null = null;
 
   events(gateway: string, { epoch, events }: CheckedEvents): HubAnswer {
-    if (this.failure !== null) throw this.failure;
+    this.#fail(gateway);
     const bodies = this.#bodies(gateway, epoch);
     for (const { seq, event } of events) {
       if (seq <= bodies.length) this.again++;
@@ -303,7 +305,7 @@ export class MemoryHub implements Intake {
   }
 
   state(gateway: string, { epoch, last }: StateMessage): HubAnswer {
-    if (this.failure !== null) throw this.failure;
+    this.#fail(gateway);
     this.states.push(gateway);
     const { length } = this.#bodies(gateway, epoch);
     return this.#answer(length, last > length ? length : null);
@@ -312,6 +314,10 @@ export class MemoryHub implements Intake {
   /** How many events of the gateway are stored. */
   count(gateway: string, epoch = EPOCH): number {
     return this.#bodies(gateway, epoch).length;
+  }
+
+  #fail(gateway: string): void {
+    if (this.failure !== null && (this.failing ?? gateway) === gateway) throw this.failure;
   }
 
   #bodies(gateway: string, epoch: string): string[] {
