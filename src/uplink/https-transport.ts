@@ -125,7 +125,6 @@ export class HttpsTransport implements HubTransport {
     const nowMs = this.#options.clock.now().wallMs;
     const proxy = this.#url.protocol === "http:" ? proxyFor(this.#url) : null;
     const result = resultOfStatus(status, headers, { nowMs, proxy });
-    if (result.type === "stop") return result;
     const afterMs = result.type === "retry" ? result.afterMs : null;
     return { type: "retry", reason: `${status}: ${this.#explain(status, content)}`, afterMs };
   }
