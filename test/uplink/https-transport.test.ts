@@ -114,6 +114,7 @@ describe("HTTPS to the hub", () => {
   test.each([
     [503, "", "503: the hub cannot accept the message now"],
     [502, "<html>", "502: the hub cannot accept the message now"],
+    [401, '{"detail":"webhook-id is too long"}', "401: the hub says: webhook-id is too long"],
     [404, "", "404: there is no hub at this address; check the URL"],
     [302, "", "302: redirects are not followed; give the final URL"],
     [422, '{"detail":"no\\u0007"}', "422: the hub says: no"],
