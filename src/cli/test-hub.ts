@@ -56,7 +56,5 @@ function describe(result: HubResult): string {
       return "accepted";
     case "retry":
       return `would be retried: ${result.reason}`;
-    case "stop":
-      return `refused permanently: ${result.reason}`;
   }
 }

@@ -74,6 +74,8 @@ export interface ScanResult extends Scan {
   readonly problems: readonly Error[];
   /** Names of the known devices that could not be read; omitted: none. */
   readonly failed?: readonly string[];
+  /** Why each of them could not be scanned, by its name. */
+  readonly reasons?: ReadonlyMap<string, string>;
 }
 
 /** The result of listing the devices. */
@@ -123,6 +125,11 @@ export class Devices implements Disposable {
     const removed: Device[] = [];
     const problems: Error[] = [];
     const failed: string[] = [];
+    const reasons = new Map<string, string>();
+    const addFailed = (name: string): void => {
+      failed.push(name);
+      reasons.set(name, problems.at(-1)!.message);
+    };
     const attempt = <Result>(action: () => Result): Result | null => {
       try {
         return action();
@@ -147,7 +154,7 @@ export class Devices implements Disposable {
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
       const scan = attempt(() => this.#scanDevice(entry, { acceptsPartial: true }));
       if (scan === "gone") removed.push(...this.#forget(entry));
-      else if (scan === null) failed.push(entry.name);
+      else if (scan === null) addFailed(entry.name);
       else devices.push(scan);
     }
 
@@ -165,11 +172,11 @@ export class Devices implements Disposable {
         }
       } catch (error) {
         problems.push(error as Error);
-        failed.push(name);
+        addFailed(name);
       }
     }
     const present = isListed ? new Set([...this.#kernel.keys(), ...this.#userspace.keys()]) : null;
-    return { devices, removed, present, problems, failed };
+    return { devices, removed, present, problems, failed, reasons };
   }
 
   /** How many peers the device had in the last scan. */

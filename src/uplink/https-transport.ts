@@ -22,8 +22,11 @@ const TIMEOUT_MS = 20_000;
 /** The longest answer that is read. */
 const ANSWER_BYTES_MAX = 64 * 1024;
 const DETAIL_MAX = 200;
-/** How much the time of the hub, as known from its answers, varies at most. */
+/** Largest error of the hub's time as estimated here. */
 const VARIATION_SECONDS = 30;
+
+/** What a hub says to an unknown name or secret. It refuses other messages for other reasons, such as their times. */
+const UNKNOWN = /secret/;
 
 interface Options {
   /** `https://hub.example.net`, perhaps with a path, and without user name and password. */
@@ -60,7 +63,7 @@ export class HttpsTransport implements HubTransport {
   readonly #url: URL;
   /** The hub's time minus the monotonic time here; null: no answer so far. */
   #hubAheadMs: number | null = null;
-  /** That of the last accepted message, because the hub refuses earlier ones. */
+  /** Timestamp of the last accepted message. The hub refuses earlier ones. */
   #acceptedSeconds = 0;
   /** Whether the last answer may have left a connection open. */
   #mayReuse = false;
@@ -126,7 +129,6 @@ export class HttpsTransport implements HubTransport {
     const nowMs = this.#options.clock.now().wallMs;
     const proxy = this.#url.protocol === "http:" ? proxyFor(this.#url) : null;
     const result = resultOfStatus(status, headers, { nowMs, proxy });
-    if (result.type === "stop") return result;
     const afterMs = result.type === "retry" ? result.afterMs : null;
     return { type: "retry", reason: `${status}: ${this.#explain(status, content)}`, afterMs };
   }
@@ -186,6 +188,7 @@ export class HttpsTransport implements HubTransport {
     const detail = content?.["detail"];
     const said =
       typeof detail === "string" ? `; the hub says: ${truncate(sanitize(detail), DETAIL_MAX)}` : "";
+    if (status === 401 && typeof detail === "string" && !UNKNOWN.test(detail)) return said.slice(2);
     if (status === 401 || status === 403) {
       return `the hub does not accept this gateway; on the hub: wgmon hub enroll ${this.#options.gateway} --replace${said}`;
     }

@@ -10,7 +10,7 @@ export type HubResult =
    * Whether the hub has them is not known yet.
    */
   | { readonly type: "stored"; readonly upTo: number; readonly streamSeq: number }
-  | Extract<DeliveryResult, { type: "retry" | "stop" }>;
+  | Extract<DeliveryResult, { type: "retry" }>;
 
 /** Each method makes one attempt. An expected failure is a result, not an exception; its reason contains no secret. */
 export interface HubTransport {

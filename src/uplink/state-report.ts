@@ -97,7 +97,7 @@ export class StateReport {
 
   /** Call it with each scan. Returns whether connected peers changed. */
   onScan(
-    { devices, removed, failed = [], problems }: ScanResult,
+    { devices, removed, failed = [], reasons }: ScanResult,
     changes: readonly Change[],
   ): boolean {
     for (const { device, changed, removed: keys } of devices) {
@@ -106,11 +106,8 @@ export class StateReport {
       for (const publicKey of keys) this.#remove({ device: device.name, publicKey });
     }
     for (const name of failed) {
-      const error = problems.find(({ message }) => message.includes(name)) ?? problems[0];
-      this.#problems.set(
-        name,
-        (error?.message ?? "the device cannot be read").slice(0, PROBLEM_MAX),
-      );
+      const reason = reasons?.get(name) ?? "the device cannot be read";
+      this.#problems.set(name, reason.slice(0, PROBLEM_MAX));
     }
     if (removed.length > 0) this.#mustCompare = true;
     for (const change of changes) {

@@ -70,6 +70,8 @@ type Request =
       readonly message: EventsMessage;
     };
 
+type Kind = "state" | "events";
+
 export class Uplink {
   readonly #options: UplinkOptions;
   readonly #cursor: UplinkCursor;
@@ -93,7 +95,8 @@ export class Uplink {
   #hasSaidGoodbye = false;
   #wasAnswered = false;
   #isClosed = false;
-  #isStopped = false;
+  /** Requests of which kinds failed when they were sent last. */
+  readonly #failing = new Set<Kind>();
   #failures = 0;
   #retries = 0;
   #lastReason = "";
@@ -133,7 +136,7 @@ export class Uplink {
       key: this.key,
       label: this.#name,
       waiting: this.#cursor.waiting().count,
-      isStopped: this.#isStopped,
+      isStopped: false,
       failures: this.#failures,
       reason: this.#lastReason,
     };
@@ -164,9 +167,8 @@ export class Uplink {
     this.#reportBy(CHANGE_MS);
   }
 
-  /** Tries at once instead of after a pause, also if the hub had refused everything. */
+  /** Tries at once instead of after a pause. */
   retry(): void {
-    this.#isStopped = false;
     this.#isPausing = false;
     this.#reportBy(0);
   }
@@ -220,7 +222,7 @@ export class Uplink {
   /** After a state was answered, or when none will be. */
   #reportTest(): void {
     const result: DeliveryResult =
-      this.#failures === 0 && !this.#isClosed
+      !this.#failing.has("state") && !this.#isClosed
         ? { type: "delivered" }
         : { type: "retry", reason: this.#lastReason || "stopping", afterMs: null };
     for (const report of this.#testers.splice(0)) report(result);
@@ -234,7 +236,7 @@ export class Uplink {
 
   /** Starts sending if there is something to send, no request is in flight, and no pause is running. */
   #send(): void {
-    if (!this.#isStarted || this.#isClosed || this.#isStopped) return;
+    if (!this.#isStarted || this.#isClosed) return;
     if (this.#isSending || this.#isPausing) return;
     this.#isSending = true;
     this.#currentSend = this.#sendAll();
@@ -255,7 +257,7 @@ export class Uplink {
 
   /** Waits for the next state. New events do not wait. */
   #schedule(): void {
-    if (this.#isClosed || this.#isStopped || this.#isPausing || this.#isStopping) return;
+    if (this.#isClosed || this.#isPausing || this.#isStopping) return;
     const { clock } = this.#options;
     this.#cancelTimer();
     const delayMs = Math.max(0, this.#stateDueMs - clock.now().monotonicMs);
@@ -264,7 +266,7 @@ export class Uplink {
 
   /** The next request; null: there is nothing to send now. */
   #next(): Request | null {
-    if (this.#isClosed || this.#isStopped) return null;
+    if (this.#isClosed) return null;
     const { monotonicMs } = this.#options.clock.now();
     const place = this.#cursor.place();
     const state = { type: "state", place, isStopping: false } as const;
@@ -311,7 +313,7 @@ export class Uplink {
           first: epoch.first,
           last: this.#cursor.last(epoch),
           isStopping: request.isStopping,
-          isProbe: this.#retries > 0,
+          isProbe: this.#failing.has("state"),
         });
         return transport.sendState(message, signal);
       }
@@ -331,15 +333,11 @@ export class Uplink {
         const { upTo: sent, streamSeq } = result;
         this.#cursor.save({ ...request.place.position, sent, streamSeq });
         log.debug(`${this.#name}: the stream has the events`, { upTo: sent });
-        this.#succeeded();
+        this.#succeeded(request);
         return true;
       }
       case "retry":
-        this.#pause(result.reason, result.afterMs);
-        return false;
-      case "stop":
-        this.#recordFailure(result.reason, "error", "nothing more is sent to it until a reload");
-        this.#isStopped = true;
+        this.#pause(request, result.reason, result.afterMs);
         return false;
     }
   }
@@ -350,7 +348,7 @@ export class Uplink {
     if (answer.problem !== null) {
       report.failed();
       this.#needsState = true;
-      return this.#handleProblem(answer.problem);
+      return this.#handleProblem(request, answer.problem);
     }
     if (request.type === "state") {
       this.#hasSaidGoodbye ||= request.isStopping;
@@ -365,12 +363,12 @@ export class Uplink {
     // Another epoch began while the request was in flight, because the file of the store failed or works again.
     const { epoch: now, position } = this.#cursor.place();
     if (now.epoch !== epoch.epoch || answer.confirmed === null) {
-      this.#succeeded();
+      this.#succeeded(request);
       return true;
     }
     if (answer.confirmed > this.#cursor.last(epoch) && answer.confirmed >= (epoch.end ?? 0)) {
       this.#needsState = true;
-      return this.#handleProblem("diverged");
+      return this.#handleProblem(request, "diverged");
     }
     const confirmed = Math.max(answer.confirmed, epoch.first - 1);
     const after = this.#continueAfter(request, answer, confirmed);
@@ -381,11 +379,11 @@ export class Uplink {
     if (request.type !== "state" && after === request.after) {
       const isReplayed = request.type === "replay" && this.#replayAfter === null;
       if (!isReplayed) {
-        this.#pause("the hub has not stored the events", null);
+        this.#pause(request, "the hub has not stored the events", null);
         return false;
       }
     }
-    this.#succeeded();
+    this.#succeeded(request);
     return true;
   }
 
@@ -395,19 +393,19 @@ export class Uplink {
   }
 
   /** Returns whether the next request may be sent at once. */
-  #handleProblem(problem: NonNullable<HubAnswer["problem"]>): boolean {
+  #handleProblem(request: Request, problem: NonNullable<HubAnswer["problem"]>): boolean {
     const { clock, log, store } = this.#options;
     if (problem === "duplicate-name") {
       const reason =
         "another gateway with this name reports to the hub; give one of them another --host, and enroll it";
-      this.#pause(reason, DUPLICATE_PAUSE_MS);
+      this.#pause(request, reason, DUPLICATE_PAUSE_MS);
       return false;
     }
     const { monotonicMs } = clock.now();
     const reason =
       "the hub has other events with the numbers of this store, as after a copy of the store was put back";
     if (monotonicMs - this.#renewedMs < RENEWAL_MS) {
-      this.#pause(reason, RENEWAL_MS);
+      this.#pause(request, reason, RENEWAL_MS);
       return false;
     }
     this.#renewedMs = monotonicMs;
@@ -418,11 +416,17 @@ export class Uplink {
     return true;
   }
 
-  #succeeded(): void {
+  #succeeded(request: Request): void {
     const { log } = this.#options;
-    this.#retries = 0;
+    this.#failing.delete(kindOf(request));
+    // The events that the hub did not take may have been deleted, or it may have got them in another way.
+    if (this.#replayAfter === null && this.#cursor.waiting().count === 0) {
+      this.#failing.delete("events");
+    }
     if (!this.#wasAnswered) log.info(`${this.#name}: connected`);
     this.#wasAnswered = true;
+    if (this.#failing.size > 0) return;
+    this.#retries = 0;
     if (this.#failures === 0) return;
     log.info(`${this.#name}: works again after ${counted(this.#failures, "failed attempt")}`);
     this.#failures = 0;
@@ -430,12 +434,13 @@ export class Uplink {
     this.#saveState(0);
   }
 
-  #pause(reason: string, afterMs: number | null): void {
+  #pause(request: Request, reason: string, afterMs: number | null): void {
     const { clock, random = Math.random } = this.#options;
+    this.#failing.add(kindOf(request));
     this.#retries++;
     const retries = Math.min(this.#retries, PAUSE_RETRIES_MAX);
     const delayMs = pauseBeforeRetry(retries, afterMs, random);
-    this.#recordFailure(reason, "warn", `next in ${Math.ceil(delayMs / 1000)} s`);
+    this.#recordFailure(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
     if (this.#isStopping) {
       this.#hasSaidGoodbye = true;
       return;
@@ -450,15 +455,14 @@ export class Uplink {
     });
   }
 
-  /** Logs the first failure and each new reason at the level, and repetitions as debug lines. */
-  #recordFailure(reason: string, level: "warn" | "error", next: string): void {
+  /** Logs the first failure and each new reason as warnings, and repetitions as debug lines. */
+  #recordFailure(reason: string, next: string): void {
     this.#failures++;
     const isKnown = reason === this.#lastReason;
     this.#lastReason = reason;
-    this.#options.log[isKnown ? "debug" : level](
+    this.#options.log[isKnown ? "debug" : "warn"](
       `${this.#name}: ${reason}, attempt ${this.#failures}, ${next}`,
     );
-    if (level === "error") this.#saveState(0);
   }
 
   #saveState(nextAtMs: number): void {
@@ -471,4 +475,9 @@ export class Uplink {
     });
     this.#externalDataVersion = store.externalDataVersion;
   }
+}
+
+/** Events and replayed events fail for the same reasons; a state may fail, or be accepted, apart from them. */
+function kindOf({ type }: Request): Kind {
+  return type === "state" ? "state" : "events";
 }

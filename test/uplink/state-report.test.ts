@@ -103,6 +103,18 @@ describe("the state report", () => {
     expect(world.atHub).toEqual(world.here);
   });
 
+  test("a device that could not be scanned is shown with its own reason", () => {
+    const world = new World();
+    const problems = [new Error("wg10: EBUSY"), new Error("EPERM")];
+    const reasons = new Map([
+      ["wg10", "wg10: EBUSY"],
+      ["wg0", "EPERM"],
+    ]);
+    const failed = ["wg10", "wg0"];
+    world.report.onScan({ devices: [], removed: [], present: null, problems, failed, reasons }, []);
+    expect(world.send().devices).toMatchObject([{ name: "wg0", problem: "EPERM" }]);
+  });
+
   test("a peer that no scan reports is found by the number of peers, and a new name within ten minutes", () => {
     const world = new World();
     world.change(peer());

@@ -294,6 +294,31 @@ describe("the uplink", () => {
     expect(gateway.transport.requests).toBe(requests + 1);
   });
 
+  test("while the hub takes no events, it still gets complete states, and one line of the log says what fails", async () => {
+    const gateway = await Gateway.make();
+    gateway.start();
+    await settle();
+    const { transport } = gateway;
+    const reason = "503: the hub's store cannot keep events now";
+    const refuse = async () => ({ type: "retry", reason, afterMs: null }) as const;
+    const accept = transport.sendEvents.bind(transport);
+    transport.sendEvents = refuse;
+    gateway.hub.wantsAllPeers = true;
+    gateway.record();
+    await settle();
+    await gateway.advance(HOUR_MS);
+    expect(gateway.hub.states.length).toBeGreaterThan(150);
+    expect(gateway.hub.states.at(2)).toMatchObject({ isComplete: true });
+    const shown = () => gateway.lines.filter((line) => !line.includes("debug"));
+    expect(shown().filter((line) => line.includes("works again"))).toEqual([]);
+    expect(shown().filter((line) => line.includes(reason))).toHaveLength(1);
+    expect(await gateway.uplink!.test()).toEqual({ type: "delivered" });
+    transport.sendEvents = accept;
+    await gateway.advance(40_000);
+    expect(gateway.idsAtHub).toEqual(gateway.ids);
+    expect(gateway.lines.at(-1)).toMatch(/works again after \d+ failed attempts/);
+  });
+
   test("a test sends the state, and tells the answer", async () => {
     let fate: Fate = "ok";
     const gateway = await Gateway.make({ nextFate: () => fate });
