@@ -196,10 +196,10 @@ function printGateways(gateways: readonly GatewayView[], { print, clock }: Optio
     lastSeq === null || confirmedSeq === null ? "" : String(Math.max(0, lastSeq - confirmedSeq));
   const columns: readonly Column<GatewayView>[] = [
     { title: "GATEWAY", cell: ({ name }) => name, priority: 0 },
-    { title: "STATE", cell: ({ condition }) => condition, priority: 0 },
-    { title: "SEEN", cell: ({ seenMs }) => ago(seenMs), priority: 1 },
+    { title: "CONDITION", cell: ({ condition }) => condition, priority: 0 },
+    { title: "LAST-MESSAGE", cell: ({ seenMs }) => ago(seenMs), priority: 1 },
     { title: "PEERS", cell: peersOf, priority: 2 },
-    { title: "MISSING", cell: lag, isNumber: true, priority: 3 },
+    { title: "LAG", cell: lag, isNumber: true, priority: 3 },
     { title: "VERSION", cell: ({ program }) => program ?? "", priority: 4 },
   ];
   const table = tableOf(columns, gateways, { maxWidth: null, paint: plain });

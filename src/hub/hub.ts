@@ -4,7 +4,7 @@
  *   message -> receiver -> intake -> store -> fleet state, alerts, outbox, listeners
  *
  * To follow one message, read HttpsReceiver.handle, Intake.events or Intake.state, and FleetReporter.reportEvents.
- * stages.ts connects the stages; run-hub.ts starts the hub.
+ * stages.ts connects the stages; hub-daemon.ts starts the hub.
  */
 
 import { SystemError } from "../base/errors.ts";

@@ -208,7 +208,7 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
 
   -- On a hub: the gateways. secret is null if the transport authenticates the gateway. state is JSON: GatewayState in
-  -- hub/gateway-watch.ts.
+  -- hub/enrolled.ts.
   CREATE TABLE $.fleet_gateways (
     gateway TEXT PRIMARY KEY,
     secret TEXT,

@@ -123,9 +123,9 @@ describe("wgmon hub with a running hub", () => {
     berlin.report(running);
     clock.advance(5000);
     expect(await run({ action: "gateways", json: false })).toEqual([
-      "GATEWAY  STATE    SEEN    PEERS  MISSING  VERSION",
-      "berlin   up       5s ago  0/0          3  0.1.0",
-      "lyon     waiting  never   ?/0",
+      "GATEWAY  CONDITION  LAST-MESSAGE  PEERS  LAG  VERSION",
+      "berlin   up         5s ago        0/0      3  0.1.0",
+      "lyon     waiting    never         ?/0",
     ]);
     const items = await run({ action: "gateways", json: true });
     expect(items.map((item) => JSON.parse(item) as object)).toMatchObject([
