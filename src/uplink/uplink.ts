@@ -106,7 +106,9 @@ export class Uplink {
   constructor(options: UplinkOptions) {
     this.#options = options;
     const { store, key, placeKey } = options;
-    this.#cursor = new UplinkCursor(store, placeKey);
+    this.#cursor = new UplinkCursor(store, placeKey, (seq) =>
+      options.log.warn(`${this.#name}: an event is too long to be sent, and is left out`, { seq }),
+    );
     this.#externalDataVersion = store.externalDataVersion;
     const state = store.outbox.targetState(key);
     this.#failures = state?.failures ?? 0;
