@@ -227,7 +227,7 @@ describe("the uplink", () => {
       expect(now!.epoch).not.toBe(epoch);
       expect(back.idsAtHub).toEqual(back.ids);
       expect(gateway.hub.ids).toEqual(expect.arrayContaining([...lost, ...back.ids]));
-      expect(back.lines.join()).toContain("all events are sent again");
+      expect(back.lines.join()).toContain("All events are sent again");
       back.uplink!.close();
       gateway.hub.forget();
       gateway.start(new FakeTransport(gateway.hub));
