@@ -54,7 +54,7 @@ export class UplinkRows {
     );
   }
 
-  /** The oldest events after one sequence number and before another; null: there is no end. */
+  /** The oldest events with after < seq < end; null: there is no end. */
   events(after: number, end: number | null, limit: number): StoredEvent[] {
     return this.#database
       .all<{ seq: number; body: string }>(

@@ -8,6 +8,7 @@ import {
 } from "../fleet/messages.ts";
 import type { Epoch } from "../store/epoch-rows.ts";
 import type { Store } from "../store/store.ts";
+import type { StoredEvent } from "../store/stored-events.ts";
 import type { UplinkPosition } from "../store/uplink-rows.ts";
 
 /** The bytes of a message around its events, and of `{"seq":...,"event":...},` around each event, at most. */
@@ -23,9 +24,19 @@ export interface UplinkPlace {
 export class UplinkCursor {
   readonly #store: Pick<Store, "epochs" | "uplinks">;
   readonly #target: string;
+  readonly #onTooLong: (seq: number) => void;
+  #warnedSeq = 0;
 
-  /** @param target the key of the hub in the store. */
-  constructor(store: Pick<Store, "epochs" | "uplinks">, target: string) {
+  /**
+   * @param target the key of the hub in the store.
+   * @param onTooLong called once with the number of an event that is left out, because no message can hold it.
+   */
+  constructor(
+    store: Pick<Store, "epochs" | "uplinks">,
+    target: string,
+    onTooLong: (seq: number) => void = () => {},
+  ) {
+    this.#onTooLong = onTooLong;
     this.#store = store;
     this.#target = target;
   }
@@ -53,7 +64,7 @@ export class UplinkCursor {
         streamSeq: saved?.streamSeq ?? null,
       };
       const isOver =
-        epoch.end !== null && uplinks.events(position.confirmed, epoch.end, 1).length === 0;
+        epoch.end !== null && this.#events(position.confirmed, epoch.end, 1).length === 0;
       if (!isOver) return { epoch, position };
       index++;
       position = null;
@@ -81,12 +92,11 @@ export class UplinkCursor {
   ): EventsMessage | null {
     const { uplinks } = this.#store;
     const limit = Math.min(end ?? Number.MAX_SAFE_INTEGER, upTo + 1);
-    const events = uplinks.events(after, limit, EVENTS_MAX);
+    const events = this.#events(after, limit, EVENTS_MAX);
     if (events.length === 0) return null;
     let bytes = MESSAGE_OVERHEAD;
-    // At least one, however long it is.
     const count = events.findIndex(({ event }, index) => {
-      bytes += Buffer.byteLength(JSON.stringify(event)) + EVENT_OVERHEAD;
+      bytes += bytesOf(event);
       return index > 0 && bytes > MESSAGE_BYTES_MAX;
     });
     const id = after < first ? null : uplinks.idOf(after);
@@ -97,6 +107,26 @@ export class UplinkCursor {
       after: id === null ? null : { seq: after, id },
       events: count === -1 ? events : events.slice(0, count),
     };
+  }
+
+  /** As `UplinkRows.events`, without events that no message can hold: the hub records their numbers as a gap. */
+  #events(after: number, end: number | null, limit: number): StoredEvent[] {
+    for (let last = after; ;) {
+      const events = this.#store.uplinks.events(last, end, limit);
+      const fitting = events.filter(
+        ({ event }) => bytesOf(event) + MESSAGE_OVERHEAD <= MESSAGE_BYTES_MAX,
+      );
+      if (fitting.length < events.length)
+        this.#warnOf(events.find((each) => !fitting.includes(each))!);
+      if (fitting.length > 0 || events.length === 0) return fitting;
+      last = events.at(-1)!.seq;
+    }
+  }
+
+  #warnOf({ seq }: StoredEvent): void {
+    if (seq <= this.#warnedSeq) return;
+    this.#warnedSeq = seq;
+    this.#onTooLong(seq);
   }
 
   /** The time of the oldest event that the hub has not confirmed; null: it has confirmed all. */
@@ -117,4 +147,8 @@ export class UplinkCursor {
       .reduce((sum, each) => sum + each, 0);
     return { count, oldestAtMs: next.atMs };
   }
+}
+
+function bytesOf(event: StoredEvent["event"]): number {
+  return Buffer.byteLength(JSON.stringify(event)) + EVENT_OVERHEAD;
 }

@@ -20,9 +20,9 @@ import { UplinkCursor, type UplinkPlace } from "./uplink-cursor.ts";
 
 /** A change of connected peers is reported after this, with others that happen meanwhile. */
 const CHANGE_MS = 1000;
-/** The longest pause after a failure, unless the hub asks for a longer one. The hub expects a message every 15 s. */
+/** After this many retries the pause does not grow any more. */
 const PAUSE_RETRIES_MAX = 5;
-/** The pause after the hub said that another gateway has this name: that of a gateway that is lost. */
+/** Pause after the answer duplicate-name: equal to the time after which a gateway is lost. */
 const DUPLICATE_PAUSE_MS = 60_000;
 /** New epochs begin at most this often. */
 const RENEWAL_MS = 60_000;
@@ -109,7 +109,9 @@ export class Uplink {
   constructor(options: UplinkOptions) {
     this.#options = options;
     const { store, key, placeKey } = options;
-    this.#cursor = new UplinkCursor(store, placeKey);
+    this.#cursor = new UplinkCursor(store, placeKey, (seq) =>
+      options.log.warn(`${this.#name}: an event is too long to be sent, and is left out`, { seq }),
+    );
     this.#externalDataVersion = store.externalDataVersion;
     const state = store.outbox.targetState(key);
     this.#failures = state?.failures ?? 0;
@@ -403,13 +405,13 @@ export class Uplink {
     }
     const { monotonicMs } = clock.now();
     const reason =
-      "the hub has other events with the numbers of this store, as after a copy of the store was put back";
+      "the hub has other events under the same numbers; the store was probably restored from a backup";
     if (monotonicMs - this.#renewedMs < RENEWAL_MS) {
       this.#pause(request, reason, RENEWAL_MS);
       return false;
     }
     this.#renewedMs = monotonicMs;
-    log.warn(`${this.#name}: ${reason}; all events are sent again`);
+    log.warn(`${this.#name}: ${reason}. All events are sent again in a new epoch`);
     store.epochs.renew();
     this.#replayAfter = null;
     this.#stateDueMs = 0;

@@ -227,7 +227,7 @@ describe("the uplink", () => {
       expect(now!.epoch).not.toBe(epoch);
       expect(back.idsAtHub).toEqual(back.ids);
       expect(gateway.hub.ids).toEqual(expect.arrayContaining([...lost, ...back.ids]));
-      expect(back.lines.join()).toContain("all events are sent again");
+      expect(back.lines.join()).toContain("All events are sent again");
       back.uplink!.close();
       gateway.hub.forget();
       gateway.start(new FakeTransport(gateway.hub));
@@ -317,6 +317,21 @@ describe("the uplink", () => {
     await gateway.advance(40_000);
     expect(gateway.idsAtHub).toEqual(gateway.ids);
     expect(gateway.lines.at(-1)).toMatch(/works again after \d+ failed attempts/);
+  });
+
+  test("an event that no message can hold is left out with one warning, and those around it arrive", async () => {
+    const gateway = await Gateway.make();
+    gateway.record();
+    const change = { type: "device.added", atMs: 0, device: "wg0", listenPort: 0 } as const;
+    const head = { id: newId("evt"), host: "x".repeat(1_100_000), name: null };
+    const long = { event: eventOf(change, head), targets: [] };
+    gateway.store.record({ events: [long], sessions: [], ended: [], devices: null }, 0);
+    gateway.record();
+    gateway.start();
+    await gateway.advance(60_000);
+    expect(gateway.idsAtHub).toEqual(gateway.ids.filter((id) => id !== head.id));
+    expect(gateway.lines.filter((line) => line.includes("too long"))).toHaveLength(1);
+    expect(gateway.uplink!.state).toMatchObject({ waiting: 0, failures: 0 });
   });
 
   test("a test sends the state, and tells the answer", async () => {
