@@ -2,6 +2,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 
+import { newId } from "../../src/base/new-id.ts";
 import { parseSecrets, sign } from "../../src/channels/signature.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { HttpServer } from "../../src/http/server.ts";
@@ -322,7 +323,7 @@ describe("a message of a gateway", () => {
     const berlin = new TestGateway("berlin", clock);
     const known = berlin.device();
     const data = { device: "wg0", peer: null, peers: "many", alerts: 3, session: "x" };
-    const newer = { ...known, id: known.id.replace(/.$/, "f"), type: "peer.teleported", data };
+    const newer = { ...known, id: newId("evt"), type: "peer.teleported", data };
     const events = [
       { seq: 1, event: newer },
       { seq: 2, event: known },
