@@ -1,5 +1,6 @@
 /**
- * The state of the alert engine: facts, alerts, groups, silences and deadlines. It is saved as a table of rows, JSON by
+ * The state of the alert engine: facts, alerts, groups, silences and deadlines; more than 400 lines because every change
+ * of it must be noted here to be saved. It is saved as a table of rows, JSON by
  * key, so that a change costs the rows that it changed, not a copy of all.
  */
 

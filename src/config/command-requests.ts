@@ -1,4 +1,7 @@
-/** The requests of the commands: the values of the flags that are not settings. */
+/**
+ * The requests of the commands: the values of the flags that are not settings; more than 400 lines because all commands
+ * are in one list.
+ */
 
 import { parseMatcher, SILENCE_LIMITS } from "../alerts/silences.ts";
 import { formatList, quoteSafely } from "../base/redact.ts";

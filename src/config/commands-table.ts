@@ -213,7 +213,7 @@ export const commands = {
         defaultValue: "false",
       },
       "secret-file": {
-        ...absolutePath("FILE", "/root/berlin"),
+        ...absolutePath("FILE", "/etc/wgmon/berlin.hub"),
         description: "enroll: take the secret from the line that another hub has printed",
         defaultValue: null,
         defaultNote: "a new secret",
@@ -229,7 +229,7 @@ export const commands = {
       ["hub init", "print what to set up, and where"],
       ["hub init nats", "print the configuration of a NATS server for gateways"],
       ["hub enroll berlin", "print the line for the settings of the gateway berlin"],
-      ["hub enroll berlin --secret-file /root/berlin", "on a second hub: the same secret"],
+      ["hub enroll berlin --secret-file /etc/wgmon/berlin.hub", "on a second hub: the same secret"],
       ["hub gateways", "list the gateways, and which are lost"],
       ["hub doctor", "check the hub, NATS and the gateways, and print what to fix"],
       ["hub rebuild", "ask all gateways for all their events again"],

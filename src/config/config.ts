@@ -1,6 +1,6 @@
 /**
- * Combines the command line, the environment and the settings file into a command with its settings. settings-table.ts
- * defines the settings. Pure except for `Sources`. Webhook URLs contain secrets, so no message shows one.
+ * Combines the command line, the environment and the settings file into a command with its settings; more than 400 lines
+ * because each command combines them in its own way. settings-table.ts defines the settings. Pure except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
 import type { Rule } from "../alerts/rule.ts";

@@ -1,4 +1,7 @@
-/** The schemas of the API's responses: TypeBox, which is JSON Schema. The types follow from them. */
+/**
+ * The schemas of the API's responses, as TypeBox, which is JSON Schema; more than 400 lines because they refer to each
+ * other. The types follow from them.
+ */
 
 import { type Static, Type as T } from "@sinclair/typebox";
 

@@ -1,8 +1,8 @@
 /**
- * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file decides which
+ * The HTTP server, on a Unix socket for wgmon's commands and on TCP if the settings enable it; more than 400 lines because
+ * every check of a request is in one place. This file decides which
  * clients have access and how many requests run at once. api.ts, metrics.ts and the page answer the requests; each is
- * loaded at the first request for it. daemon.ts loads this file when wgmon is ready. More than 400 lines, because every
- * check of a request is in one place.
+ * loaded at the first request for it. daemon.ts loads this file when wgmon is ready.
  */
 
 import { chmod, readFile, unlink } from "node:fs/promises";

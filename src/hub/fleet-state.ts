@@ -1,5 +1,6 @@
 /**
- * What the gateways reported last: their devices, peers and sessions; one file, because all of it shares the same maps.
+ * What the gateways reported last: their devices, peers and sessions; more than 400 lines because all of it shares the
+ * same maps.
  * On a hub it takes the place of the kernel. It is in memory; after a start of the hub, each gateway is asked for all of
  * its peers, and until then the sessions of the previous run are kept. A gateway's device is named `GATEWAY/DEVICE`. All
  * times are in the hub's clock, except those of `storedSessions`. No I/O, no clock of its own.

@@ -9,7 +9,7 @@ import { requestReason } from "../fleet/nats-connection.ts";
 import type { Log } from "../platform/log.ts";
 import type { GatewayCondition } from "./fleet-state.ts";
 
-/** The holder renews the lease this often, and the other looks at it. */
+/** The holder renews the lease this often, and the other reads it. */
 const STEP_MS = 3000;
 /** A lease that did not change for this long is taken over. */
 const TAKEOVER_MS = 15_000;
@@ -106,13 +106,13 @@ export class HubLease {
     this.#progress = [];
   }
 
-  /** Renews the lease, or looks at it, every few seconds. @param onStep called after each time. */
+  /** Renews or reads the lease every few seconds. @param onStep called after each time. */
   start(onStep: () => void): void {
     this.#onStep = onStep;
     this.#schedule();
   }
 
-  /** Renews the lease, takes it, or looks at it. Does not throw. */
+  /** Renews, takes or reads the lease. Does not throw. */
   async step(): Promise<void> {
     this.#running = this.#running.then(() => this.#step());
     await this.#running;

@@ -1,4 +1,7 @@
-/** Takes the messages of the gateways, whatever transport they came by, and makes the answers; longer than 400 lines, because all rules of the protocol meet here. */
+/**
+ * Takes the messages of the gateways, whatever transport they came by, and makes the answers; more than 400 lines because
+ * all rules of the protocol meet here.
+ */
 
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";

@@ -1,5 +1,6 @@
 /**
- * Runs the alert engine in the daemon: passes inputs to it, saves its state, and turns its notices into events. Without
+ * Runs the alert engine in the daemon: passes inputs to it, saves its state, and turns its notices into events; more than
+ * 400 lines because each input may load, advance, save or unload the one engine. Without
  * rules there is no engine.
  *
  * One transaction stores the events of a scan, the notices that the scan caused, and the changes of the engine's state.

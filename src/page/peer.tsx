@@ -1,4 +1,7 @@
-/** The page of one peer: its state, its alerts, its history over a range, its latest sessions and its latest events. */
+/**
+ * The page of one peer: its state, its alerts, its history over a range, its latest sessions and its latest events; more
+ * than 400 lines because all parts show the same peer over the same range.
+ */
 
 import type { AlertView } from "../alerts/alert.ts";
 import { showBytes } from "../base/size.ts";

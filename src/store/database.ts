@@ -1,5 +1,6 @@
 /**
- * Keeps the rows in a file, or in memory while the file cannot be used. One SQLite connection has both, as two databases
+ * Keeps the rows in a file, or in memory while the file cannot be used; more than 400 lines because each operation may be
+ * the one at which the file fails. One SQLite connection has both, as two databases
  * with the same tables: `disk` and `main`. When the file fails, the rows that wgmon needs to continue are copied to
  * memory, and back once the file can be written again (failover-rows.ts).
  */

@@ -1,6 +1,6 @@
 /**
  * The rows of `sessions` and `devices`: writes open and ended sessions, finds those that a query selects, and loads the
- * state of the previous run.
+ * state of the previous run; more than 400 lines because all queries of sessions share their columns.
  */
 
 import type { ClockStep } from "../base/wall-clock.ts";

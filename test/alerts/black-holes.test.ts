@@ -1,6 +1,6 @@
 /**
  * Rules of kind no-return-traffic over simulated links, packet by packet: with 5 % loss each way and round trips of 800 ms
- * no link is a black hole, whatever it sends and whenever the ticks come; a steady link that becomes one is told in time.
+ * no link is a black hole, whatever it sends and whenever the ticks come; a steady link that becomes one is reported in time.
  */
 
 import { expect, test } from "bun:test";
@@ -190,7 +190,7 @@ test("with `for` of 25 s, a link whose only traffic is large bursts every ten se
   );
 });
 
-test("a steady link that becomes a black hole is told within 20 s, at whatever time between two ticks", () => {
+test("a steady link that becomes a black hole is reported within 20 s, at whatever time between two ticks", () => {
   fc.assert(
     fc.property(link, fc.nat(TICK_MS - 1), (given, afterTickMs) => {
       const random = randomOf(given.seed);

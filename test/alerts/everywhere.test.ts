@@ -120,7 +120,7 @@ test("only the devices of the rule count, and without everywhere each device cou
   ]);
 });
 
-test("a peer on many gateways is told with their number, and never as the failure of one gateway's connection", () => {
+test("a peer on many gateways is reported with their number, and never as the failure of one gateway's connection", () => {
   const devices = ["a/wg0", "b/wg0", "c/wg0", "d/wg0"];
   const told = fleet([rule], devices).up("c/wg0").up("d/wg0").wait("10m");
   for (const device of devices) told.down(device);

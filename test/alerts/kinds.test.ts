@@ -662,7 +662,7 @@ describe("changed", () => {
     expect(told.told()).toEqual([]);
   });
 
-  test("an endpoint that is set twice in a row is one alert, and one that is set back is none", () => {
+  test("an endpoint that is set twice in a row is one alert, and one that is set back causes no alert", () => {
     const told = inOffice();
     setEndpoint(told, "198.51.100.1:1000");
     setEndpoint(told.wait(1), "203.0.113.9:51820");

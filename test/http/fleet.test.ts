@@ -1,4 +1,4 @@
-/** The HTTP API of a hub: its gateways, and the gateway as a field and a filter. On a gateway, there is none of it. */
+/** The HTTP API of a hub: its gateways, and the gateway as a field and a filter. A gateway's API has no such parts. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 

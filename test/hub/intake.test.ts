@@ -360,7 +360,7 @@ describe("stores that were put back, wiped or copied", () => {
     expect(types(running)).not.toContain("fleet.gap");
   });
 
-  test("two gateways with one name: the older one is told to stop, and one event says so in an hour", async () => {
+  test("two gateways with one name: the older one gets the answer duplicate-name, and one event in an hour reports it", async () => {
     const running = await hubWith("berlin");
     const [one, two] = [
       new TestGateway("berlin", running.clock),

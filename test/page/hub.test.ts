@@ -1,4 +1,4 @@
-/** The page of a hub: its gateways, and their peers, sessions and events. On a gateway, there is none of it. */
+/** The page of a hub: its gateways, and their peers, sessions and events. A gateway's page has no such parts. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 

@@ -236,7 +236,7 @@ describe("the uplink", () => {
     }
   });
 
-  test("a gateway with the name of another one is told so, and goes on when the other is gone", async () => {
+  test("a gateway with the name of another one pauses, and continues when the other is gone", async () => {
     const clock = new HandClock();
     const first = await Gateway.make({ clock });
     first.start();
