@@ -84,19 +84,7 @@ export class Reporter {
         metrics.sessionSeconds.observe(change.durationMs / 1000);
       }
     }
-    if (alerts !== null) this.#logNotices(alerts);
-  }
-
-  /** Those that are sent are logged as events. */
-  #logNotices({ notices }: AlertWrite): void {
-    const { log, metrics } = this.#options;
-    for (const { type, event, rule, sentence, dryRun, heldBack } of notices) {
-      const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
-      metrics.notices.add([rule, type, result]);
-      const fields = { rule, notice: type, heldBackBy: heldBack?.type };
-      if (heldBack !== null) log.debug(`held back: ${sentence}`, fields);
-      else if (dryRun) log.info(`dry run: ${sentence}`, fields);
-    }
+    if (alerts !== null) logNotices(alerts, this.#options);
   }
 
   /** Returns an event that is not reported, for `Outbox.warmUp`. */
@@ -121,5 +109,19 @@ export class Reporter {
       peers.get(publicKey)?.mute === true;
     if ("peer" in change) return isMutePeer(change.peer);
     return "peers" in change && change.peers.length > 0 && change.peers.every(isMutePeer);
+  }
+}
+
+/** Counts the notices of a write, and logs those that are not sent; the others are logged as events. */
+export function logNotices(
+  { notices }: AlertWrite,
+  { log, metrics }: Pick<Options, "log" | "metrics">,
+): void {
+  for (const { type, event, rule, sentence, dryRun, heldBack } of notices) {
+    const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
+    metrics.notices.add([rule, type, result]);
+    const fields = { rule, notice: type, heldBackBy: heldBack?.type };
+    if (heldBack !== null) log.debug(`held back: ${sentence}`, fields);
+    else if (dryRun) log.info(`dry run: ${sentence}`, fields);
   }
 }

@@ -4,7 +4,10 @@ import { fleetDevice, gatewayName, splitDevice } from "../fleet/gateway-name.ts"
 import { HttpError } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 
-/** `waiting`: it has not reported since the hub started, or since it was enrolled. The first one is the healthy one. */
+/**
+ * `up`: it reports. `lost`: it did not report for a minute. `stopped`: it said that it stops. `waiting`: it has not reported
+ * since the hub started, or since it was enrolled. The first one is the healthy one.
+ */
 export const gatewayConditions = ["up", "lost", "stopped", "waiting"] as const;
 export type GatewayCondition = (typeof gatewayConditions)[number];
 

@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { isKnownType } from "../base/event-types.ts";
 import { type PublicKey, shortKey } from "../base/wireguard.ts";
 import type { Outbox } from "../delivery/outbox.ts";
+import { logNotices } from "../delivery/reporter.ts";
 import type { Event, FleetEvent } from "../events/event-schema.ts";
 import { describeEvent, logFields, logLevel } from "../events/event.ts";
 import { fleetDevice, gatewayName } from "../fleet/gateway-name.ts";
@@ -175,13 +176,7 @@ export class FleetReporter {
         metrics.sessionSeconds.observe(event.data.session.durationMs / 1000);
       }
     }
-    for (const { type, event, rule, sentence, dryRun, heldBack } of alerts?.notices ?? []) {
-      const result = event !== null ? "sent" : dryRun ? "dry-run" : "held-back";
-      metrics.notices.add([rule, type, result]);
-      const about = { rule, notice: type, heldBackBy: heldBack?.type };
-      if (heldBack !== null) log.debug(`held back: ${sentence}`, about);
-      else if (dryRun) log.info(`dry run: ${sentence}`, about);
-    }
+    if (alerts !== null) logNotices(alerts, this.#options);
   }
 
   /**

@@ -19,6 +19,7 @@ import {
 import type { Event } from "../events/event-schema.ts";
 import { fleetDevice, gatewayName, splitDevice } from "../fleet/gateway-name.ts";
 import type { PeerReport, StateMessage } from "../fleet/messages.ts";
+import type { GatewayCondition, GatewayState } from "../http/fleet-model.ts";
 import type { ScanResult } from "../kernel/devices.ts";
 import { sessionKey } from "../sessions/session-table.ts";
 import {
@@ -31,38 +32,12 @@ import {
 import { FleetSessions } from "./fleet-sessions.ts";
 import { isOther, peerOfEvent, peerOfReport } from "./reported-peer.ts";
 
-/**
- * `up`: reports. `lost`: did not report for a minute. `stopped`: said that it stops. `waiting`: has not reported since the
- * hub started, or since it was enrolled.
- */
-export type GatewayCondition = "up" | "lost" | "stopped" | "waiting";
+export type { GatewayCondition };
 
-/** A gateway, for the API and the page. All fields from the gateway are null until it has reported for the first time. */
-export interface GatewayView {
-  readonly name: string;
-  /** The gateway's `--host`. */
-  readonly host: string | null;
-  /** The gateway's version of wgmon. */
-  readonly program: string | null;
-  readonly condition: GatewayCondition;
-  /** When the condition began. */
-  readonly sinceMs: number;
-  /** The last message. */
-  readonly seenMs: number | null;
-  /** When the gateway's wgmon started. */
-  readonly startedAtMs: number | null;
-  /** The gateway's clock minus the hub's. */
-  readonly clockOffsetMs: number | null;
-  readonly epoch: string | null;
-  /** The last number that the gateway's store has used in this epoch. */
-  readonly lastSeq: number | null;
+/** A gateway, for the API, the page and the commands. */
+export interface GatewayView extends GatewayState {
   /** Since when the hub lacks an event that the gateway has, by the hub's clock; null: it lacks none. */
   readonly behindSinceMs: number | null;
-  /** The hub has all events of this epoch up to this number. */
-  readonly confirmedSeq: number | null;
-  readonly devices: number;
-  readonly peers: number;
-  readonly connected: number;
 }
 
 /** What is saved of a gateway, so that the view is complete after a restart of the hub. */

@@ -151,11 +151,10 @@ export class Intake {
     const lastSeq = message.events.at(-1)?.seq ?? 0;
     const from = Math.min(message.after?.seq ?? Infinity, message.events[0]?.seq ?? Infinity);
     const ids = this.#options.store.fleet.idsAt(row.id, Math.min(from, lastSeq + 1), lastSeq);
-    const idOfAfter = message.after === null ? undefined : ids.get(message.after.seq);
     const plan = planCommit(message, {
       ...row,
       isAnswered: epochs.answered === row.confirmedSeq,
-      idAt: (seq) => ids.get(seq) ?? (seq === message.after?.seq ? (idOfAfter ?? null) : null),
+      idAt: (seq) => ids.get(seq) ?? null,
     });
     if (plan.type === "diverged") return this.#answer(gateway, "diverged");
     if (

@@ -21,6 +21,11 @@ export interface UplinkPlace {
   readonly position: UplinkPosition;
 }
 
+/** An event, and the bytes that it takes in a message. */
+interface SizedEvent extends StoredEvent {
+  readonly bytes: number;
+}
+
 export class UplinkCursor {
   readonly #store: Pick<Store, "epochs" | "uplinks">;
   readonly #target: string;
@@ -95,8 +100,8 @@ export class UplinkCursor {
     const events = this.#events(after, limit, EVENTS_MAX);
     if (events.length === 0) return null;
     let bytes = MESSAGE_OVERHEAD;
-    const count = events.findIndex(({ event }, index) => {
-      bytes += bytesOf(event);
+    const count = events.findIndex((each, index) => {
+      bytes += each.bytes;
       return index > 0 && bytes > MESSAGE_BYTES_MAX;
     });
     const id = after < first ? null : uplinks.idOf(after);
@@ -105,17 +110,19 @@ export class UplinkCursor {
       epoch,
       first,
       after: id === null ? null : { seq: after, id },
-      events: count === -1 ? events : events.slice(0, count),
+      events: events
+        .slice(0, count === -1 ? events.length : count)
+        .map(({ seq, event }) => ({ seq, event })),
     };
   }
 
   /** As `UplinkRows.events`, without events that no message can hold: the hub records their numbers as a gap. */
-  #events(after: number, end: number | null, limit: number): StoredEvent[] {
+  #events(after: number, end: number | null, limit: number): SizedEvent[] {
     for (let last = after; ;) {
-      const events = this.#store.uplinks.events(last, end, limit);
-      const fitting = events.filter(
-        ({ event }) => bytesOf(event) + MESSAGE_OVERHEAD <= MESSAGE_BYTES_MAX,
-      );
+      const events = this.#store.uplinks
+        .events(last, end, limit)
+        .map((each) => ({ ...each, bytes: bytesOf(each.event) }));
+      const fitting = events.filter(({ bytes }) => bytes + MESSAGE_OVERHEAD <= MESSAGE_BYTES_MAX);
       if (fitting.length < events.length)
         this.#warnOf(events.find((each) => !fitting.includes(each))!);
       if (fitting.length > 0 || events.length === 0) return fitting;

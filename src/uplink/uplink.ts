@@ -422,7 +422,8 @@ export class Uplink {
     const { log } = this.#options;
     this.#failing.delete(kindOf(request));
     // The events that the hub did not take may have been deleted, or it may have got them in another way.
-    if (this.#replayAfter === null && this.#cursor.waiting().count === 0) {
+    const haveEventsFailed = this.#failing.has("events");
+    if (haveEventsFailed && this.#replayAfter === null && this.#cursor.waiting().count === 0) {
       this.#failing.delete("events");
     }
     if (!this.#wasAnswered) log.info(`${this.#name}: connected`);
